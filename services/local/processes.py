@@ -1,0 +1,97 @@
+"""Starting and stopping child processes that never outlive the process that started them."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+
+
+def start(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: Path | None,
+    folder: Path | None = None,
+    user: int | None = None,
+    death_signal: signal.Signals = signal.SIGKILL,
+) -> subprocess.Popen[bytes]:
+    """Start a child in its own session, writing to ``log``; without one it shares our terminal.
+
+    Call from the main thread only: the death signal fires when the *thread* that forked ends.
+    """
+    output = log.open("ab") if log else None
+    try:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL if output else None,
+            stdout=output,
+            stderr=output,
+            start_new_session=output is not None,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+            preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509  # one thread, nothing held
+        )
+    finally:
+        if output:
+            output.close()
+
+
+def succeeds(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    folder: Path | None = None,
+    user: int | None = None,
+    timeout_seconds: float = 60.0,
+) -> bool:
+    """Run a command to its end; whether it exited 0 in time."""
+    process = start(command, environment=environment, log=log, folder=folder, user=user)
+    try:
+        return process.wait(timeout_seconds) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        stop(process, signal.SIGKILL, grace_seconds=5.0)
+
+
+def stop(process: subprocess.Popen[bytes], how: signal.Signals, *, grace_seconds: float) -> None:
+    """Ask a child to end, and kill it when the grace is over."""
+    if process.poll() is not None:
+        return
+    process.send_signal(how)
+    try:
+        process.wait(grace_seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def last_lines(log: Path, *, num_lines: int = 15) -> str:
+    """The end of a log, for an error message."""
+    if not log.exists():
+        return "(no log)"
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16_384))
+        lines = file.read().decode(errors="replace").splitlines()
+    return "\n".join(f"    {line[:300]}" for line in lines[-num_lines:]) or "(its log is empty)"
+
+
+def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    parent = os.getpid()
+
+    def in_child() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, death_signal)
+        # The parent may have died before the line above; then no signal will come.
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child

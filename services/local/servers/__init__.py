@@ -1,0 +1,1 @@
+"""Postgres, Valkey and SeaweedFS as parts: how each is prepared, started, probed and stopped."""
