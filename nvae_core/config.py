@@ -165,6 +165,6 @@ class PrepareDatasetConfig(Config):
 RunConfig = Annotated[
     TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig, Field(discriminator="kind")
 ]
-RUN_CONFIG: TypeAdapter[
-    TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig
-] = TypeAdapter(RunConfig)
+RUN_CONFIG: TypeAdapter[TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig] = (
+    TypeAdapter(RunConfig)
+)

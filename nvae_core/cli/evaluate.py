@@ -1,0 +1,65 @@
+"""Measure a checkpoint on a split: `python -m nvae_core.cli.evaluate RUN_DIRECTORY`."""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from nvae_core.cli.running import run_program
+from nvae_core.config import EvaluateConfig
+from nvae_core.data.loader import binarize, check_fits
+from nvae_core.data.prepared import PreparedSplit, open_prepared
+from nvae_core.distributed import choose_device
+from nvae_core.evaluation.likelihood import estimate_likelihood
+from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.nvae import count_parameters
+from nvae_core.run_directory import ExitReason, MetricsLine, Result, RunDirectory, StartedLine
+from nvae_core.training.checkpoint import load_model
+from nvae_core.training.shutdown import StopSignal
+
+
+def main() -> int:
+    """Run the program."""
+    return run_program(EvaluateConfig, _evaluate)
+
+
+def _evaluate(config: EvaluateConfig, run: RunDirectory, stop: StopSignal) -> Result:
+    device = choose_device()
+    model, _ = load_model(run.path / config.checkpoint, device)
+    split = open_prepared(run.path / config.dataset, config.split)
+    check_fits(split.manifest, model.config)
+    num_images = len(split.images)
+    run.append(
+        StartedLine(at=time.time(), num_steps=num_images, num_parameters=count_parameters(model))
+    )
+    values: dict[str, float] = {}
+    for running in estimate_likelihood(
+        model,
+        _batches(split, config, padding=model.config.image_padding, device=device),
+        num_samples=config.importance_samples,
+        generator=seeded_generator(device, Stream.LATENTS, config.seed),
+    ):
+        values = running.values()
+        run.append(MetricsLine(at=time.time(), step=running.num_images, values=values))
+        if stop.is_set() and running.num_images < num_images:
+            reason = ExitReason.STOPPED
+            return Result(
+                status="stopped", reason=reason, step=running.num_images, values={**values}
+            )
+    return Result(status="succeeded", step=num_images, values={**values})
+
+
+def _batches(
+    split: PreparedSplit, config: EvaluateConfig, *, padding: int, device: torch.device
+) -> Iterator[Tensor]:
+    # One generator for the whole split: the binarization is the same in every evaluation.
+    generator = seeded_generator(device, Stream.PIXELS, config.seed)
+    for start in range(0, len(split.images), config.batch_size):
+        images = split.images[start : start + config.batch_size]
+        yield binarize(images, generator, padding=padding)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

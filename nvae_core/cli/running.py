@@ -1,0 +1,74 @@
+"""How every program runs: read the configuration, do the work, leave a result and a status."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from nvae_core.cli import PARENT_AT_START
+from nvae_core.config import Config
+from nvae_core.data.invalid import InvalidDataset
+from nvae_core.run_directory import ExitReason, InvalidRunDirectory, Result, RunDirectory
+from nvae_core.training.checkpoint import CheckpointCorrupt
+from nvae_core.training.loop import NonFiniteLoss
+from nvae_core.training.shutdown import StopSignal, die_with_parent, watch_deadman
+
+USAGE_STATUS = 2
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def run_program(
+    config_type: type[ConfigT], work: Callable[[ConfigT, RunDirectory, StopSignal], Result]
+) -> int:
+    """Do the work of the run directory named on the command line; return the exit status.
+
+    The status is 0 exactly when the result says succeeded or stopped.
+    """
+    die_with_parent(PARENT_AT_START)
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        sys.stderr.write("usage: one argument, the run directory\n")
+        return USAGE_STATUS
+    run = RunDirectory(Path(sys.argv[1]).absolute())
+    stop = StopSignal(run)
+    stop.listen()
+    watch_deadman(run)
+    try:
+        result = work(_read_config(run, config_type), run, stop)
+    except Exception as error:  # whatever it is, the result says so
+        traceback.print_exc()
+        result = Result(status="failed", reason=reason_for(error), message=_describe(error))
+    run.write_result(result)
+    return 1 if result.status == "failed" else 0
+
+
+def reason_for(error: Exception) -> ExitReason:
+    """Return the reason that the result gives for an error."""
+    reasons: tuple[tuple[type[Exception], ExitReason], ...] = (
+        (InvalidRunDirectory, ExitReason.INVALID_CONFIG),
+        (InvalidDataset, ExitReason.INVALID_DATASET),
+        (CheckpointCorrupt, ExitReason.CHECKPOINT_CORRUPT),
+        (NonFiniteLoss, ExitReason.NON_FINITE_LOSS),
+        (torch.OutOfMemoryError, ExitReason.OUT_OF_MEMORY),
+        (MemoryError, ExitReason.OUT_OF_MEMORY),
+    )
+    for kind, reason in reasons:
+        if isinstance(error, kind):
+            return reason
+    if "DefaultCPUAllocator" in str(error):  # torch has no class for it
+        return ExitReason.OUT_OF_MEMORY
+    return ExitReason.TRAINER_CRASHED
+
+
+def _read_config(run: RunDirectory, config_type: type[ConfigT]) -> ConfigT:
+    config = run.read_config()
+    if not isinstance(config, config_type):
+        raise InvalidRunDirectory(f"{run.config_path}: kind: {config.kind} is for another program")
+    return config
+
+
+def _describe(error: Exception) -> str:
+    return str(error) or type(error).__name__

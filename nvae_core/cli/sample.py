@@ -1,0 +1,52 @@
+"""Draw a grid of samples from a checkpoint: `python -m nvae_core.cli.sample RUN_DIRECTORY`."""
+
+import sys
+import time
+
+from nvae_core.cli.running import run_program
+from nvae_core.config import SampleConfig
+from nvae_core.distributed import choose_device
+from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.nvae import count_parameters
+from nvae_core.run_directory import ArtifactLine, Result, RunDirectory, StartedLine
+from nvae_core.sampling import draw_images, re_estimate_batch_norm, save_grid
+from nvae_core.training.checkpoint import load_model
+from nvae_core.training.shutdown import StopSignal
+
+GRID_NAME = "grid.png"
+
+
+def main() -> int:
+    """Run the program."""
+    return run_program(SampleConfig, _sample)
+
+
+def _sample(config: SampleConfig, run: RunDirectory, _stop: StopSignal) -> Result:
+    device = choose_device()
+    model, manifest = load_model(run.path / config.checkpoint, device)
+    run.append(
+        StartedLine(
+            at=time.time(), num_steps=config.num_images, num_parameters=count_parameters(model)
+        )
+    )
+    generator = seeded_generator(device, Stream.LATENTS, config.seed)
+    if config.batch_norm == "re-estimate":
+        re_estimate_batch_norm(model, temperature=config.temperature, generator=generator)
+    images = draw_images(
+        model, config.num_images, temperature=config.temperature, generator=generator
+    )
+    save_grid(run.samples / GRID_NAME, images)
+    run.append(
+        ArtifactLine(
+            at=time.time(),
+            name=GRID_NAME,
+            path=f"{run.samples.name}/{GRID_NAME}",
+            content_type="image/png",
+            step=manifest.step,
+        )
+    )
+    return Result(status="succeeded", step=manifest.step, values={"num_images": config.num_images})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Sources of images, prepared data sets, and the batches drawn from them."""

@@ -1,0 +1,97 @@
+"""Which images each step sees, and how they become the model's input."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nvae_core.config import ModelConfig
+from nvae_core.data.invalid import InvalidDataset
+from nvae_core.data.prepared import DatasetManifest
+from nvae_core.data.sources import Images
+from nvae_core.model.noise import Stream, derive_seed
+
+
+@dataclass(frozen=True)
+class DataOrder:
+    """The sequence of images of a run: a permutation per epoch, the incomplete batch dropped.
+
+    The sequence depends on the seed and the global batch size alone; ranks cut it up.
+    """
+
+    num_images: int
+    global_batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of complete global batches in one epoch."""
+        return self.num_images // self.global_batch_size
+
+    def global_batch(self, step: int) -> npt.NDArray[np.int64]:
+        """Return the indices of the images of one step, of all ranks."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        generator = np.random.default_rng(derive_seed(Stream.DATA_ORDER, self.seed, epoch))
+        start = position * self.global_batch_size
+        return generator.permutation(self.num_images)[start : start + self.global_batch_size]
+
+    def batch(self, step: int, *, rank: int, world_size: int) -> npt.NDArray[np.int64]:
+        """Return this rank's part of the global batch."""
+        size = self.global_batch_size // world_size
+        return self.global_batch(step)[rank * size : (rank + 1) * size]
+
+
+def order_for_training(
+    num_images: int, *, batch_size: int, world_size: int, seed: int
+) -> DataOrder:
+    """Return the order of the training images.
+
+    Raises:
+        InvalidDataset: there are fewer images than one step needs.
+    """
+    global_batch_size = batch_size * world_size
+    if num_images < global_batch_size:
+        raise InvalidDataset(
+            f"optimization.batch_size: one step needs {batch_size} images on each of {world_size} "
+            f"ranks, {global_batch_size} together, but the train split has {num_images}"
+        )
+    return DataOrder(num_images, global_batch_size, seed)
+
+
+def check_fits(manifest: DatasetManifest, model: ModelConfig) -> None:
+    """Check that the images are of the size and the colours of the model.
+
+    Raises:
+        InvalidDataset: they are not.
+    """
+    if manifest.height != model.image_size or manifest.width != model.image_size:
+        raise InvalidDataset(
+            f"the images of the data set are {manifest.height}x{manifest.width} pixels, "
+            f"but model.image_size is {model.image_size}"
+        )
+    if manifest.num_colors != model.num_colors:
+        raise InvalidDataset(
+            f"the images of the data set have {manifest.num_colors} colour channels, "
+            f"but model.num_colors is {model.num_colors}"
+        )
+
+
+def binarize(images: Images, generator: torch.Generator, *, padding: int) -> Tensor:
+    """Draw each pixel from a Bernoulli of its intensity, and pad with zeros.
+
+    Args:
+        images: (B, H, W, 1), 0 to 255.
+        generator: also says on which device.
+        padding: number of zero pixels added on each side.
+
+    Returns:
+        (B, 1, H + 2 padding, W + 2 padding) of zeros and ones.
+    """
+    device = generator.device
+    intensities = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2) / 255.0
+    uniform = torch.rand(intensities.shape, generator=generator, device=device)
+    pixels = (uniform < intensities).float()
+    return F.pad(pixels, (padding,) * 4).contiguous(memory_format=torch.channels_last)

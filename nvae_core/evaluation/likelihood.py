@@ -1,0 +1,91 @@
+"""Negative ELBO and importance-weighted likelihood of a model on images."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nvae_core.model.layers import hold_weights
+from nvae_core.model.noise import draw_noise
+from nvae_core.model.nvae import NVAE
+
+
+@dataclass(frozen=True)
+class ImageLikelihoods:
+    """Estimates for a batch of images, in nats."""
+
+    negative_elbo: Tensor  # (B,), mean over the samples
+    importance_weighted_nll: Tensor  # (B,)
+    kl_per_group: Tensor  # (B, G), mean over the samples
+
+
+@dataclass
+class RunningLikelihood:
+    """Means over the images so far."""
+
+    num_dimensions: int
+    parts: list[ImageLikelihoods] = field(default_factory=list)
+
+    @property
+    def num_images(self) -> int:
+        """Number of images so far."""
+        return sum(len(part.negative_elbo) for part in self.parts)
+
+    def values(self) -> dict[str, float]:
+        """Return the estimates by name; those per group are the KL in nats."""
+        negative_elbo = torch.cat([part.negative_elbo for part in self.parts])
+        nll = torch.cat([part.importance_weighted_nll for part in self.parts]).mean().item()
+        kl_per_group = torch.cat([part.kl_per_group for part in self.parts]).mean(dim=0)
+        spread = negative_elbo.std().item() if self.num_images > 1 else 0.0
+        return {
+            "negative_elbo": negative_elbo.mean().item(),
+            "negative_elbo_standard_error": spread / math.sqrt(self.num_images),
+            "importance_weighted_nll": nll,
+            "bits_per_dim": nll / (math.log(2) * self.num_dimensions),
+            "num_images": float(self.num_images),
+            **name_groups(kl_per_group),
+        }
+
+
+@torch.no_grad()
+def estimate_likelihood(
+    model: NVAE, batches: Iterable[Tensor], *, num_samples: int, generator: torch.Generator
+) -> Iterator[RunningLikelihood]:
+    """Yield the running estimates after each batch of padded images (B, C, R, R)."""
+    config = model.config
+    running = RunningLikelihood(config.num_colors * config.image_size**2)
+    model.eval()
+    for x in batches:
+        with hold_weights(model):
+            part = score_images(model, x, num_samples=num_samples, generator=generator)
+        running.parts.append(part)
+        yield running
+
+
+@torch.no_grad()
+def score_images(
+    model: NVAE, x: Tensor, *, num_samples: int, generator: torch.Generator
+) -> ImageLikelihoods:
+    """Estimate the likelihood of padded images x (B, C, R, R); they are encoded once."""
+    features = model.encode(x)
+    log_weights: list[Tensor] = []
+    negative_elbo = x.new_zeros(len(x))
+    kl_per_group = x.new_zeros(len(x), len(features))
+    for _ in range(num_samples):
+        reconstruction = model.reconstruct(
+            features, draw_noise(model.noise_shapes(len(x)), generator)
+        )
+        log_weights.append(reconstruction.importance_log_weight(x))
+        kl = reconstruction.kl_per_group()
+        negative_elbo += kl.sum(dim=1) - reconstruction.image.log_prob(x)
+        kl_per_group += kl
+    # log mean_k p(x, z_k) / q(z_k | x), as in importance-weighted autoencoders.
+    log_mean = torch.stack(log_weights).logsumexp(dim=0) - math.log(num_samples)
+    return ImageLikelihoods(negative_elbo / num_samples, -log_mean, kl_per_group / num_samples)
+
+
+def name_groups(kl_per_group: Tensor) -> dict[str, float]:
+    """Return the KL of each group (G,) under a name that sorts in its order, top first."""
+    return {f"kl/group_{index:02d}": value for index, value in enumerate(kl_per_group.tolist())}

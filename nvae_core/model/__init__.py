@@ -1,0 +1,1 @@
+"""The model: hierarchy, layers, cells, towers and distributions."""

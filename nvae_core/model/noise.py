@@ -1,0 +1,37 @@
+"""Random numbers from explicit seeds: no function of this package uses a global generator."""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Stream(IntEnum):
+    """What random numbers are for, so that equal seeds give unrelated streams."""
+
+    PARAMETERS = 0
+    SINGULAR_VECTORS = 1
+    DATA_ORDER = 2
+    PIXELS = 3
+    LATENTS = 4
+    SPLIT = 5
+
+
+def derive_seed(stream: Stream, *key: int) -> int:
+    """Return 63 well-mixed bits of a stream and a key such as (seed, rank, step)."""
+    state = np.random.SeedSequence((int(stream), *key)).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+def seeded_generator(device: torch.device, stream: Stream, *key: int) -> torch.Generator:
+    """Return a generator on the device, seeded by the stream and the key."""
+    return torch.Generator(device).manual_seed(derive_seed(stream, *key))
+
+
+def draw_noise(shapes: Sequence[tuple[int, ...]], generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Draw standard normal noise of these shapes, in this order."""
+    return tuple(
+        torch.randn(shape, generator=generator, device=generator.device) for shape in shapes
+    )

@@ -1,0 +1,80 @@
+"""The training objective: weighted negative ELBO plus the penalties on the weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nvae_core.model.hierarchy import LatentGroup
+from nvae_core.model.nvae import Reconstruction
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Terms of one batch in nats, each a scalar and a mean over images but `kl_per_group` (G,)."""
+
+    loss: Tensor
+    negative_elbo: Tensor
+    reconstruction_loss: Tensor
+    kl: Tensor
+    kl_per_group: Tensor
+
+
+@dataclass(frozen=True)
+class KLBalancing:
+    """Coefficients of the groups' KL terms that keep all groups in use during the warm-up."""
+
+    mode: Literal["multiply", "divide", "off"]
+    sizes: Tensor  # (G,)
+
+    def coefficients(self, kl_per_group: Tensor) -> Tensor:
+        """Return the coefficients (G,), of mean 1, for mean KL divergences (G,) of a batch."""
+        if self.mode == "off":
+            return torch.ones_like(kl_per_group)
+        magnitudes = kl_per_group.detach().abs() + 0.01
+        sizes = self.sizes.to(magnitudes.device)
+        scaled = magnitudes * sizes if self.mode == "multiply" else magnitudes / sizes
+        return scaled / scaled.mean()
+
+
+def balance_kl(
+    mode: Literal["multiply", "divide", "off"], groups: Sequence[LatentGroup]
+) -> KLBalancing:
+    """Return the balancing of a hierarchy.
+
+    `multiply` follows the paper's appendix: by the size of the group. `divide` follows the
+    published implementation: by that size over the number of groups in the scale.
+    """
+    coarsest = groups[0].resolution
+    sizes = torch.tensor([float(group.resolution // coarsest) ** 2 for group in groups])
+    if mode == "divide":
+        sizes = sizes / torch.tensor([float(group.num_groups_in_scale) for group in groups])
+        sizes = sizes / sizes.min()
+    return KLBalancing(mode, sizes)
+
+
+def compute_objective(
+    reconstruction: Reconstruction,
+    x: Tensor,
+    *,
+    kl_weight: float,
+    balancing: KLBalancing,
+    weight_penalty: Tensor,
+) -> Objective:
+    """Return the objective for padded images x of (B, C, R, R) and the penalty, a scalar."""
+    reconstruction_loss = -reconstruction.image.log_prob(x).mean()
+    kl_per_group = reconstruction.kl_per_group().mean(dim=0)
+    kl = kl_per_group.sum()
+    if kl_weight < 1:
+        weighted_kl = kl_weight * (balancing.coefficients(kl_per_group) * kl_per_group).sum()
+    else:
+        weighted_kl = kl
+    return Objective(
+        loss=reconstruction_loss + weighted_kl + weight_penalty,
+        negative_elbo=reconstruction_loss + kl,
+        reconstruction_loss=reconstruction_loss,
+        kl=kl,
+        kl_per_group=kl_per_group,
+    )

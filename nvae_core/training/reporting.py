@@ -1,0 +1,142 @@
+"""What training tells the world: progress lines, checkpoints and sample grids of rank 0."""
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from nvae_core.config import TrainConfig
+from nvae_core.distributed import Ranks
+from nvae_core.evaluation.likelihood import name_groups
+from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.nvae import count_parameters
+from nvae_core.run_directory import (
+    ArtifactLine,
+    CheckpointLine,
+    MetricsLine,
+    RunDirectory,
+    StartedLine,
+)
+from nvae_core.sampling import draw_images, save_grid
+from nvae_core.training.checkpoint import drop_old_checkpoints, save_checkpoint
+from nvae_core.training.schedules import StepWeights
+from nvae_core.training.state import TrainingState
+from nvae_core.training.step import StepOutcome
+
+NUM_SAMPLES = 64
+
+
+@dataclass
+class Tally:
+    """Means over the steps since they were last taken; steps that were skipped do not count."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    num_steps: int = 0
+    num_finite_steps: int = 0
+    since: float = field(default_factory=time.perf_counter)
+
+    def add(self, outcome: StepOutcome) -> None:
+        """Count one step in."""
+        self.num_steps += 1
+        if not outcome.was_finite:
+            return
+        self.num_finite_steps += 1
+        for name, value in (outcome.values | name_groups(outcome.kl_per_group)).items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def means(self) -> dict[str, float]:
+        """Return the means by name."""
+        return {name: value / self.num_finite_steps for name, value in self.sums.items()}
+
+    def steps_per_second(self) -> float:
+        """Return the rate of all steps, finite or not."""
+        return self.num_steps / max(time.perf_counter() - self.since, 1e-9)
+
+
+class Reporter:
+    """Writes to the run directory on rank 0; on the others it does nothing."""
+
+    def __init__(self, run: RunDirectory, config: TrainConfig, ranks: Ranks) -> None:
+        self._run = run
+        self._config = config
+        self._ranks = ranks
+        self._tally = Tally()
+        self._saved_step: int | None = None
+
+    def started(self, state: TrainingState, num_steps: int) -> None:
+        """Say what the run is going to do."""
+        if self._ranks.is_first:
+            self._run.append(
+                StartedLine(
+                    at=time.time(),
+                    num_steps=num_steps,
+                    first_step=state.step,
+                    num_parameters=count_parameters(state.model),
+                )
+            )
+
+    def step_taken(self, step: int, outcome: StepOutcome, weights: StepWeights) -> None:
+        """Count one step in, and report the means when it is time to."""
+        self._tally.add(outcome)
+        if step % self._config.report_every_steps != 0:
+            return
+        global_batch_size = self._config.optimization.batch_size * self._ranks.world_size
+        values = self._tally.means() | {
+            "kl_weight": weights.kl_weight,
+            "spectral_weight": weights.spectral_weight,
+            "learning_rate": weights.learning_rate,
+            "images_per_second": self._tally.steps_per_second() * global_batch_size,
+            "skipped_steps": float(self._tally.num_steps - self._tally.num_finite_steps),
+        }
+        if self._ranks.is_first:
+            self._run.append(MetricsLine(at=time.time(), step=step, values=values))
+        self._tally = Tally()
+
+    def save_when_due(self, state: TrainingState) -> None:
+        """Save what the policies ask for after this step."""
+        if state.step % self._config.checkpoint.every_steps == 0:
+            self.save(state)
+        every_steps = self._config.samples.every_steps
+        if every_steps and state.step % every_steps == 0:
+            self.draw(state)
+
+    def save(self, state: TrainingState) -> None:
+        """Save a checkpoint of this step, unless there is one."""
+        if not self._ranks.is_first or self._saved_step == state.step:
+            return
+        path = save_checkpoint(
+            self._run.checkpoints,
+            state,
+            optimization=self._config.optimization,
+            seed=self._config.seed,
+        )
+        self._saved_step = state.step
+        relative = str(path.relative_to(self._run.path))
+        self._run.append(CheckpointLine(at=time.time(), step=state.step, path=relative))
+        drop_old_checkpoints(self._run.checkpoints, keep_last=self._config.checkpoint.keep_last)
+
+    def draw(self, state: TrainingState) -> None:
+        """Draw one grid of samples for each temperature."""
+        if not self._ranks.is_first:
+            return
+        for temperature in self._config.samples.temperatures:
+            self._draw_grid(state, temperature)
+
+    def _draw_grid(self, state: TrainingState, temperature: float) -> None:
+        name = f"step_{state.step:08d}_temperature_{temperature:.2f}.png"
+        device: torch.device = self._ranks.device
+        # The same noise each time, so that grids of different steps can be compared.
+        generator = seeded_generator(device, Stream.LATENTS, self._config.seed)
+        state.model.eval()
+        images = draw_images(state.model, NUM_SAMPLES, temperature=temperature, generator=generator)
+        state.model.train()
+        save_grid(self._run.samples / name, images)
+        self._run.append(
+            ArtifactLine(
+                at=time.time(),
+                name=name,
+                path=f"{self._run.samples.name}/{name}",
+                content_type="image/png",
+                step=state.step,
+            )
+        )

@@ -1,0 +1,56 @@
+"""Leaving: when asked to, when the lease is lost, and when the parent dies."""
+
+import ctypes
+import os
+import signal
+import threading
+from types import FrameType
+
+from nvae_core.run_directory import ExitReason, Result, RunDirectory
+
+DEADMAN_INTERVAL_SECONDS = 0.5
+PR_SET_PDEATHSIG = 1
+
+
+class StopSignal:
+    """Whether this rank was asked to stop, by the stop file or by SIGTERM."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._terminated = False
+
+    def listen(self) -> None:
+        """Take SIGTERM as a request to stop."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def is_set(self) -> bool:
+        """Whether to leave at the next step boundary."""
+        return self._terminated or self._run.stop_requested()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._terminated = True
+
+
+def watch_deadman(run: RunDirectory) -> None:
+    """Start a thread that ends this process at once when the deadman's deadline passes."""
+    threading.Thread(target=_watch, args=(run,), name="deadman", daemon=True).start()
+
+
+def die_with_parent(parent_at_start: int) -> None:
+    """Under torchrun, let the kernel kill this process when torchrun dies."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_at_start or parent_at_start == 1:
+        os.kill(os.getpid(), signal.SIGKILL)  # it died before we asked
+
+
+def _watch(run: RunDirectory) -> None:
+    pause = threading.Event()
+    while not run.deadman_expired():
+        pause.wait(DEADMAN_INTERVAL_SECONDS)
+    message = "the deadline in the deadman file has passed"
+    run.write_result(Result(status="failed", reason=ExitReason.LEASE_LOST, message=message))
+    os._exit(1)

@@ -1,0 +1,79 @@
+"""Everything that training changes, and that an exact resume needs back."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nvae_core.config import ModelConfig, OptimizationConfig
+from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.nvae import NVAE, build_model
+from nvae_core.model.regularization import SpectralRegularizer, convolutions_of
+
+ADAMAX_BETAS = (0.9, 0.999)
+ADAMAX_EPSILON = 1e-3
+
+
+@dataclass
+class TrainingState:
+    """The model, its optimizer, the singular vectors, and how many steps have been taken."""
+
+    model: NVAE
+    optimizer: torch.optim.Adamax
+    spectral: SpectralRegularizer
+    step: int = 0
+
+    def training_tensors(self) -> dict[str, Tensor]:
+        """Return optimizer state and singular vectors by name: what the model does not hold."""
+        tensors = {f"spectral/{name}": value for name, value in self.spectral.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for part, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{part}/{name}"] = value
+        return tensors
+
+    def load_training_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Restore what `training_tensors` returned.
+
+        Raises:
+            KeyError, RuntimeError: the tensors are not those of this model.
+        """
+        prefix = "spectral/"
+        self.spectral.load_state_dict(
+            {
+                name.removeprefix(prefix): value
+                for name, value in tensors.items()
+                if name.startswith(prefix)
+            }
+        )
+        for name, parameter in self.model.named_parameters():
+            if f"optimizer/step/{name}" not in tensors:
+                continue  # saved before the first update
+            self.optimizer.state[parameter] = {
+                "step": tensors[f"optimizer/step/{name}"].clone(),
+                **{
+                    part: torch.empty_like(parameter).copy_(tensors[f"optimizer/{part}/{name}"])
+                    for part in ("exp_avg", "exp_inf")
+                },
+            }
+
+
+def start_training(
+    model_config: ModelConfig,
+    optimization: OptimizationConfig,
+    *,
+    seed: int,
+    device: torch.device,
+) -> TrainingState:
+    """Return the state before the first step; the same on all ranks."""
+    model = build_model(model_config, seed).to(device)
+    optimizer = torch.optim.Adamax(
+        model.parameters(),
+        lr=optimization.learning_rate,
+        betas=ADAMAX_BETAS,
+        eps=ADAMAX_EPSILON,
+        weight_decay=optimization.weight_decay,
+        foreach=True,
+    )
+    generator = seeded_generator(torch.device("cpu"), Stream.SINGULAR_VECTORS, seed)
+    spectral = SpectralRegularizer(convolutions_of(model), generator).to(device)
+    return TrainingState(model, optimizer, spectral)

@@ -1,0 +1,109 @@
+"""One training step: forward, backward, the mean over ranks, and the update if it is finite."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nvae_core.distributed import average_over_ranks
+from nvae_core.model.layers import BatchNorm, hold_weights
+from nvae_core.model.regularization import batch_norm_penalty, convolutions_of
+from nvae_core.objective import KLBalancing, compute_objective
+from nvae_core.training.schedules import StepWeights
+from nvae_core.training.state import TrainingState
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one step measured, as means over the images of all ranks."""
+
+    values: dict[str, float]
+    kl_per_group: Tensor  # (G,)
+    was_finite: bool  # else the update was skipped
+    stop_agreed: bool  # whether any rank was asked to stop
+
+
+def take_step(
+    state: TrainingState,
+    x: Tensor,
+    noise: Sequence[Tensor],
+    *,
+    weights: StepWeights,
+    balancing: KLBalancing,
+    penalize_batch_norm: bool,
+    stop_requested: bool,
+) -> StepOutcome:
+    """Update the state by one step on this rank's padded images x (B, C, R, R)."""
+    statistics = _BatchNormStatistics(state.model)
+    state.optimizer.zero_grad(set_to_none=True)
+    with hold_weights(state.model):
+        reconstruction = state.model(x, noise)
+        spectral, penalty = _weight_penalties(state, penalize_batch_norm, weights.spectral_weight)
+        objective = compute_objective(
+            reconstruction,
+            x,
+            kl_weight=weights.kl_weight,
+            balancing=balancing,
+            weight_penalty=weights.spectral_weight * (spectral + penalty),
+        )
+        objective.loss.backward()  # type: ignore[no-untyped-call]
+    scalars = {
+        "loss": objective.loss,
+        "negative_elbo": objective.negative_elbo,
+        "reconstruction_loss": objective.reconstruction_loss,
+        "kl": objective.kl,
+        "spectral_norm_sum": spectral,
+        "batch_norm_penalty": penalty,
+    }
+    measured = torch.stack([value.detach() for value in scalars.values()])
+    kl_per_group = objective.kl_per_group.detach()
+    # The request to stop rides on the reduction of the gradients, so that all leave together.
+    stop = measured.new_tensor(float(stop_requested))
+    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    average_over_ranks([*gradients, measured, kl_per_group, stop])
+    gradient_norm = torch.nn.utils.get_total_norm(gradients)
+    values = dict(zip(scalars, measured.tolist(), strict=True))
+    values["gradient_norm"] = gradient_norm.item()
+    was_finite = bool(torch.isfinite(measured[0]) and torch.isfinite(gradient_norm))
+    if was_finite:
+        _update(state, weights.learning_rate)
+    else:
+        statistics.restore()
+    state.step += 1
+    return StepOutcome(values, kl_per_group, was_finite, stop_agreed=stop.item() > 0)
+
+
+def _weight_penalties(
+    state: TrainingState, penalize_batch_norm: bool, spectral_weight: float
+) -> tuple[Tensor, Tensor]:
+    zero = torch.zeros((), device=next(state.model.parameters()).device)
+    if spectral_weight == 0:
+        return zero, zero
+    spectral = state.spectral(convolutions_of(state.model))
+    return spectral, batch_norm_penalty(state.model) if penalize_batch_norm else zero
+
+
+def _update(state: TrainingState, learning_rate: float) -> None:
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    state.optimizer.step()
+
+
+class _BatchNormStatistics:
+    """Running statistics before a step, for the case that the step is skipped."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._live = [
+            statistic
+            for module in model.modules()
+            if isinstance(module, BatchNorm)
+            for statistic in (module.running_mean, module.running_var)
+        ]
+        self._saved = torch.cat(self._live)
+
+    def restore(self) -> None:
+        """Put them back."""
+        sizes = [statistic.numel() for statistic in self._live]
+        for statistic, saved in zip(self._live, self._saved.split(sizes), strict=True):
+            statistic.copy_(saved)
