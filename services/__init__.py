@@ -1,0 +1,1 @@
+"""The services around nvae_core: API, scheduler, worker, and the stack for one machine."""

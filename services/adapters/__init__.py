@@ -1,0 +1,1 @@
+"""The only place that knows SQLAlchemy, Celery and boto3."""

@@ -1,0 +1,193 @@
+"""Attempts: placed by the scheduler, claimed by a worker, written to only behind the fence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.adapters.postgres import jobs
+from services.adapters.postgres.database import notify_queue
+from services.adapters.postgres.nodes import in_seconds
+from services.adapters.postgres.tables import (
+    Attempt,
+    Checkpoint,
+    Dataset,
+    Doorbell,
+    Job,
+    Slot,
+)
+from services.domain.errors import LeaseLost
+from services.domain.placement import Placement
+from services.domain.retry import retry_delay_seconds
+from services.domain.statuses import AttemptStatus, JobStatus, Reason
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended, in the words users will read."""
+
+    reason: Reason
+    message: str
+    result: dict[str, Any] | None = None
+
+
+async def place(
+    session: AsyncSession, placement: Placement, *, attempt_id: str, claim_timeout_seconds: float
+) -> Attempt | None:
+    """Give the job its slots and ring its node; None if the job is not queued any more."""
+    job = await jobs.find(session, placement.job_id, lock=True)
+    if job.status != JobStatus.QUEUED:
+        return None
+    job.num_attempts += 1
+    attempt = Attempt(
+        id=attempt_id,
+        job_id=job.id,
+        number=job.num_attempts,
+        node_id=placement.node_id,
+        status=AttemptStatus.PLACED,
+        lease_expires_at=in_seconds(claim_timeout_seconds),
+    )
+    session.add(attempt)
+    await session.flush()
+    await session.execute(
+        update(Slot)
+        .where(Slot.node_id == placement.node_id, Slot.index.in_(placement.slots))
+        .values(attempt_id=attempt_id)
+    )
+    data: dict[str, Any] = {"attempt": attempt.number, "node": placement.node_id}
+    await jobs.change_status(session, job, JobStatus.STARTING, **data)
+    session.add(Doorbell(node_id=placement.node_id))
+    return attempt
+
+
+async def claim(session: AsyncSession, node_id: str, *, lease_seconds: float) -> Sequence[Attempt]:
+    """Take what was placed on this node; each attempt is returned to one caller only."""
+    statement = (
+        update(Attempt)
+        .where(Attempt.node_id == node_id, Attempt.status == AttemptStatus.PLACED)
+        .values(status=AttemptStatus.CLAIMED, lease_expires_at=in_seconds(lease_seconds))
+        .returning(Attempt)
+    )
+    return (await session.scalars(statement)).all()
+
+
+async def fenced(session: AsyncSession, attempt_id: str, fence: int) -> Attempt:
+    """Return the attempt, locked, if this runner still owns it: the first statement of a write.
+
+    Raises:
+        LeaseLost: the attempt ended, or another runner owns it.
+    """
+    query = select(Attempt).where(
+        Attempt.id == attempt_id,
+        Attempt.fence == fence,
+        Attempt.status.in_((AttemptStatus.CLAIMED, AttemptStatus.RUNNING)),
+    )
+    attempt = (await session.scalars(query.with_for_update())).one_or_none()
+    if attempt is None:
+        raise LeaseLost(f"attempt {attempt_id} with fence {fence} is not live")
+    return attempt
+
+
+async def renew(
+    session: AsyncSession, attempt_id: str, fence: int, *, lease_seconds: float
+) -> bool:
+    """Extend the lease; return whether the user wants the job to stop.
+
+    Raises:
+        LeaseLost: as in `fenced`.
+    """
+    attempt = await fenced(session, attempt_id, fence)
+    attempt.lease_expires_at = in_seconds(lease_seconds)
+    cancel_requested = select(Job.cancel_requested).where(Job.id == attempt.job_id)
+    return bool(await session.scalar(cancel_requested))
+
+
+async def start(session: AsyncSession, attempt: Attempt) -> None:
+    """Record that the trainer of a fenced attempt starts now."""
+    attempt.status = AttemptStatus.RUNNING
+    attempt.started_at = await session.scalar(select(func.clock_timestamp()))
+    job = await jobs.find(session, attempt.job_id, lock=True)
+    if job.status == JobStatus.STARTING:  # not if a cancel came in between
+        await jobs.change_status(session, job, JobStatus.RUNNING, attempt=attempt.number)
+
+
+async def list_expired(session: AsyncSession) -> Sequence[Attempt]:
+    """Return the live attempts whose lease has run out, locked."""
+    query = select(Attempt).where(
+        Attempt.status != AttemptStatus.FINISHED,
+        Attempt.lease_expires_at < func.clock_timestamp(),
+    )
+    return (await session.scalars(query.with_for_update(skip_locked=True))).all()
+
+
+async def close(session: AsyncSession, attempt: Attempt, ending: Ending) -> None:
+    """End a locked attempt, free its slots, and move its job to where the reason leads."""
+    attempt.status = AttemptStatus.FINISHED
+    attempt.reason, attempt.message = ending.reason, ending.message
+    attempt.finished_at = await session.scalar(select(func.clock_timestamp()))
+    await session.execute(update(Slot).where(Slot.attempt_id == attempt.id).values(attempt_id=None))
+    job = await jobs.find(session, attempt.job_id, lock=True)
+    await _move_job(session, job, attempt, ending)
+    await notify_queue(session)
+
+
+async def _move_job(session: AsyncSession, job: Job, attempt: Attempt, ending: Ending) -> None:
+    data = {"attempt": attempt.number}
+    if ending.reason == Reason.SUCCEEDED:
+        job.result = ending.result
+        await jobs.change_status(
+            session, job, JobStatus.SUCCEEDED, reason=ending.reason, message=ending.message, **data
+        )
+        return
+    if job.cancel_requested:
+        target, reason = JobStatus.CANCELLED, Reason.CANCELLED_BY_USER
+        await jobs.change_status(
+            session, job, target, reason=reason, message=ending.message, **data
+        )
+    else:
+        earlier = await _reasons_since_checkpoint(session, attempt)
+        has_trained = attempt.last_step is not None
+        seconds = retry_delay_seconds(ending.reason, earlier=earlier, has_trained=has_trained)
+        if seconds is not None:
+            await jobs.delay(session, job, seconds)
+            message = f"attempt {attempt.number} ended: {ending.message}; next in {seconds:.0f} s"
+            await jobs.change_status(
+                session, job, JobStatus.QUEUED, reason=Reason.WAITING_FOR_RETRY, message=message,
+                attempt_reason=ending.reason, **data,
+            )  # fmt: skip
+            return
+        await jobs.change_status(
+            session, job, JobStatus.FAILED, reason=ending.reason, message=ending.message, **data
+        )
+    if job.kind == "prepare_dataset":
+        failed = {"status": "failed", "message": ending.message}
+        await session.execute(update(Dataset).where(Dataset.id == job.dataset_id).values(failed))
+
+
+async def _reasons_since_checkpoint(session: AsyncSession, attempt: Attempt) -> list[Reason]:
+    newest = (
+        select(func.max(Checkpoint.created_at))
+        .where(Checkpoint.job_id == attempt.job_id)
+        .scalar_subquery()
+    )
+    query = select(Attempt.reason).where(
+        Attempt.job_id == attempt.job_id,
+        Attempt.id != attempt.id,
+        Attempt.reason.is_not(None),
+        func.coalesce(Attempt.finished_at > newest, True),
+    )
+    return [Reason(reason) for reason in await session.scalars(query) if reason]
+
+
+async def slots_of(session: AsyncSession, attempt_id: str) -> tuple[int, ...]:
+    """Return the indices of the slots the attempt holds on its node."""
+    query = select(Slot.index).where(Slot.attempt_id == attempt_id).order_by(Slot.index)
+    return tuple(await session.scalars(query))
+
+
+async def list_all(session: AsyncSession, job_id: str) -> Sequence[Attempt]:
+    """Return the attempts of a job, oldest first."""
+    query = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)
+    return (await session.scalars(query)).all()

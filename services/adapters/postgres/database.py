@@ -1,0 +1,72 @@
+"""The connection pool, transactions, and waiting for notifications."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from services.settings import DatabaseSettings
+
+Session = AsyncSession
+"""One transaction's view of the database, passed to the repositories."""
+
+QUEUE_CHANNEL = "queue"
+"""Notified when there may be something to place."""
+
+DatabaseUnavailable = (
+    OperationalError,
+    InterfaceError,
+    PoolTimeout,
+    psycopg.OperationalError,
+    TimeoutError,
+)
+"""What callers catch to try again later."""
+
+RejectedValue = DataError
+"""Postgres cannot store a value, such as a text with a zero character."""
+
+
+class Database:
+    """A pool of connections to Postgres."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._url = settings.url.get_secret_value()
+        self._engine = create_async_engine(
+            self._url,
+            pool_size=settings.pool_size,
+            pool_pre_ping=True,
+            pool_timeout=10,
+            connect_args={"connect_timeout": 5},
+        )
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed at the end of the block, rolled back by an exception."""
+        async with self._sessions.begin() as session:
+            yield session
+
+    async def check(self) -> None:
+        """Raise unless Postgres answers."""
+        async with self.transaction() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def connect(self) -> psycopg.AsyncConnection:
+        """Return a connection of its own, in autocommit mode: for locks and notifications."""
+        url = make_url(self._url).set(drivername="postgresql")
+        return await psycopg.AsyncConnection.connect(
+            url.render_as_string(hide_password=False), autocommit=True, connect_timeout=5
+        )
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        await self._engine.dispose()
+
+
+async def notify_queue(session: AsyncSession) -> None:
+    """Wake the scheduler when this transaction commits."""
+    await session.execute(text(f"NOTIFY {QUEUE_CHANNEL}"))

@@ -1,0 +1,35 @@
+"""Bring the database to the newest revision: `python -m services.adapters.postgres.migrate`."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from services.settings import DatabaseSettings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def alembic_config(settings: DatabaseSettings) -> Config:
+    """Return Alembic's configuration for this database."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = settings.url.get_secret_value()
+    return config
+
+
+def newest_revision() -> str:
+    """Return the revision this code needs."""
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    assert head is not None
+    return head
+
+
+def migrate(settings: DatabaseSettings) -> None:
+    """Upgrade to the newest revision; replicas that race wait for each other."""
+    command.upgrade(alembic_config(settings), "head")
+
+
+if __name__ == "__main__":
+    migrate(DatabaseSettings())

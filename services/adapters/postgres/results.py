@@ -1,0 +1,187 @@
+"""What attempts leave behind: metrics, artifacts, checkpoints, prepared data sets.
+
+Every write here comes after `attempts.fenced` in the same transaction.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.adapters.postgres import jobs
+from services.adapters.postgres.tables import Artifact, Attempt, Checkpoint, Dataset, Metric
+from services.domain.errors import NotFound
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in S3, named relative to its prefix."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class MetricValues:
+    """The values of several metrics at one step."""
+
+    step: int
+    at: datetime
+    values: dict[str, float]
+
+
+async def add_metrics(
+    session: AsyncSession, attempt: Attempt, measured: Sequence[MetricValues]
+) -> None:
+    """Store values, one row per (job, name, step), and show the newest on the job."""
+    if not measured:
+        return
+    rows = {
+        (name, point.step): {
+            "job_id": attempt.job_id,
+            "name": name,
+            "step": point.step,
+            "value": value,
+            "at": point.at,
+        }
+        for point in measured
+        for name, value in point.values.items()
+    }
+    statement = insert(Metric).values(list(rows.values()))
+    replaced = {"value": statement.excluded.value, "at": statement.excluded.at}
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[Metric.job_id, Metric.name, Metric.step], set_=replaced
+        )
+    )
+    newest = measured[-1]
+    attempt.last_step = newest.step
+    job = await jobs.find(session, attempt.job_id, lock=True)
+    job.step = newest.step
+    job.latest_metrics = {name: json_number(value) for name, value in newest.values.items()}
+
+
+async def set_totals(
+    session: AsyncSession, attempt: Attempt, *, num_steps: int, num_parameters: int | None
+) -> None:
+    """Show on the job how far it has to go."""
+    job = await jobs.find(session, attempt.job_id, lock=True)
+    job.num_steps, job.num_parameters = num_steps, num_parameters
+
+
+async def add_artifact(session: AsyncSession, attempt: Attempt, artifact: Artifact) -> None:
+    """Store an artifact; one of the same name by an earlier attempt is replaced."""
+    values = {
+        column.name: getattr(artifact, column.name)
+        for column in Artifact.__table__.columns
+        if column.name != "created_at"
+    }
+    statement = insert(Artifact).values(values)
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[Artifact.job_id, Artifact.name],
+            set_={name: statement.excluded[name] for name in values if name != "id"},
+        )
+    )
+    await _tell(session, attempt, "artifact", {"name": artifact.name, "step": artifact.step})
+
+
+async def add_checkpoint(
+    session: AsyncSession,
+    attempt: Attempt,
+    *,
+    checkpoint_id: str,
+    step: int,
+    prefix: str,
+    files: Sequence[StoredFile],
+) -> None:
+    """Commit a checkpoint, once per (job, step)."""
+    statement = insert(Checkpoint).values(
+        id=checkpoint_id,
+        job_id=attempt.job_id,
+        attempt_id=attempt.id,
+        step=step,
+        prefix=prefix,
+        files=[asdict(file) for file in files],
+    )
+    inserted = await session.scalar(statement.on_conflict_do_nothing().returning(Checkpoint.id))
+    if inserted is not None:
+        await _tell(session, attempt, "checkpoint", {"checkpoint": checkpoint_id, "step": step})
+
+
+async def publish_dataset(
+    session: AsyncSession,
+    dataset_id: str,
+    *,
+    description: dict[str, Any],
+    prefix: str,
+    files: Sequence[StoredFile],
+) -> None:
+    """Make a prepared data set ready for use."""
+    await session.execute(
+        update(Dataset)
+        .where(Dataset.id == dataset_id)
+        .values(
+            status="ready",
+            description=description,
+            content_hash=description["content_hash"],
+            prefix=prefix,
+            files=[asdict(file) for file in files],
+        )
+    )
+
+
+async def find_checkpoint(session: AsyncSession, checkpoint_id: str) -> Checkpoint:
+    """Return the checkpoint, or raise NotFound."""
+    checkpoint = await session.get(Checkpoint, checkpoint_id)
+    if checkpoint is None:
+        raise NotFound(f"there is no checkpoint {checkpoint_id}")
+    return checkpoint
+
+
+async def newest_checkpoint(session: AsyncSession, job_id: str) -> Checkpoint | None:
+    """Return the checkpoint an attempt of this job resumes from."""
+    query = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return (await session.scalars(query.order_by(Checkpoint.step.desc()).limit(1))).first()
+
+
+async def list_checkpoints(session: AsyncSession, job_id: str) -> Sequence[Checkpoint]:
+    """Return the job's checkpoints, oldest first."""
+    query = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step)
+    return (await session.scalars(query)).all()
+
+
+async def list_artifacts(session: AsyncSession, job_id: str) -> Sequence[Artifact]:
+    """Return the job's artifacts by name."""
+    query = select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)
+    return (await session.scalars(query)).all()
+
+
+async def list_metrics(
+    session: AsyncSession, job_id: str, *, names: Sequence[str], from_step: int
+) -> Sequence[Metric]:
+    """Return the job's metrics by name and step; no names means all."""
+    query = select(Metric).where(Metric.job_id == job_id, Metric.step >= from_step)
+    if names:
+        query = query.where(Metric.name.in_(names))
+    return (await session.scalars(query.order_by(Metric.name, Metric.step))).all()
+
+
+def json_number(value: float) -> float | str:
+    """Return the value, or its name where JSON has no number for it."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+async def _tell(session: AsyncSession, attempt: Attempt, type_: str, data: dict[str, Any]) -> None:
+    job = await jobs.find(session, attempt.job_id, lock=True)
+    jobs.append_event(session, job, type_, {**data, "attempt": attempt.number})

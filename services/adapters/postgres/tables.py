@@ -1,0 +1,245 @@
+"""Every table, as SQLAlchemy rows. Times are UTC; sizes are bytes; ids are made by the domain."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    Sequence,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from services.domain.statuses import TERMINAL, AttemptStatus, JobStatus
+
+Json = dict[str, Any]
+Now = text("clock_timestamp()")
+fence_sequence = Sequence("fences")
+
+
+def _one_of(column: str, values: type[JobStatus] | type[AttemptStatus]) -> str:
+    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    """Base of all rows."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    type_annotation_map = {
+        str: Text(),
+        datetime: DateTime(timezone=True),
+        Json: JSONB(),
+        list[Json]: JSONB(),
+    }
+
+
+class Job(Base):
+    """What a user submitted, and where it is."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", JobStatus), name="status"),
+        Index(
+            "ix_jobs_queue",
+            text("priority DESC"),
+            "created_at",
+            postgresql_where=text("status = 'queued'"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    name: Mapped[str | None]
+    spec: Mapped[Json]
+    resolved: Mapped[Json | None]  # model and optimization of a train job
+    tags: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    priority: Mapped[int]
+    num_slots: Mapped[int]
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
+    checkpoint_id: Mapped[str | None] = mapped_column(ForeignKey("checkpoints.id", use_alter=True))
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    message: Mapped[str | None]
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    num_events: Mapped[int] = mapped_column(server_default=text("0"))
+    num_attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    step: Mapped[int | None]
+    num_steps: Mapped[int | None]
+    num_parameters: Mapped[int | None] = mapped_column(BigInteger)
+    latest_metrics: Mapped[Json | None]
+    result: Mapped[Json | None]
+    not_before: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=Now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Node(Base):
+    """A machine that runs attempts; alive while its lease has not run out."""
+
+    __tablename__ = "nodes"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    address: Mapped[str]
+    version: Mapped[str]
+    slot_kind: Mapped[str]  # gpu or cpu
+    cordoned: Mapped[bool] = mapped_column(server_default=text("false"))
+    lease_expires_at: Mapped[datetime]
+    registered_at: Mapped[datetime] = mapped_column(server_default=Now)
+
+
+class Attempt(Base):
+    """One execution of a job on one node."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", AttemptStatus), name="status"),
+        UniqueConstraint("job_id", "number"),
+        UniqueConstraint("fence"),
+        Index(
+            "uq_attempts_one_live",  # two live attempts of a job cannot exist
+            "job_id",
+            unique=True,
+            postgresql_where=text("status <> 'finished'"),
+        ),
+        Index("ix_attempts_live", "node_id", postgresql_where=text("status <> 'finished'")),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    number: Mapped[int]
+    fence: Mapped[int] = mapped_column(
+        BigInteger, fence_sequence, server_default=fence_sequence.next_value()
+    )
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    message: Mapped[str | None]
+    last_step: Mapped[int | None]
+    lease_expires_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=Now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Slot(Base):
+    """One GPU of a node, or one share of its cores; taken while it names an attempt."""
+
+    __tablename__ = "slots"
+
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True)
+    attempt_id: Mapped[str | None] = mapped_column(ForeignKey("attempts.id"), index=True)
+
+
+class Event(Base):
+    """A stored fact about a job, numbered without gaps under the job's row lock."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    data: Mapped[Json]
+    at: Mapped[datetime] = mapped_column(server_default=Now)
+
+
+class Metric(Base):
+    """One value of one metric at one step."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    value: Mapped[float]
+    at: Mapped[datetime]
+
+
+class Artifact(Base):
+    """A stored file that people will want; the object in S3 counts because this row names it."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (UniqueConstraint("job_id", "name"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"))
+    name: Mapped[str]
+    key: Mapped[str]
+    content_type: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    step: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=Now)
+
+
+class Checkpoint(Base):
+    """A committed checkpoint; files is a list of name, size_bytes and sha256 under the prefix."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (UniqueConstraint("job_id", "step"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"))
+    step: Mapped[int] = mapped_column(BigInteger)
+    prefix: Mapped[str]
+    files: Mapped[list[Json]]
+    created_at: Mapped[datetime] = mapped_column(server_default=Now)
+
+
+class Dataset(Base):
+    """A registered source of images, and after its job succeeded the prepared files."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (
+        CheckConstraint("status IN ('preparing', 'ready', 'failed')", name="status"),
+        Index(  # a name is free again after its preparation failed
+            "uq_datasets_name", "name", unique=True, postgresql_where=text("status <> 'failed'")
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    status: Mapped[str]
+    message: Mapped[str | None]
+    source: Mapped[Json]
+    content_hash: Mapped[str | None]
+    description: Mapped[Json | None]  # dataset.json of the preparation
+    prefix: Mapped[str | None]
+    files: Mapped[list[Json] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=Now)
+
+
+class Doorbell(Base):
+    """The outbox: a node that should look at Postgres, until the broker has been told."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=Now)
+
+
+def is_terminal(job: Job) -> bool:
+    """Whether the job has reached its end."""
+    return JobStatus(job.status) in TERMINAL

@@ -1,0 +1,115 @@
+"""Files in an S3-compatible store; `python -m services.adapters.s3_storage` tests that it works."""
+
+import hashlib
+import mimetypes
+import secrets
+from pathlib import Path
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from mypy_boto3_s3 import S3Client
+
+from services.settings import StorageSettings
+
+StorageUnavailable = (BotoCoreError, Boto3Error, ClientError, OSError)
+"""What callers catch to try again later."""
+
+_TRANSFER = TransferConfig(preferred_transfer_client="classic", max_concurrency=4)
+
+
+class ChecksumMismatch(ValueError):
+    """A downloaded file is not the one that was uploaded."""
+
+
+class S3Storage:
+    """One bucket. Keys are written once and never overwritten."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self._settings = settings
+        self._bucket = settings.bucket
+        self._client = self._connect(settings.endpoint_url)
+        # A presigned URL signs the host name, so signing needs the endpoint that clients see.
+        self._signer = self._connect(settings.public_endpoint_url or settings.endpoint_url)
+
+    def _connect(self, endpoint_url: str | None) -> S3Client:
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"} if endpoint_url else {},
+            retries={"mode": "standard", "max_attempts": 4},
+            connect_timeout=5,
+            read_timeout=60,
+            # Compatible servers store or reject the newer checksum trailers.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        return boto3.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            aws_access_key_id=self._settings.access_key,
+            aws_secret_access_key=self._settings.secret_key.get_secret_value(),
+            region_name=self._settings.region,
+            config=config,
+        )
+
+    def upload(self, path: Path, key: str) -> None:
+        """Store a file under a new key."""
+        content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        self._client.upload_file(
+            str(path), self._bucket, key, ExtraArgs={"ContentType": content_type}, Config=_TRANSFER
+        )
+
+    def download(self, key: str, path: Path, *, sha256: str) -> None:
+        """Fetch a file, and let it appear at `path` only if its checksum is right.
+
+        Raises:
+            ChecksumMismatch: the content is not what was uploaded.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            self._client.download_file(self._bucket, key, str(partial), Config=_TRANSFER)
+            if file_sha256(partial) != sha256:
+                raise ChecksumMismatch(f"{key} does not have the checksum {sha256}")
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def presigned_url(self, key: str, *, file_name: str) -> str:
+        """Return a URL that lets anyone who has it download the file for a while."""
+        parameters = {
+            "Bucket": self._bucket,
+            "Key": key,
+            "ResponseContentDisposition": f'attachment; filename="{file_name}"',
+        }
+        return self._signer.generate_presigned_url(
+            "get_object", Params=parameters, ExpiresIn=self._settings.presigned_url_seconds
+        )
+
+    def self_test(self) -> None:
+        """Raise unless a small object can be put, read back and deleted."""
+        key, content = f"self-test/{secrets.token_hex(8)}", secrets.token_bytes(1024)
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=content)
+        read = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        self._client.delete_object(Bucket=self._bucket, Key=key)
+        if read != content:
+            raise ChecksumMismatch("the object store does not return what was put")
+
+    def check(self) -> None:
+        """Raise unless the bucket can be reached."""
+        self._client.head_bucket(Bucket=self._bucket)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    try:
+        S3Storage(StorageSettings()).self_test()
+    except (*StorageUnavailable, ChecksumMismatch) as error:
+        raise SystemExit(f"object store: {error}") from error

@@ -1,0 +1,35 @@
+"""The API server: `python -m services.api`."""
+
+import uvicorn
+
+from services.adapters.celery_queue import DoorbellPublisher
+from services.adapters.postgres.database import Database
+from services.adapters.s3_storage import S3Storage
+from services.adapters.telemetry import configure_logging
+from services.api.app import create_app
+from services.api.dependencies import Stores
+from services.settings import ApiSettings, BrokerSettings, DatabaseSettings, StorageSettings
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    configure_logging("api")
+    settings = ApiSettings()
+    stores = Stores(
+        database=Database(DatabaseSettings()),
+        storage=S3Storage(StorageSettings()),
+        doorbell=DoorbellPublisher(BrokerSettings()),
+    )
+    uvicorn.run(
+        create_app(stores),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""What routes need, handed to them by FastAPI."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from services.adapters.celery_queue import DoorbellPublisher
+from services.adapters.postgres.database import Database
+from services.adapters.s3_storage import S3Storage
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Postgres, the object store and the broker."""
+
+    database: Database
+    storage: S3Storage
+    doorbell: DoorbellPublisher
+
+
+def _stores(request: Request) -> Stores:
+    stores = request.app.state.stores
+    assert isinstance(stores, Stores)
+    return stores
+
+
+StoresDependency = Annotated[Stores, Depends(_stores)]

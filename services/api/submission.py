@@ -1,0 +1,170 @@
+"""Submitting jobs and data sets: every check, then one transaction."""
+
+from pydantic import ValidationError
+
+from nvae_core.config import FolderSource
+from nvae_core.presets import Preset, UnknownPreset, apply_overrides, find_preset
+from services.adapters.ids import new_id
+from services.adapters.postgres import datasets, jobs, nodes, results
+from services.adapters.postgres.database import Database, Session, notify_queue
+from services.adapters.postgres.tables import Dataset, Job
+from services.domain.errors import Conflict, FieldProblem, InvalidSpec, NotFound
+from services.domain.jobs import (
+    DatasetSpec,
+    EvaluateSpec,
+    PrepareDatasetSpec,
+    ResolvedTraining,
+    SampleSpec,
+    StoredSpec,
+    TrainSpec,
+    num_slots,
+)
+
+
+async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | SampleSpec) -> Job:
+    """Check the spec completely and store the job.
+
+    Raises:
+        InvalidSpec: with a pointer to the field; nothing was stored.
+    """
+    async with database.transaction() as session:
+        job = new_job(spec)
+        if isinstance(spec, TrainSpec):
+            resolved = resolve_training(spec)
+            await check_slots(session, spec)
+            dataset = await find_dataset(session, spec.dataset)
+            check_dataset_fits(resolved, dataset, num_ranks=spec.resources.slots)
+            job.dataset_id = dataset.id
+            job.resolved = resolved.model_dump(mode="json")
+        else:
+            job.checkpoint_id = await find_checkpoint_id(session, spec.checkpoint)
+        if isinstance(spec, EvaluateSpec):
+            job.dataset_id = (await find_dataset(session, spec.dataset)).id
+        await jobs.insert(session, job)
+        await notify_queue(session)
+    return job
+
+
+async def register_dataset(database: Database, spec: DatasetSpec) -> tuple[Dataset, Job]:
+    """Store the data set and the job that prepares it.
+
+    Raises:
+        InvalidSpec: the path of a folder source is not below the nodes' folder of sources.
+        Conflict: there is a data set of this name.
+    """
+    if isinstance(spec.source, FolderSource):
+        check_source_path(spec.source)
+    async with database.transaction() as session:
+        source = spec.source.model_dump(mode="json")
+        dataset = await datasets.insert(session, new_id("ds"), spec.name, source)
+        if dataset is None:
+            raise Conflict(
+                f"there is a data set {spec.name!r} already",
+                (FieldProblem("/name", "is the name of another data set"),),
+            )
+        job = new_job(
+            PrepareDatasetSpec(
+                name=f"prepare {spec.name}", source=spec.source, seed=spec.seed, dataset=dataset.id
+            )
+        )
+        job.dataset_id = dataset.id
+        await jobs.insert(session, job)
+        await notify_queue(session)
+    return dataset, job
+
+
+def new_job(spec: StoredSpec) -> Job:
+    """Return the row of a job that is not stored yet."""
+    return Job(
+        id=new_id("job"),
+        kind=spec.kind,
+        name=spec.name,
+        spec=spec.model_dump(mode="json"),
+        tags=dict(spec.tags),
+        priority=spec.priority,
+        num_slots=num_slots(spec),
+    )
+
+
+def resolve_training(spec: TrainSpec) -> ResolvedTraining:
+    """Return the preset with its overrides; errors point at the preset or the override."""
+    try:
+        preset = find_preset(spec.preset)
+    except UnknownPreset as error:
+        raise InvalidSpec.at("/preset", str(error)) from error
+    try:
+        preset = apply_overrides(preset, spec.overrides)
+    except ValidationError as error:
+        part = {"ModelConfig": "model", "OptimizationConfig": "optimization"}[error.title]
+        problems = tuple(
+            FieldProblem(_override_pointer(part, item["loc"]), item["msg"])
+            for item in error.errors(include_url=False)
+        )
+        detail = "; ".join(f"{problem.pointer}: {problem.message}" for problem in problems)
+        raise InvalidSpec(detail, problems) from error
+    except ValueError as error:
+        raise InvalidSpec.at("/overrides", str(error)) from error
+    return _resolved(preset)
+
+
+def _resolved(preset: Preset) -> ResolvedTraining:
+    return ResolvedTraining(model=preset.model, optimization=preset.optimization)
+
+
+def _override_pointer(part: str, location: tuple[int | str, ...]) -> str:
+    if not location:
+        return "/overrides"
+    rest = "".join(f"/{item}" for item in location[1:])
+    return f"/overrides/{part}.{location[0]}{rest}"
+
+
+async def check_slots(session: Session, spec: TrainSpec) -> None:
+    """Refuse a job that no node, alive or not, could ever run."""
+    largest = await nodes.largest(session)
+    if largest is not None and spec.resources.slots > largest:
+        message = f"asks for {spec.resources.slots}, and the largest node has {largest}"
+        raise InvalidSpec.at("/resources/slots", message)
+
+
+async def find_dataset(session: Session, name_or_id: str) -> Dataset:
+    """Return a data set that is ready, or point at the field."""
+    try:
+        dataset = await datasets.find(session, name_or_id)
+    except NotFound as error:
+        raise InvalidSpec.at("/dataset", error.message) from error
+    if dataset.status != "ready":
+        message = f"{name_or_id!r} is {dataset.status}; it can be used when it is ready"
+        raise InvalidSpec.at("/dataset", message)
+    return dataset
+
+
+async def find_checkpoint_id(session: Session, checkpoint_id: str) -> str:
+    """Return the id if there is such a checkpoint, or point at the field."""
+    try:
+        return (await results.find_checkpoint(session, checkpoint_id)).id
+    except NotFound as error:
+        raise InvalidSpec.at("/checkpoint", error.message) from error
+
+
+def check_dataset_fits(resolved: ResolvedTraining, dataset: Dataset, *, num_ranks: int) -> None:
+    """Refuse a data set whose images the model cannot take, or with less than one batch."""
+    description = dataset.description or {}
+    model, images = resolved.model, (description["height"], description["width"])
+    if images != (model.image_size, model.image_size):
+        message = f"has images of {images[0]}×{images[1]}, the model takes {model.image_size}"
+        raise InvalidSpec.at("/dataset", message)
+    if description["num_colors"] != model.num_colors:
+        message = f"has {description['num_colors']} colours, the model takes {model.num_colors}"
+        raise InvalidSpec.at("/dataset", message)
+    num_images = description["splits"]["train"]["num_images"]
+    batch = resolved.optimization.batch_size * num_ranks
+    if num_images < batch:
+        message = f"is {batch} images over all ranks, and the data set has {num_images}"
+        raise InvalidSpec.at("/overrides/optimization.batch_size", message)
+
+
+def check_source_path(source: FolderSource) -> None:
+    """Refuse a path that is not plainly below the nodes' folder of sources."""
+    if source.path.startswith("/") or ".." in source.parts or "\0" in source.path:
+        message = "must be relative to the nodes' folder of sources, without '..'"
+        raise InvalidSpec.at("/source/path", message)

@@ -1,0 +1,51 @@
+"""Expected failures, each with a stable code and, where there is one, the field that caused it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """What is wrong with one field; the pointer is a JSON pointer into the request body."""
+
+    pointer: str
+    message: str
+
+
+class DomainError(Exception):
+    """Base of what a caller can do something about."""
+
+    code = "error"
+
+    def __init__(self, message: str, problems: tuple[FieldProblem, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problems = problems
+
+
+class InvalidSpec(DomainError):
+    """A field of a job or data set is not valid."""
+
+    code = "invalid_spec"
+
+    @classmethod
+    def at(cls, pointer: str, message: str) -> "InvalidSpec":
+        """Return the error for one field."""
+        return cls(f"{pointer}: {message}", (FieldProblem(pointer, message),))
+
+
+class NotFound(DomainError):
+    """The thing asked for does not exist."""
+
+    code = "not_found"
+
+
+class Conflict(DomainError):
+    """The request does not fit the present state; the message names it."""
+
+    code = "conflict"
+
+
+class LeaseLost(DomainError):
+    """This attempt is not the live one any more: kill, exit, write nothing."""
+
+    code = "lease_lost"

@@ -1,0 +1,130 @@
+"""What a user submits: one validated spec per kind of job."""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, JsonValue, StringConstraints, TypeAdapter
+
+from nvae_core.config import (
+    CheckpointPolicy,
+    Config,
+    DatasetSource,
+    EvaluateConfig,
+    ModelConfig,
+    OptimizationConfig,
+    PrepareDatasetConfig,
+    SampleConfig,
+    SamplePolicy,
+    Seed,
+    TrainConfig,
+)
+
+C = TypeVar("C", bound=Config)
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+TagKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+TagValue = Annotated[str, StringConstraints(max_length=256)]
+
+
+class Resources(Config):
+    """What the job needs of one node: a slot is one GPU, or a share of the cores without GPUs."""
+
+    slots: Annotated[int, Field(ge=1, le=1024)] = 1  # one rank each
+
+
+class _Submission(Config):
+    name: Name | None = None
+    tags: Annotated[dict[TagKey, TagValue], Field(max_length=32)] = {}
+    priority: Annotated[int, Field(ge=0, le=100)] = 50
+
+
+class TrainSpec(_Submission):
+    """Train a preset, with overrides, on a prepared data set."""
+
+    kind: Literal["train"] = "train"
+    preset: str
+    dataset: str  # name or id
+    overrides: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    resources: Resources = Resources()
+    checkpoint: CheckpointPolicy = CheckpointPolicy()
+    samples: SamplePolicy = SamplePolicy()
+    seed: Seed = 0
+
+
+class EvaluateSpec(_Submission, EvaluateConfig):
+    """Estimate the likelihood of a checkpoint, given by id, on a data set, given by name or id."""
+
+
+class SampleSpec(_Submission, SampleConfig):
+    """Draw a grid of images from a checkpoint, given by id."""
+
+
+class PrepareDatasetSpec(_Submission, PrepareDatasetConfig):
+    """The job that the registration of a data set makes; not submitted directly."""
+
+    dataset: str  # id
+
+
+class DatasetSpec(Config):
+    """Register a source of images under a name; a job prepares it."""
+
+    name: DatasetName
+    source: DatasetSource
+    seed: Seed = 0
+
+
+class ResolvedTraining(Config):
+    """Model and optimization of a train job as they were when it was submitted."""
+
+    model: ModelConfig
+    optimization: OptimizationConfig
+
+
+JobSpec = Annotated[TrainSpec | EvaluateSpec | SampleSpec, Field(discriminator="kind")]
+StoredSpec = TrainSpec | EvaluateSpec | SampleSpec | PrepareDatasetSpec
+STORED_SPEC: TypeAdapter[StoredSpec] = TypeAdapter(
+    Annotated[StoredSpec, Field(discriminator="kind")]
+)
+
+
+def num_slots(spec: StoredSpec) -> int:
+    """Slots the job takes on its node; only training uses more than one."""
+    return spec.resources.slots if isinstance(spec, TrainSpec) else 1
+
+
+def run_config(
+    spec: StoredSpec,
+    *,
+    resolved: ResolvedTraining | None,
+    dataset: str | None,
+    checkpoint: str | None,
+) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
+    """Return what the trainer gets: the spec with names replaced by local folders.
+
+    Args:
+        spec: the job's spec.
+        resolved: of a train job, its model and optimization.
+        dataset: folder of the prepared data set, if the job uses one.
+        checkpoint: folder of the checkpoint to read, or to resume from.
+    """
+    if isinstance(spec, TrainSpec):
+        assert resolved is not None
+        assert dataset is not None
+        return TrainConfig(
+            model=resolved.model,
+            optimization=resolved.optimization,
+            dataset=dataset,
+            seed=spec.seed,
+            checkpoint=spec.checkpoint,
+            samples=spec.samples,
+            resume_from=checkpoint,
+        )
+    if isinstance(spec, EvaluateSpec):
+        return _narrow(EvaluateConfig, spec, checkpoint=checkpoint, dataset=dataset)
+    if isinstance(spec, SampleSpec):
+        return _narrow(SampleConfig, spec, checkpoint=checkpoint)
+    return _narrow(PrepareDatasetConfig, spec)
+
+
+def _narrow(config: type[C], spec: Config, **folders: str | None) -> C:
+    values = {name: getattr(spec, name) for name in config.model_fields}
+    return config.model_validate(values | folders)

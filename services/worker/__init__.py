@@ -1,0 +1,1 @@
+"""A node's worker, and the runner that owns one attempt."""

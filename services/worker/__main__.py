@@ -1,0 +1,20 @@
+"""The worker of one node: `python -m services.worker`."""
+
+from services.adapters.celery_queue import answer_doorbell
+from services.adapters.telemetry import configure_logging
+from services.settings import BrokerSettings, WorkerSettings
+from services.worker.agent import AgentThread
+
+
+def main() -> None:
+    """Register the node and answer its doorbell until SIGTERM; runners go on without the worker."""
+    configure_logging("worker")
+    settings = WorkerSettings()
+    settings.data_folder.mkdir(parents=True, exist_ok=True)
+    agent = AgentThread(settings)
+    node_id = agent.start()
+    answer_doorbell(BrokerSettings(), node_id, agent.ring)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Owns one attempt on this node: `python -m services.worker.runner ATTEMPT FENCE`.
+
+It lives in a session of its own, so a restart of the worker does not stop training; it ends when
+the work is done, when the lease is lost, or when the embedded stack it belongs to is gone.
+"""
+
+import asyncio
+import ctypes
+import fcntl
+import shutil
+import sys
+from pathlib import Path
+
+import structlog
+
+from nvae_core.run_directory import RunDirectory
+from services.adapters.postgres.database import Database
+from services.adapters.processes import kill_marked
+from services.adapters.s3_storage import S3Storage
+from services.adapters.telemetry import configure_logging
+from services.domain.errors import LeaseLost
+from services.settings import (
+    DatabaseSettings,
+    LeaseSettings,
+    LocalSettings,
+    StorageSettings,
+    WorkerSettings,
+)
+from services.worker.assignment import load_assignment
+from services.worker.execution import Execution, patiently
+from services.worker.lease import Lease
+from services.worker.lifeline import wait_for_end_of
+from services.worker.trainer import attempt_marker
+
+PR_SET_CHILD_SUBREAPER = 36
+
+log = structlog.get_logger()
+
+
+def attempt_folder(data_folder: Path, attempt_id: str) -> Path:
+    """Return where an attempt keeps its lock, its log and its run directory."""
+    return data_folder / "attempts" / attempt_id
+
+
+def is_runner_alive(data_folder: Path, attempt_id: str) -> bool:
+    """Whether a runner of this machine holds the attempt's lock."""
+    try:
+        with (attempt_folder(data_folder, attempt_id) / "runner.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> None:
+    """Run the attempt to its end, then leave no process and no large file behind."""
+    database = Database(DatabaseSettings())
+    run_directory = RunDirectory(attempt_folder(settings.data_folder, attempt_id) / "run")
+    run_directory.logs.mkdir(parents=True, exist_ok=True)
+    lease = Lease(database, LeaseSettings(), run_directory, attempt_id=attempt_id, fence=fence)
+    lifeline = LocalSettings().lifeline
+
+    async def work() -> None:
+        assignment = await patiently(lambda: load_assignment(database, attempt_id, fence))
+        structlog.contextvars.bind_contextvars(
+            job_id=assignment.job_id, attempt=assignment.attempt_number
+        )
+        log.info("attempt.started", kind=assignment.spec.kind, slots=assignment.slots)
+        await Execution(
+            settings=settings,
+            database=database,
+            storage=S3Storage(StorageSettings()),
+            run_directory=run_directory,
+            assignment=assignment,
+            attempt_id=attempt_id,
+            fence=fence,
+            stop_requested=lease.stop_requested,
+        ).run()
+
+    tasks = [asyncio.create_task(work()), asyncio.create_task(lease.hold())]
+    if lifeline is not None:
+        tasks.append(asyncio.create_task(wait_for_end_of(lifeline)))
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # raises what ended it
+    except LeaseLost as error:
+        log.warning("runner.lease_lost", message=error.message)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(kill_marked, attempt_marker(attempt_id, fence))
+        await database.close()
+        await asyncio.to_thread(shutil.rmtree, run_directory.checkpoints, ignore_errors=True)
+
+
+def main() -> None:
+    """Take the attempt's lock and run it."""
+    attempt_id, fence = sys.argv[1], int(sys.argv[2])
+    settings = WorkerSettings()
+    configure_logging("runner")
+    structlog.contextvars.bind_contextvars(attempt_id=attempt_id)
+    folder = attempt_folder(settings.data_folder, attempt_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "runner.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for life; a second runner fails
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        asyncio.run(run_attempt(settings, attempt_id, fence))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The trainer's processes: started from the runner's main thread, ended without a trace."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nvae_core.run_directory import RunDirectory
+from services.adapters.processes import kill_marked
+
+PROGRAMS = {
+    "train": "nvae_core.cli.train",
+    "evaluate": "nvae_core.cli.evaluate",
+    "sample": "nvae_core.cli.sample",
+    "prepare_dataset": "nvae_core.cli.prepare",
+}
+
+
+def attempt_marker(attempt_id: str, fence: int) -> str:
+    """Return the entry in the environment by which an attempt's processes are found."""
+    return f"NVAE_ATTEMPT={attempt_id}:{fence}"
+
+
+@dataclass(frozen=True)
+class TrainerPlan:
+    """What to start: program, ranks, devices, threads."""
+
+    kind: str
+    run_directory: RunDirectory
+    marker: str
+    slots: Sequence[int]
+    slot_kind: str
+    threads_per_slot: int
+
+    def command(self) -> list[str]:
+        """Return the command line: torchrun, except for the preparation, which needs no ranks."""
+        program = ["-m", PROGRAMS[self.kind], str(self.run_directory.path)]
+        if self.kind == "prepare_dataset":
+            return [sys.executable, *program]
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--max-restarts=0"]
+        ranks = [f"--nproc-per-node={len(self.slots)}"]
+        logs = [f"--log-dir={self.run_directory.logs}", "--redirects=3"]
+        return [sys.executable, *torchrun, *ranks, *logs, *program]
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Return the trainer's environment: no address or password of the services is in it."""
+        kept = {
+            name: value
+            for name, value in inherited.items()
+            if not name.startswith("NVAE_") or name == "NVAE_STACK"
+        }
+        name, _, value = self.marker.partition("=")
+        kept |= {name: value, "OMP_NUM_THREADS": str(self.threads_per_slot)}
+        if self.slot_kind == "gpu":
+            kept["CUDA_VISIBLE_DEVICES"] = ",".join(str(slot) for slot in self.slots)
+        return kept
+
+
+class Trainer:
+    """The running processes of one plan."""
+
+    def __init__(self, plan: TrainerPlan) -> None:
+        self._plan = plan
+        self._log_path = plan.run_directory.logs / "trainer.log"
+        with self._log_path.open("ab") as log:  # a file: a full pipe would block the ranks
+            self._process = subprocess.Popen(
+                plan.command(),
+                env=plan.environment(os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def is_running(self) -> bool:
+        """Whether torchrun is there."""
+        return self._process.poll() is None
+
+    def exit_code(self) -> int | None:
+        """Return torchrun's exit code, negative for a signal, or None while it runs."""
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        """Send SIGTERM to torchrun, which passes it on to the ranks."""
+        if self.is_running():
+            self._process.send_signal(signal.SIGTERM)
+
+    async def kill(self) -> set[int]:
+        """Kill torchrun and every process that carries the marker; return what resists."""
+        if self.is_running():
+            self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+        return await asyncio.to_thread(kill_marked, self._plan.marker)
+
+    def last_log_lines(self, count: int = 20) -> str:
+        """Return the end of what the ranks and torchrun printed, rank 0 first if it said much."""
+        logs = [*sorted(self._plan.run_directory.logs.rglob("stderr.log")), self._log_path]
+        lines: list[str] = []
+        for path in logs:
+            lines = _tail(path, count)
+            if lines:
+                break
+        return "\n".join(lines)
+
+
+def _tail(path: Path, count: int, limit_bytes: int = 64 * 1024) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - limit_bytes))
+            return file.read().decode(errors="replace").splitlines()[-count:]
+    except OSError:
+        return []
