@@ -1,1 +1,1 @@
-"""The whole service on one machine: real servers from wheels, our services, and their supervisor."""
+"""The whole service on one machine: real servers from wheels, our services, their supervisor."""

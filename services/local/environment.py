@@ -20,7 +20,7 @@ class ServiceOptions:
 
     api_port: int
     num_slots: int
-    datasets: Path
+    datasets: Path | None  # none: a folder beside the rest
 
 
 def server_environment(folder: Path, stack: StackFile) -> dict[str, str]:
@@ -47,7 +47,7 @@ def service_environment(folder: Path, options: ServiceOptions) -> dict[str, str]
         "NVAE_WORKER_NODE_NAME": "local",
         "NVAE_WORKER_DATA_FOLDER": str(folder / "worker"),
         "NVAE_WORKER_SLOTS": str(options.num_slots),
-        "NVAE_WORKER_DATASETS_FOLDER": str(options.datasets),
+        "NVAE_WORKER_DATASETS_FOLDER": str(options.datasets or folder / "datasets"),
     }
 
 

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -10,6 +10,7 @@ from signal import SIGKILL, SIGTERM, Signals
 
 from services.local import processes
 from services.local.errors import StackError
+from services.local.ports import HOST, is_free
 
 _POLL_SECONDS = 0.05
 
@@ -29,7 +30,8 @@ class Part:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    folder: Path | None = None
+    ports: tuple[int, ...] = ()
+    folder: Path | None = None  # a server works in its own, a service where we are
     user: int | None = None
     prepare: Callable[[], None] = lambda: None
     is_ready: Callable[[], bool] = lambda: True
@@ -38,6 +40,19 @@ class Part:
     stop_signal: Signals = SIGTERM
     stop_within_seconds: float = 15.0
     death_signal: Signals = SIGKILL
+
+    @property
+    def is_server(self) -> bool:
+        """Whether services depend on it, so that it stops after them."""
+        return self.folder is not None
+
+
+def refuse_taken_ports(parts: Iterable[Part]) -> None:
+    """Raise a ``StackError`` if someone else listens on a port that one of the parts needs."""
+    for part in parts:
+        for port in part.ports:
+            if not is_free(port):
+                raise StackError(f"port {port} on {HOST}, needed by {part.name}, is taken")
 
 
 def bring_up(

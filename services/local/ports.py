@@ -3,7 +3,7 @@
 import errno
 import random
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from services.local.errors import StackError
@@ -33,13 +33,6 @@ def s3_block(first: int) -> list[int]:
     """Every port that SeaweedFS listens on when its S3 gateway is at ``first``."""
     block = range(first, first + S3_BLOCK)
     return [*block, *(port + GRPC_OFFSET for port in block)]
-
-
-def refuse_taken(ports: Iterable[int], *, used_by: str) -> None:
-    """Raise a ``StackError`` that names the first port someone else listens on."""
-    for port in ports:
-        if not is_free(port):
-            raise StackError(f"port {port} on {HOST}, needed by {used_by}, is taken")
 
 
 def is_free(port: int) -> bool:

@@ -3,30 +3,20 @@
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from services.adapters.processes import find_marked
 from services.local.environment import MARKER
 from services.local.errors import StackError
 
-_SERVERS = ("postgres", "valkey", "seaweedfs")
-_PROGRAMS = ("postgres", "valkey-server", "weed")
+_SERVERS = {"postgres": "postgres", "valkey": "valkey-server", "seaweedfs": "weed"}
 _POLL_SECONDS = 0.05
 _KILL_WITHIN_SECONDS = 5.0
 
 
-def sweep(
-    folder: Path,
-    stack_id: str,
-    *,
-    spare: Collection[int] = (),
-    servers: bool = True,
-    grace_seconds: float = 5.0,
-) -> None:
-    """End every stray: SIGTERM, SIGKILL after the grace, and see that nothing is left.
-
-    ``spare`` names pids to leave alone, ``servers=False`` everything that is one of our servers.
-    """
+def sweep(find: Callable[[], set[int]], *, grace_seconds: float = 5.0) -> None:
+    """End what ``find`` finds: SIGTERM, SIGKILL after the grace, and see that nothing is left."""
     left: set[int] = set()
     for how, patience_seconds in (
         (signal.SIGTERM, grace_seconds),
@@ -35,7 +25,7 @@ def sweep(
         deadline = time.monotonic() + patience_seconds
         told: set[int] = set()
         # Again and again, because a stray may fork while we look.
-        while left := set(find(folder, stack_id, servers=servers)) - set(spare):
+        while left := find():
             _send(how, left - told)
             told |= left
             if time.monotonic() > deadline:
@@ -46,33 +36,48 @@ def sweep(
     raise StackError(f"processes that cannot be ended: {sorted(left)}")
 
 
-def find(folder: Path, stack_id: str, *, servers: bool = True) -> Iterator[int]:
-    """The pids of the stack's living processes, our own excepted."""
-    marker = f"{MARKER}={stack_id}".encode()
-    homes = {str(folder / name) for name in _SERVERS}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        is_server = _works_in(entry, homes)
-        if (is_server and servers) or (not is_server and _is_marked(entry, marker)):
-            yield int(entry.name)
+def all_of(folder: Path, stack_id: str) -> set[int]:
+    """The pids of everything alive that belongs to a stack, our own excepted."""
+    servers = (server_processes(folder / name) for name in _SERVERS)
+    return _marked(stack_id).union(*servers)
 
 
-def _is_marked(process: Path, marker: bytes) -> bool:
+def service_processes(folder: Path, stack_id: str) -> set[int]:
+    """All of it without the servers."""
+    # A backend that Postgres has just forked still shows the marker.
+    servers = (server_processes(folder / name) for name in _SERVERS)
+    return _marked(stack_id).difference(*servers)
+
+
+def server_processes(home: Path) -> set[int]:
+    """The processes of the server whose files are in ``home``.
+
+    Postgres and Valkey write their titles over their environment, so the folder they work in
+    tells them; the executable spares a shell that someone has open there.
+    """
+    program = _SERVERS.get(home.name)
+    return {
+        pid
+        for pid in _pids()
+        if program and _link(pid, "cwd") == str(home) and Path(_link(pid, "exe")).name == program
+    }
+
+
+def _marked(stack_id: str) -> set[int]:
+    return find_marked(f"{MARKER}={stack_id}")
+
+
+def _pids() -> Iterator[int]:
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            yield int(name)
+
+
+def _link(pid: int, name: str) -> str:
     try:
-        return marker in (process / "environ").read_bytes().split(b"\0")
-    except OSError:  # it has ended, or is another user's
-        return False
-
-
-def _works_in(process: Path, homes: Collection[str]) -> bool:
-    # Postgres and Valkey write their titles over their environment; their folder tells them.
-    # The executable spares a shell that someone has open there.
-    try:
-        program = (process / "exe").readlink().name
-        return program in _PROGRAMS and str((process / "cwd").readlink()) in homes
+        return os.readlink(f"/proc/{pid}/{name}")
     except OSError:
-        return False
+        return ""
 
 
 def _send(how: signal.Signals, pids: Collection[int]) -> None:

@@ -38,6 +38,7 @@ def postgres(folder: Path, stack: StackFile) -> Part:
             *(str(binaries / "postgres"), "-D", str(cluster), "-p", str(stack.postgres_port)),
             *("-c", f"listen_addresses={HOST}", "-c", "unix_socket_directories="),
         ),
+        ports=(stack.postgres_port,),
         folder=cluster,
         user=identity.user,
         prepare=lambda: _prepare(cluster, stack, binaries=binaries, identity=identity),

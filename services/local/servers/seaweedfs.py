@@ -10,7 +10,7 @@ from pathlib import Path
 from services.local import processes
 from services.local.errors import StackError
 from services.local.parts import Part
-from services.local.ports import HOST
+from services.local.ports import HOST, s3_block
 from services.local.servers.wheels import installed_file
 from services.local.stack_file import StackFile, write_private
 
@@ -47,6 +47,7 @@ def seaweedfs(
             "GOMEMLIMIT": "256MiB",
             "GOGC": "50",
         },
+        ports=tuple(s3_block(stack.s3_port)),
         folder=home,
         prepare=lambda: _prepare(home),
         # The port answers before the bucket exists and volumes can be written.

@@ -23,6 +23,7 @@ def valkey(folder: Path, stack: StackFile) -> Part:
     return Part(
         name="valkey",
         command=(str(_binary()), str(home / "valkey.conf")),
+        ports=(stack.valkey_port,),
         folder=home,
         prepare=lambda: _prepare(home, stack),
         is_ready=lambda: _answers_ping(stack),

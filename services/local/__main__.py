@@ -1,0 +1,73 @@
+"""The command line of the local stack: `python -m services.local up|down|status|demo`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from services.local import commands
+from services.local.detached import up_detached
+from services.local.environment import ServiceOptions
+from services.local.errors import StackError
+from services.local.ports import free_ports
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; its exit status."""
+    try:
+        return _run(_parser().parse_args(arguments), arguments)
+    except StackError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace, arguments: list[str]) -> int:
+    folder = options.data.resolve()
+    match options.command:
+        case "down":
+            return commands.down(folder)
+        case "status":
+            return commands.status(folder)
+        case "demo":
+            return commands.demo(folder, _service_options(options))
+    if commands.already_up(folder):
+        return 0
+    if options.detach:
+        return up_detached(folder, [word for word in arguments if word != "--detach"])
+    return commands.up(folder, _service_options(options))
+
+
+def _service_options(options: argparse.Namespace) -> ServiceOptions:
+    return ServiceOptions(
+        api_port=options.api_port or free_ports(1)[0],
+        num_slots=options.slots,
+        datasets=options.datasets and options.datasets.resolve(),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services.local")
+    several = parser.add_subparsers(dest="command", required=True)
+    num_cores = len(os.sched_getaffinity(0))
+    up = several.add_parser("up", help="start the whole stack")
+    demo = several.add_parser("demo", help="run the demo on a stack of its own")
+    down = several.add_parser("down", help="stop it")
+    status = several.add_parser("status", help="say whether it is up")
+    for command in (up, down, status):
+        command.add_argument("--data", type=Path, default=Path(".local/stack"))
+    demo.set_defaults(data=Path(".local"))
+    up.add_argument("--api-port", type=int, default=8000)
+    demo.add_argument("--api-port", type=int, help="default: a free one")
+    up.add_argument("--detach", action="store_true", help="return once everything is up")
+    for command in (up, demo):
+        command.add_argument("--slots", type=int, default=num_cores, help="default: all cores")
+        command.add_argument(
+            "--datasets", type=Path, help="where `folder` sources are; default: in the data folder"
+        )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,152 @@
+"""The supervisor: starts the parts in order, restarts those that die, stops them in reverse."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.local import strays
+from services.local.errors import StackError
+from services.local.parts import Part, WhenItEnds, bring_up, refuse_taken_ports, take_down
+from services.local.signals import Signals
+
+_FIRST_DELAY_SECONDS = 0.5
+_LONGEST_DELAY_SECONDS = 10.0
+_STEADY_AFTER_SECONDS = 30.0
+_LOOK_EVERY_SECONDS = 1.0
+_RUNNER_GRACE_SECONDS = 10.0
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal; stdout belongs to the program we may run for them."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+@dataclass
+class _Running:
+    part: Part
+    process: subprocess.Popen[bytes]
+    started_at: float
+    num_failures: int = 0
+    restart_at: float | None = None
+
+
+class Supervisor:
+    """Runs the parts of one stack, from the main thread, while its caller holds the lifeline."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        stack_id: str,
+        parts: Sequence[Part],
+        environment: Mapping[str, str],
+        signals: Signals,
+    ) -> None:
+        self._folder = folder
+        self._stack_id = stack_id
+        self._parts = parts
+        self._environment = environment
+        self._signals = signals
+        self._running: list[_Running] = []
+
+    def start(self) -> None:
+        """Start every part in order; returns early when asked to stop."""
+        # What a supervisor that was killed may have left.
+        strays.sweep(lambda: strays.all_of(self._folder, self._stack_id))
+        refuse_taken_ports(self._parts)
+        for part in self._parts:
+            if self._signals.stop_requested():
+                return
+            process = self._bring_up(part)
+            # One that was to run once is still there when we were asked to stop meanwhile.
+            if part.when_it_ends is not WhenItEnds.CONTINUE or process.poll() is None:
+                self._running.append(_Running(part, process, time.monotonic()))
+
+    def watch(self) -> int:
+        """Restart what dies, until asked to stop (0) or the program ends (its status)."""
+        while not self._signals.stop_requested():
+            for running in self._running:
+                status = running.process.poll()
+                if status is None:
+                    continue
+                if running.part.when_it_ends is WhenItEnds.STOP_STACK:
+                    return status if status >= 0 else 128 - status
+                self._revive(running, status)
+            self._signals.wait(self._seconds_to_next_restart())
+        return 0
+
+    def stop(self) -> None:
+        """Stop everything, last part first, and see that nothing is left."""
+        servers = [running for running in self._running if running.part.is_server]
+        services = [running for running in self._running if not running.part.is_server]
+        self._take_down(services)
+        # Runners outlive their worker by design, and still want the servers to say goodbye.
+        strays.sweep(
+            lambda: strays.service_processes(self._folder, self._stack_id),
+            grace_seconds=_RUNNER_GRACE_SECONDS,
+        )
+        self._take_down(servers)
+        strays.sweep(lambda: strays.all_of(self._folder, self._stack_id))
+
+    def _bring_up(self, part: Part) -> subprocess.Popen[bytes]:
+        quiet = part.when_it_ends is WhenItEnds.STOP_STACK
+        began_at = time.monotonic()
+        if not quiet:
+            say(f"starting {part.name} … ")
+        try:
+            process = bring_up(
+                part,
+                environment=self._environment,
+                logs=self._folder / "logs",
+                give_up=self._signals.stop_requested,
+            )
+        except StackError:
+            say("failed\n")
+            raise
+        if not quiet:
+            outcome = "interrupted" if self._signals.stop_requested() else "ready"
+            say(f"{outcome} ({time.monotonic() - began_at:.1f} s)\n")
+        return process
+
+    def _revive(self, running: _Running, status: int) -> None:
+        now = time.monotonic()
+        if running.restart_at is None:
+            if now - running.started_at > _STEADY_AFTER_SECONDS:
+                running.num_failures = 0
+            delay = min(_FIRST_DELAY_SECONDS * 2**running.num_failures, _LONGEST_DELAY_SECONDS)
+            running.num_failures += 1
+            running.restart_at = now + delay
+            say(f"{running.part.name} ended with status {status}; next start in {delay:.1f} s\n")
+        elif now >= running.restart_at:
+            self._restart(running)
+
+    def _restart(self, running: _Running) -> None:
+        running.restart_at = None
+        try:
+            if running.part.folder:
+                # The backends of a killed postmaster hold its shared memory until they notice.
+                home = running.part.folder
+                strays.sweep(lambda: strays.server_processes(home))
+            running.process = self._bring_up(running.part)
+        except StackError as error:
+            say(f"{error}\n")
+        running.started_at = time.monotonic()
+
+    def _take_down(self, several: Sequence[_Running]) -> None:
+        for running in reversed(several):
+            if running.process.poll() is None:
+                began_at = time.monotonic()
+                take_down(running.part, running.process)
+                say(f"stopped {running.part.name} ({time.monotonic() - began_at:.1f} s)\n")
+
+    def _seconds_to_next_restart(self) -> float:
+        waits = [
+            running.restart_at - time.monotonic()
+            for running in self._running
+            if running.restart_at is not None
+        ]
+        return max(0.0, min([_LOOK_EVERY_SECONDS, *waits]))
