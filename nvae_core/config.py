@@ -1,4 +1,4 @@
-"""Validated, frozen configuration of the model, its optimization and each kind of run; free of torch."""
+"""Validated, frozen configuration of the model, its optimization and each run; free of torch."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
@@ -83,7 +83,7 @@ class CheckpointPolicy(Config):
 
 
 class SamplePolicy(Config):
-    """When training draws sample grids, and at which temperatures; 0 steps means only at the end."""
+    """When training draws sample grids, and at which temperatures; 0 means only at the end."""
 
     every_steps: Annotated[int, Field(ge=0)] = 0
     temperatures: Annotated[tuple[Temperature, ...], Field(max_length=8)] = (0.8,)

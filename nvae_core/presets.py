@@ -1,4 +1,4 @@
-"""Named configurations: the MNIST column of the paper's Table 6, and small ones for CPU; free of torch."""
+"""Named configurations: the MNIST column of Table 6, and small ones for CPU; free of torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The run directory: the file contract between whoever starts a trainer and the trainer; free of torch.
+"""The file contract between whoever starts a trainer and the trainer; free of torch.
 
 `docs/run_directory.md` describes it for people. Both sides use this module, so names exist once.
 """

@@ -1,5 +1,8 @@
 """The top-down half: from latents to the image, with the prior of each group on the way."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,6 +61,10 @@ class Decoder(nn.Module):
         self.groups = nn.ModuleList(DecoderGroup(group, config) for group in groups)
         self.postprocess = _build_postprocess(config)
         self.image_head = WeightNormConv2d(config.num_decoder_channels, 1, 3)
+
+    def steps(self) -> Sequence[DecoderGroup]:
+        """Return the groups, top first."""
+        return cast(Sequence[DecoderGroup], self.groups)
 
     def initial_state(self, batch_size: int) -> Tensor:
         """Return the learned state above the first group, (B, C, H, W)."""

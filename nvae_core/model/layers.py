@@ -43,7 +43,8 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Cin, H, W) to (B, Cout, H / stride, W / stride)."""
-        return self._conv_forward(x, self.effective_weight(), self.bias)
+        y: Tensor = self._conv_forward(x, self.effective_weight(), self.bias)
+        return y
 
 
 class WeightNormConv2d(Conv2d):

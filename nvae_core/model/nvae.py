@@ -78,7 +78,7 @@ class NVAE(nn.Module):
         state = self.decoder.initial_state(features[0].shape[0])
         groups: list[GroupSample] = []
         for index, (group, posterior_head) in enumerate(
-            zip(self.decoder.groups, self.posteriors, strict=True)
+            zip(self.decoder.steps(), self.posteriors, strict=True)
         ):
             state = group.advance(state)
             raw_prior = group.prior(state)
@@ -94,7 +94,7 @@ class NVAE(nn.Module):
     def generate(self, noise: Sequence[Tensor], temperature: float) -> BernoulliImage:
         """Sample the prior from the top down, its standard deviations scaled by temperature."""
         state = self.decoder.initial_state(noise[0].shape[0])
-        for group, group_noise in zip(self.decoder.groups, noise, strict=True):
+        for group, group_noise in zip(self.decoder.steps(), noise, strict=True):
             state = group.advance(state)
             z = group.prior(state).clamp(temperature).sample(group_noise)
             state = group.combine(state, z)

@@ -82,5 +82,5 @@ def _iterate(matrices: Tensor, left: Tensor, right: Tensor, num_iterations: int)
 
 
 def _normalize(vectors: Tensor) -> Tensor:
-    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return vectors / norms.clamp_min(1e-3)

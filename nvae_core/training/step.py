@@ -105,5 +105,5 @@ class _BatchNormStatistics:
     def restore(self) -> None:
         """Put them back."""
         sizes = [statistic.numel() for statistic in self._live]
-        for statistic, saved in zip(self._live, self._saved.split(sizes), strict=True):
+        for statistic, saved in zip(self._live, torch.split(self._saved, sizes), strict=True):
             statistic.copy_(saved)

@@ -17,7 +17,7 @@ from nvae_core.model.hierarchy import latent_groups
 from nvae_core.model.layers import BatchNorm, Conv2d
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.model.regularization import SpectralRegularizer, batch_norm_penalty, convolutions_of
-from nvae_core.objective import balance_kl, compute_objective
+from nvae_core.objective import balance_kl
 from nvae_core.training.schedules import StepWeights, kl_weight, spectral_weight
 from nvae_core.training.state import TrainingState
 from nvae_core.training.step import take_step

@@ -1,0 +1,76 @@
+"""A small model and a small data set."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nvae_core.config import (
+    BundledSource,
+    CheckpointPolicy,
+    ModelConfig,
+    OptimizationConfig,
+    TrainConfig,
+)
+from nvae_core.data.prepared import write_prepared
+from nvae_core.data.sources import ImageSplits
+from nvae_core.model.nvae import NVAE, build_model
+from nvae_core.run_directory import RunDirectory
+
+NUM_TRAIN_IMAGES = 38
+
+
+@pytest.fixture
+def model_config() -> ModelConfig:
+    return ModelConfig(
+        image_size=12,
+        image_padding=2,
+        num_groups_per_scale=(1, 2),
+        num_latents_per_group=3,
+        num_encoder_channels=4,
+        num_decoder_channels=4,
+        num_preprocess_blocks=1,
+        num_cells_per_block=1,
+        num_cells_per_group=1,
+    )
+
+
+@pytest.fixture
+def model(model_config: ModelConfig) -> NVAE:
+    return build_model(model_config, seed=0)
+
+
+@pytest.fixture
+def padded_images() -> torch.Tensor:
+    images = torch.rand(4, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+    return torch.nn.functional.pad((images < 0.3).float(), (2, 2, 2, 2))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (NUM_TRAIN_IMAGES + 10, 12, 12, 1), np.uint8)
+    splits = ImageSplits(images[:NUM_TRAIN_IMAGES], images[NUM_TRAIN_IMAGES:])
+    source = BundledSource(name="mnist_5k")
+    write_prepared(tmp_path / "dataset", splits, source)
+    return tmp_path / "dataset"
+
+
+@pytest.fixture
+def train_config(model_config: ModelConfig, dataset: Path) -> TrainConfig:
+    """Six steps of eight images, with a checkpoint in the middle of the first epoch."""
+    return TrainConfig(
+        model=model_config,
+        optimization=OptimizationConfig(epochs=2, batch_size=8, warmup_epochs=0.5),
+        dataset=str(dataset),
+        checkpoint=CheckpointPolicy(every_steps=3),
+        report_every_steps=2,
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, train_config: TrainConfig) -> RunDirectory:
+    directory = RunDirectory(tmp_path / "run")
+    directory.create(train_config)
+    return directory

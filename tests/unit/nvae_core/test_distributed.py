@@ -1,0 +1,66 @@
+import os
+import socket
+from pathlib import Path
+
+import torch
+import torch.multiprocessing as mp
+
+from nvae_core.distributed import average_over_ranks, join_ranks
+from nvae_core.model.layers import BatchNorm
+
+
+def inputs() -> torch.Tensor:
+    return torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 + 5
+
+
+def targets() -> torch.Tensor:
+    return torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+def normalize(x: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    layer = BatchNorm(3)
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    ((y - target) ** 2).mean().backward()
+    assert x.grad is not None
+    assert layer.weight.grad is not None
+    assert layer.bias.grad is not None
+    gradients = [layer.weight.grad, layer.bias.grad]
+    average_over_ranks(gradients)
+    return {
+        "y": y.detach(),
+        "x_grad": x.grad,
+        "weight_grad": gradients[0],
+        "bias_grad": gradients[1],
+        "mean": layer.running_mean,
+        "var": layer.running_var,
+    }
+
+
+def normalize_half(rank: int, folder: str) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=Path(folder, "port").read_text(),
+    )
+    half = slice(3 * rank, 3 * rank + 3)
+    with join_ranks():
+        torch.save(normalize(inputs()[half], targets()[half]), Path(folder, f"{rank}.pt"))
+
+
+def test_batch_norm_over_two_ranks_equals_one_over_all_images(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        (tmp_path / "port").write_text(str(free.getsockname()[1]))
+    mp.spawn(normalize_half, (str(tmp_path),), nprocs=2)
+    whole = normalize(inputs(), targets())
+    halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for name in ("weight_grad", "bias_grad", "mean", "var"):
+        assert torch.equal(halves[0][name], halves[1][name])
+        torch.testing.assert_close(halves[0][name], whole[name], rtol=1e-5, atol=1e-6)
+    y = torch.cat([half["y"] for half in halves])
+    torch.testing.assert_close(y, whole["y"], rtol=1e-5, atol=1e-5)
+    # Each rank's loss is a mean over half of the images.
+    x_grad = torch.cat([half["x_grad"] for half in halves]) / 2
+    torch.testing.assert_close(x_grad, whole["x_grad"], rtol=1e-4, atol=1e-6)

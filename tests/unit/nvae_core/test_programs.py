@@ -1,0 +1,214 @@
+"""The programs as processes: on one rank, and on two under torchrun."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from nvae_core.config import (
+    BundledSource,
+    EvaluateConfig,
+    FolderSource,
+    PrepareDatasetConfig,
+    SampleConfig,
+    TrainConfig,
+)
+from nvae_core.data.prepared import read_manifest
+from nvae_core.run_directory import ExitReason, MetricsLine, Result, RunDirectory
+from nvae_core.training.checkpoint import save_checkpoint
+from nvae_core.training.state import start_training
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+DEADLINE_SECONDS = 60
+
+
+def start(
+    program: str, run: RunDirectory, *, num_ranks: int | None = None
+) -> subprocess.Popen[bytes]:
+    launcher = [sys.executable] if num_ranks is None else [*TORCHRUN, str(num_ranks)]
+    with (run.path / "output.txt").open("wb") as output:
+        return subprocess.Popen(
+            [*launcher, "-m", f"nvae_core.cli.{program}", str(run.path)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+
+def finish(process: subprocess.Popen[bytes], run: RunDirectory) -> Result:
+    process.wait(timeout=DEADLINE_SECONDS)
+    result = run.read_result()
+    assert result is not None, (run.path / "output.txt").read_text()
+    return result
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+def has_metrics(run: RunDirectory) -> bool:
+    return any(isinstance(line, MetricsLine) for _, line in run.read_progress())
+
+
+@pytest.fixture
+def endless(tmp_path: Path, train_config: TrainConfig) -> RunDirectory:
+    optimization = train_config.optimization.model_copy(update={"epochs": 10**6})
+    directory = RunDirectory(tmp_path / "endless")
+    directory.create(
+        train_config.model_copy(update={"optimization": optimization, "report_every_steps": 1})
+    )
+    return directory
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, train_config: TrainConfig) -> Path:
+    state = start_training(
+        train_config.model, train_config.optimization, seed=0, device=torch.device("cpu")
+    )
+    path: Path = save_checkpoint(
+        tmp_path / "checkpoints", state, optimization=train_config.optimization, seed=0
+    )
+    return path
+
+
+def test_two_ranks_resume_bit_for_bit(
+    tmp_path: Path, run: RunDirectory, train_config: TrainConfig
+) -> None:
+    assert finish(start("train", run, num_ranks=2), run).status == "succeeded"
+    half = run.checkpoints / "step_00000003"
+    resumed = RunDirectory(tmp_path / "resumed")
+    resumed.create(train_config.model_copy(update={"resume_from": str(half)}))
+    process = start("train", resumed, num_ranks=2)
+    assert finish(process, resumed).step == 4
+    assert process.returncode == 0
+    for name in ("model.safetensors", "training.safetensors"):
+        last = Path("checkpoints", "step_00000004", name)
+        assert (run.path / last).read_bytes() == (resumed.path / last).read_bytes()
+
+
+def test_sigterm_stops_both_ranks_with_a_checkpoint(endless: RunDirectory) -> None:
+    process = start("train", endless, num_ranks=2)
+    wait_until(lambda: has_metrics(endless), process)
+    process.send_signal(signal.SIGTERM)
+    result = finish(process, endless)
+    assert (result.status, result.reason) == ("stopped", ExitReason.STOPPED)
+    assert (endless.checkpoints / f"step_{result.step:08d}" / "checkpoint.json").exists()
+
+
+def test_ranks_die_with_torchrun(endless: RunDirectory) -> None:
+    process = start("train", endless, num_ranks=1)
+    wait_until(lambda: has_metrics(endless), process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert children
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while any(is_running(int(child)) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_rank_leaves_when_its_lease_is_lost(endless: RunDirectory) -> None:
+    endless.extend_deadman(time.monotonic() + 3600)
+    process = start("train", endless)
+    wait_until(lambda: has_metrics(endless), process)
+    endless.extend_deadman(time.monotonic() - 1)
+    assert finish(process, endless).reason == ExitReason.LEASE_LOST
+    assert process.returncode == 1
+
+
+def test_invalid_configuration_is_named_in_the_result(run: RunDirectory) -> None:
+    config = json.loads(run.config_path.read_text())
+    config["optimization"]["epochs"] = 0
+    run.config_path.write_text(json.dumps(config))
+    process = start("train", run)
+    result = finish(process, run)
+    assert result.reason == ExitReason.INVALID_CONFIG
+    assert result.message is not None
+    assert "optimization.epochs" in result.message
+    assert process.returncode == 1
+
+
+def test_missing_data_set_fails_both_ranks(run: RunDirectory, train_config: TrainConfig) -> None:
+    run.create(train_config.model_copy(update={"dataset": "nowhere"}))
+    process = start("train", run, num_ranks=2)
+    result = finish(process, run)
+    assert result.reason == ExitReason.INVALID_DATASET
+    assert process.returncode == 1
+
+
+def test_evaluation_streams_its_estimates(tmp_path: Path, checkpoint: Path, dataset: Path) -> None:
+    run = RunDirectory(tmp_path / "evaluation")
+    run.create(
+        EvaluateConfig(
+            checkpoint=str(checkpoint), dataset=str(dataset), importance_samples=3, batch_size=4
+        )
+    )
+    process = start("evaluate", run, num_ranks=1)
+    result = finish(process, run)
+    assert process.returncode == 0
+    lines = [line for _, line in run.read_progress() if isinstance(line, MetricsLine)]
+    assert [line.step for line in lines] == [4, 8, 10]
+    assert result.values == lines[-1].values
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "re-estimate"])
+def test_sample_draws_one_grid(tmp_path: Path, checkpoint: Path, batch_norm: str) -> None:
+    run = RunDirectory(tmp_path / "sample")
+    config = {"checkpoint": str(checkpoint), "num_images": 6, "batch_norm": batch_norm}
+    run.create(SampleConfig.model_validate(config))
+    assert finish(start("sample", run), run).status == "succeeded"
+    with Image.open(run.samples / "grid.png") as image:
+        assert image.size == (3 * 14 + 2, 2 * 14 + 2)
+
+
+def test_damaged_checkpoint_is_named_in_the_result(tmp_path: Path, checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    run = RunDirectory(tmp_path / "sample")
+    run.create(SampleConfig(checkpoint=str(checkpoint)))
+    result = finish(start("sample", run), run)
+    assert result.reason == ExitReason.CHECKPOINT_CORRUPT
+
+
+def test_bundled_digits_are_prepared(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "prepare")
+    run.create(PrepareDatasetConfig(source=BundledSource(name="mnist_5k")))
+    result = finish(start("prepare", run), run)
+    assert result.values["num_train_images"] == 4500
+    assert read_manifest(run.dataset).content_hash == result.values["content_hash"]
+
+
+def test_broken_image_leaves_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "images" / name).write_text("no image")
+    run = RunDirectory(tmp_path / "prepare")
+    source = FolderSource(path=str(tmp_path / "images"), image_size=8)
+    run.create(PrepareDatasetConfig(source=source))
+    process = start("prepare", run)
+    result = finish(process, run)
+    assert result.reason == ExitReason.INVALID_DATASET
+    assert result.message is not None
+    assert result.message.startswith("source.path: ")
+    assert process.returncode == 1
+    assert not run.dataset.exists()

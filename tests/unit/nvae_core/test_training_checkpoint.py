@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from nvae_core.config import ModelConfig, OptimizationConfig
+from nvae_core.training.checkpoint import (
+    CheckpointCorrupt,
+    drop_old_checkpoints,
+    load_model,
+    restore_training,
+    save_checkpoint,
+)
+from nvae_core.training.state import TrainingState, start_training
+
+CPU = torch.device("cpu")
+OPTIMIZATION = OptimizationConfig(epochs=1, batch_size=4, warmup_epochs=0)
+
+
+def trained_state(model_config: ModelConfig, seed: int = 0) -> TrainingState:
+    state = start_training(model_config, OPTIMIZATION, seed=seed, device=CPU)
+    for parameter in state.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state.optimizer.step()
+    state.step = 7
+    return state
+
+
+def save(tmp_path: Path, state: TrainingState) -> Path:
+    return save_checkpoint(tmp_path, state, optimization=OPTIMIZATION, seed=0)
+
+
+def test_restored_state_equals_the_saved_one(tmp_path: Path, model_config: ModelConfig) -> None:
+    saved = trained_state(model_config)
+    path = save(tmp_path, saved)
+    assert path.name == "step_00000007"
+    restored = start_training(model_config, OPTIMIZATION, seed=1, device=CPU)
+    restore_training(restored, path)
+    assert restored.step == 7
+    for ours, theirs in (
+        (restored.model.state_dict(), saved.model.state_dict()),
+        (restored.training_tensors(), saved.training_tensors()),
+    ):
+        torch.testing.assert_close(ours, dict(theirs), rtol=0, atol=0)
+
+
+def test_model_loads_without_the_training_file(tmp_path: Path, model_config: ModelConfig) -> None:
+    saved = trained_state(model_config)
+    path = save(tmp_path, saved)
+    (path / "training.safetensors").unlink()
+    model, manifest = load_model(path, CPU)
+    assert manifest.model == model_config
+    torch.testing.assert_close(model.state_dict(), saved.model.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.safetensors"])
+@pytest.mark.parametrize("damage", ["flipped bit", "truncated", "missing"])
+def test_damage_is_detected_and_the_file_named(
+    tmp_path: Path, model_config: ModelConfig, name: str, damage: str
+) -> None:
+    path = save(tmp_path, trained_state(model_config))
+    content = bytearray((path / name).read_bytes())
+    if damage == "flipped bit":
+        content[-1] ^= 1
+        (path / name).write_bytes(content)
+    elif damage == "truncated":
+        (path / name).write_bytes(content[:-10])
+    else:
+        (path / name).unlink()
+    with pytest.raises(CheckpointCorrupt, match=name):
+        restore_training(trained_state(model_config), path)
+
+
+def test_manifest_must_be_present_and_valid(tmp_path: Path, model_config: ModelConfig) -> None:
+    with pytest.raises(CheckpointCorrupt, match=r"checkpoint\.json: No such file"):
+        load_model(tmp_path, CPU)
+    path = save(tmp_path, trained_state(model_config)) / "checkpoint.json"
+    manifest = json.loads(path.read_text())
+    manifest["model"]["num_latents_per_group"] = 0
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointCorrupt, match="num_latents_per_group"):
+        load_model(path.parent, CPU)
+
+
+def test_tensors_of_another_model_are_refused(tmp_path: Path, model_config: ModelConfig) -> None:
+    path = save(tmp_path, trained_state(model_config)) / "checkpoint.json"
+    manifest = json.loads(path.read_text())
+    manifest["model"]["num_groups_per_scale"] = [1, 1]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointCorrupt, match=r"model\.safetensors: missing: .*; unknown: "):
+        load_model(path.parent, CPU)
+
+
+def test_resuming_with_another_model_names_the_difference(
+    tmp_path: Path, model_config: ModelConfig
+) -> None:
+    path = save(tmp_path, trained_state(model_config))
+    wider = model_config.model_copy(update={"num_latents_per_group": 5})
+    state = start_training(wider, OPTIMIZATION, seed=0, device=CPU)
+    with pytest.raises(CheckpointCorrupt, match="num_latents_per_group is 5, in the checkpoint 3"):
+        restore_training(state, path)
+
+
+def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
+    for step in (5, 10, 15):
+        (tmp_path / f"step_{step:08d}").mkdir()
+    drop_old_checkpoints(tmp_path, keep_last=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000010", "step_00000015"]

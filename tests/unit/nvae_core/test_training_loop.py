@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from nvae_core.config import TrainConfig
+from nvae_core.distributed import Ranks
+from nvae_core.run_directory import (
+    ArtifactLine,
+    CheckpointLine,
+    ExitReason,
+    MetricsLine,
+    Result,
+    RunDirectory,
+    StartedLine,
+)
+from nvae_core.training.loop import NonFiniteLoss, train
+from nvae_core.training.shutdown import StopSignal
+
+ALONE = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
+
+
+def train_in(path: Path, config: TrainConfig) -> tuple[RunDirectory, Result]:
+    run = RunDirectory(path)
+    run.create(config)
+    return run, train(config, run, ALONE, StopSignal(run))
+
+
+def test_run_reports_what_it_does(tmp_path: Path, train_config: TrainConfig) -> None:
+    run, result = train_in(tmp_path / "run", train_config)
+    lines = [line for _, line in run.read_progress()]
+    started, artifact = lines[0], lines[-1]
+    assert isinstance(started, StartedLine)
+    assert started.num_steps == 8
+    assert isinstance(artifact, ArtifactLine)
+    assert (run.path / artifact.path).read_bytes().startswith(b"\x89PNG")
+    metrics = [line for line in lines if isinstance(line, MetricsLine)]
+    assert [line.step for line in metrics] == [2, 4, 6, 8]
+    values = metrics[-1].values
+    total_kl = sum(value for name, value in values.items() if name.startswith("kl/group_"))
+    assert values["kl"] == pytest.approx(total_kl, rel=1e-5)
+    assert values["negative_elbo"] == pytest.approx(values["reconstruction_loss"] + values["kl"])
+    assert {"loss", "kl_weight", "spectral_weight", "learning_rate", "images_per_second"} < set(
+        values
+    )
+    checkpoints = [line.step for line in lines if isinstance(line, CheckpointLine)]
+    assert checkpoints == [3, 6, 8]
+    assert result.status == "succeeded"
+    assert result.step == 8
+    assert set(result.values) == {"train_negative_elbo", "num_parameters", "train_seconds"}
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, train_config: TrainConfig) -> None:
+    whole, _ = train_in(tmp_path / "whole", train_config)
+    half = whole.checkpoints / "step_00000003"
+    resuming = train_config.model_copy(update={"resume_from": str(half)})
+    resumed, _ = train_in(tmp_path / "resumed", resuming)
+    for name in ("model.safetensors", "training.safetensors"):
+        last = Path("checkpoints", "step_00000008", name)
+        assert (whole.path / last).read_bytes() == (resumed.path / last).read_bytes()
+    first_line = next(line for _, line in resumed.read_progress())
+    assert isinstance(first_line, StartedLine)
+    assert first_line.first_step == 3
+
+
+def test_stop_file_ends_the_run_with_a_checkpoint(
+    tmp_path: Path, train_config: TrainConfig
+) -> None:
+    (tmp_path / "run").mkdir()
+    RunDirectory(tmp_path / "run").request_stop()
+    run, result = train_in(tmp_path / "run", train_config)
+    assert (result.status, result.reason, result.step) == ("stopped", ExitReason.STOPPED, 1)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step_00000001"]
+
+
+def test_run_ends_when_the_loss_stays_non_finite(
+    tmp_path: Path, train_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "nvae_core.training.loop.binarize",
+        lambda images, *_args, **_kwargs: torch.full((len(images), 1, 16, 16), torch.nan),
+    )
+    optimization = train_config.optimization.model_copy(update={"epochs": 10})
+    config = train_config.model_copy(update={"optimization": optimization})
+    with pytest.raises(NonFiniteLoss, match="20 steps in a row"):
+        train_in(tmp_path / "run", config)

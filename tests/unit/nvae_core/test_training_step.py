@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nvae_core.config import ModelConfig, OptimizationConfig
+from nvae_core.model.hierarchy import latent_groups
+from nvae_core.model.noise import draw_noise
+from nvae_core.objective import balance_kl
+from nvae_core.training.schedules import StepWeights
+from nvae_core.training.state import TrainingState, start_training
+from nvae_core.training.step import StepOutcome, take_step
+
+WEIGHTS = StepWeights(learning_rate=0.01, kl_weight=0.5, spectral_weight=0.01)
+
+
+@pytest.fixture
+def state(model_config: ModelConfig) -> TrainingState:
+    optimization = OptimizationConfig(epochs=1, batch_size=4, warmup_epochs=0)
+    built = start_training(model_config, optimization, seed=0, device=torch.device("cpu"))
+    built.model.train()
+    return built
+
+
+def step_once(state: TrainingState, x: torch.Tensor, weights: StepWeights = WEIGHTS) -> StepOutcome:
+    generator = torch.Generator().manual_seed(state.step)
+    return take_step(
+        state,
+        x,
+        draw_noise(state.model.noise_shapes(len(x)), generator),
+        weights=weights,
+        balancing=balance_kl("multiply", latent_groups(state.model.config)),
+        penalize_batch_norm=True,
+        stop_requested=False,
+    )
+
+
+def test_update_follows_adamax_with_coupled_weight_decay(state: TrainingState) -> None:
+    parameter = torch.nn.Parameter(torch.tensor([0.5, -2.0]))
+    group = {**state.optimizer.defaults, "lr": 0.1}
+    optimizer = torch.optim.Adamax([parameter], **group)
+    theta = parameter.detach().clone()
+    m, u = torch.zeros(2), torch.zeros(2)
+    for t, gradient in enumerate((torch.tensor([1.0, 0.0]), torch.tensor([-0.2, 3.0])), start=1):
+        parameter.grad = gradient.clone()
+        optimizer.step()
+        g = gradient + 3e-4 * theta
+        m = 0.9 * m + 0.1 * g
+        u = torch.maximum(0.999 * u, g.abs() + 1e-3)
+        theta = theta - 0.1 / (1 - 0.9**t) * m / u
+        torch.testing.assert_close(parameter.detach(), theta)
+
+
+def test_loss_falls_on_one_batch(state: TrainingState, padded_images: torch.Tensor) -> None:
+    first = step_once(state, padded_images)
+    for _ in range(15):
+        last = step_once(state, padded_images)
+    assert last.values["negative_elbo"] < 0.8 * first.values["negative_elbo"]
+    assert state.step == 16
+
+
+def test_non_finite_step_changes_nothing_but_the_count(
+    state: TrainingState, padded_images: torch.Tensor
+) -> None:
+    step_once(state, padded_images)
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    moments = {name: value.clone() for name, value in state.training_tensors().items()}
+    outcome = step_once(state, torch.full_like(padded_images, torch.nan))
+    assert not outcome.was_finite
+    assert state.step == 2
+    torch.testing.assert_close(state.model.state_dict(), before, rtol=0, atol=0)
+    for name, value in state.training_tensors().items():
+        if name.startswith("optimizer/"):
+            assert torch.equal(value, moments[name])
+    assert step_once(state, padded_images).was_finite
+
+
+def test_without_spectral_weight_the_loss_has_no_penalties(
+    state: TrainingState, padded_images: torch.Tensor
+) -> None:
+    outcome = step_once(state, padded_images, replace(WEIGHTS, spectral_weight=0, kl_weight=1))
+    assert outcome.values["loss"] == pytest.approx(outcome.values["negative_elbo"])
+    assert outcome.values["spectral_norm_sum"] == 0
