@@ -30,7 +30,8 @@ _DOWN_WITHIN_SECONDS = 120.0
 
 def up(folder: Path, options: ServiceOptions) -> int:
     """Run the stack in the foreground until asked to stop."""
-    return run_stack(folder, options, after_servers=service_parts(options))
+    run_stack(folder, options, after_servers=service_parts(options))
+    return 0
 
 
 def already_up(folder: Path) -> bool:
@@ -79,7 +80,7 @@ def demo(parent: Path, options: ServiceOptions) -> int:
 
 
 def run_stack(folder: Path, options: ServiceOptions, *, after_servers: Sequence[Part]) -> int:
-    """Run the servers and these parts until asked to stop; the exit status."""
+    """Run the servers and these parts; the status of the program, or 128 + the signal."""
     folder = create_folder(folder)
     signals = Signals()
     with closing(lifeline.hold(folder)):
@@ -98,7 +99,8 @@ def run_stack(folder: Path, options: ServiceOptions, *, after_servers: Sequence[
             supervisor.start()
             if not signals.stop_requested():
                 announcement.publish(folder, api_url(options))
-            return supervisor.watch()
+            status = supervisor.watch()
+            return 128 + signals.stopped_by if signals.stopped_by else status
         finally:
             announcement.withdraw(folder)
             supervisor.stop()

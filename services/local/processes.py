@@ -9,6 +9,7 @@ from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+_LONGEST_RUN_SECONDS = 60.0
 
 
 def start(
@@ -44,23 +45,42 @@ def start(
             output.close()
 
 
-def succeeds(
+def run(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
-    log: Path,
     folder: Path | None = None,
     user: int | None = None,
-    timeout_seconds: float = 60.0,
-) -> bool:
-    """Run a command to its end; whether it exited 0 in time."""
-    process = start(command, environment=environment, log=log, folder=folder, user=user)
+    stdin: str = "",
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, out of reach of the terminal's Ctrl-C; stdout holds stderr too."""
+    return subprocess.run(
+        command,
+        env=environment,
+        cwd=folder,
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=_LONGEST_RUN_SECONDS,
+        start_new_session=True,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        preexec_fn=_die_with_parent(signal.SIGKILL),
+    )
+
+
+def succeeds(command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> bool:
+    """Whether a command exits 0 in time; what it says goes to ``log``."""
     try:
-        return process.wait(timeout_seconds) == 0
+        ended = run(command, environment=environment)
     except subprocess.TimeoutExpired:
         return False
-    finally:
-        stop(process, signal.SIGKILL, grace_seconds=5.0)
+    with log.open("a") as file:
+        file.write(ended.stdout)
+    return ended.returncode == 0
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals, *, grace_seconds: float) -> None:

@@ -67,7 +67,7 @@ def create_folder(folder: Path) -> Path:
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in ("logs", "worker", "datasets"):
-        (folder / name).mkdir(exist_ok=True)
+        (folder / name).mkdir(exist_ok=True, mode=0o700)
     return folder
 
 

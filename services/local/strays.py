@@ -15,9 +15,13 @@ _POLL_SECONDS = 0.05
 _KILL_WITHIN_SECONDS = 5.0
 
 
-def sweep(find: Callable[[], set[int]], *, grace_seconds: float = 5.0) -> None:
-    """End what ``find`` finds: SIGTERM, SIGKILL after the grace, and see that nothing is left."""
+def sweep(find: Callable[[], set[int]], *, grace_seconds: float = 5.0) -> set[int]:
+    """End what ``find`` finds: SIGTERM, SIGKILL after the grace, and see that nothing is left.
+
+    Returns the pids of what there was.
+    """
     left: set[int] = set()
+    ended: set[int] = set()
     for how, patience_seconds in (
         (signal.SIGTERM, grace_seconds),
         (signal.SIGKILL, _KILL_WITHIN_SECONDS),
@@ -28,11 +32,12 @@ def sweep(find: Callable[[], set[int]], *, grace_seconds: float = 5.0) -> None:
         while left := find():
             _send(how, left - told)
             told |= left
+            ended |= left
             if time.monotonic() > deadline:
                 break
             time.sleep(_POLL_SECONDS)
         if not left:
-            return
+            return ended
     raise StackError(f"processes that cannot be ended: {sorted(left)}")
 
 

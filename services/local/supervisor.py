@@ -1,5 +1,6 @@
 """The supervisor: starts the parts in order, restarts those that die, stops them in reverse."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -16,13 +17,13 @@ _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 10.0
 _STEADY_AFTER_SECONDS = 30.0
 _LOOK_EVERY_SECONDS = 1.0
-_RUNNER_GRACE_SECONDS = 10.0
 
 
 def say(text: str) -> None:
     """Tell the person at the terminal; stdout belongs to the program we may run for them."""
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a closed terminal must not stop us from stopping
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 @dataclass
@@ -81,21 +82,22 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop everything, last part first, and see that nothing is left."""
+        if self._signals.stopped_by:
+            say(f"stopping after {self._signals.stopped_by.name}\n")
         servers = [running for running in self._running if running.part.is_server]
         services = [running for running in self._running if not running.part.is_server]
         self._take_down(services)
         # Runners outlive their worker by design, and still want the servers to say goodbye.
-        strays.sweep(
-            lambda: strays.service_processes(self._folder, self._stack_id),
-            grace_seconds=_RUNNER_GRACE_SECONDS,
-        )
+        runners = strays.sweep(lambda: strays.service_processes(self._folder, self._stack_id))
+        if runners:
+            say(f"ended {len(runners)} processes of running jobs\n")
         self._take_down(servers)
         strays.sweep(lambda: strays.all_of(self._folder, self._stack_id))
 
     def _bring_up(self, part: Part) -> subprocess.Popen[bytes]:
-        quiet = part.when_it_ends is WhenItEnds.STOP_STACK
+        on_terminal = part.when_it_ends is WhenItEnds.STOP_STACK
         began_at = time.monotonic()
-        if not quiet:
+        if not on_terminal:
             say(f"starting {part.name} … ")
         try:
             process = bring_up(
@@ -107,10 +109,14 @@ class Supervisor:
         except StackError:
             say("failed\n")
             raise
-        if not quiet:
-            outcome = "interrupted" if self._signals.stop_requested() else "ready"
-            say(f"{outcome} ({time.monotonic() - began_at:.1f} s)\n")
+        if not on_terminal:
+            say(f"{self._outcome(part)} ({time.monotonic() - began_at:.1f} s)\n")
         return process
+
+    def _outcome(self, part: Part) -> str:
+        if self._signals.stop_requested():
+            return "interrupted"
+        return "done" if part.when_it_ends is WhenItEnds.CONTINUE else "ready"
 
     def _revive(self, running: _Running, status: int) -> None:
         now = time.monotonic()

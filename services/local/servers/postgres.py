@@ -5,10 +5,10 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.local import processes
 from services.local.errors import StackError
 from services.local.parts import Part
 from services.local.ports import HOST
@@ -95,21 +95,15 @@ def _create_cluster(cluster: Path, stack: StackFile, *, binaries: Path, identity
 
 
 def _run(command: tuple[str, ...], *, identity: Identity, statement: str = "") -> str:
-    process = subprocess.run(
+    ended = processes.run(
         (*identity.prefix, *command),
-        input=statement,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        environment={**os.environ, "LC_ALL": "C"},
         user=identity.user,
-        group=identity.user,
-        extra_groups=None if identity.user is None else [],
-        env={**os.environ, "LC_ALL": "C"},
+        stdin=statement,
     )
-    if process.returncode != 0:
-        raise StackError(f"{command[0]} ended with {process.returncode}:\n{process.stdout}")
-    return process.stdout
+    if ended.returncode != 0:
+        raise StackError(f"{command[0]} ended with status {ended.returncode}:\n{ended.stdout}")
+    return ended.stdout
 
 
 def _accepts_connections(port: int) -> bool:

@@ -1,5 +1,6 @@
 """SeaweedFS, the S3 server: every port on 127.0.0.1, one bucket, and each PUT synced to disk."""
 
+import os
 import secrets
 import signal
 import socket
@@ -105,15 +106,7 @@ def _syncs_every_put(weed: Sequence[str], stack: StackFile, home: Path) -> bool:
     master, filer = stack.s3_port + 1, stack.s3_port + 3
     shell = (*weed, "shell", f"-master={HOST}:{master}", f"-filer={HOST}:{filer}")
     try:
-        answer = subprocess.run(
-            shell,
-            input=_SYNC_EVERY_PUT,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=home,
-            timeout=20.0,
-        )
+        ended = processes.run(shell, environment=os.environ, folder=home, stdin=_SYNC_EVERY_PUT)
     except subprocess.TimeoutExpired:
         return False
-    return '"fsync":  true' in answer.stdout
+    return '"fsync":  true' in ended.stdout

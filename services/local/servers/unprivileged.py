@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _NOBODY = 65534
-_UNSHARE = (
-    "unshare",
-    "--user",
-    f"--map-user={_NOBODY}",
-    f"--map-group={_NOBODY}",
-)
+_UNSHARE = ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def _binary() -> Path:
 
 
 def _prepare(home: Path, stack: StackFile) -> None:
-    home.mkdir(exist_ok=True)
+    home.mkdir(exist_ok=True, mode=0o700)
     # In a file, because every user of the machine can read a command line.
     settings = {
         "bind": HOST,

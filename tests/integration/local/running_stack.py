@@ -38,6 +38,7 @@ class RunningStack:
         raise LookupError(part)
 
     def said(self) -> str:
+        """What the supervisor has told the terminal."""
         return (self.folder.parent / "stderr").read_text()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
@@ -45,15 +46,16 @@ class RunningStack:
         return self.process.wait(30)
 
 
-def start_stack(folder: Path, *program: str) -> RunningStack:
-    """Start the supervisor; its stderr goes to a file beside the data folder."""
-    api_port = free_ports(1)[0]
+def start_stack(folder: Path, *program: str, api_port: int | None = None) -> RunningStack:
+    """Start the supervisor in a process group of its own; its stderr goes beside the folder."""
+    api_port = api_port or free_ports(1)[0]
     with (folder.parent / "stderr").open("w") as stderr:
         process = subprocess.Popen(
             [sys.executable, str(SCRIPT), str(folder), str(api_port), *program],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
+            process_group=0,
         )
     return RunningStack(folder, process, api_port)
 

@@ -52,4 +52,5 @@ def main(folder: Path, api_port: int, program: str | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), *(sys.argv[3:] or [None])))
+    folder, api_port, *program = sys.argv[1:]
+    sys.exit(main(Path(folder), int(api_port), program[0] if program else None))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_killed_service_comes_back(shared_stack: RunningStack) -> None:
 def test_second_supervisor_on_the_same_folder_is_refused(shared_stack: RunningStack) -> None:
     second = start_stack(shared_stack.folder)
 
-    _, _ = second.process.communicate(timeout=20)
+    second.process.communicate(timeout=20)
 
     assert second.process.returncode == 1
     assert f"in use by the supervisor with pid {shared_stack.process.pid}" in second.said()
@@ -54,7 +55,7 @@ def test_restart_keeps_ports_passwords_and_data(tmp_path: Path) -> None:
         before = load_or_create(folder)
         for server in SERVERS:
             write(first.environment, server, f"written to {server}")
-        assert first.stop() == 0
+        assert first.stop() == 128 + signal.SIGTERM
         assert alive(folder) == {}
 
     with stack(folder) as second:
@@ -70,7 +71,7 @@ def test_restart_keeps_ports_passwords_and_data(tmp_path: Path) -> None:
 def test_failing_part_stops_the_stack_and_its_log_is_quoted(tmp_path: Path) -> None:
     broken = start_stack(tmp_path / "data", "broken")
 
-    _, _ = broken.process.communicate(timeout=30)
+    broken.process.communicate(timeout=30)
 
     assert broken.process.returncode == 1
     assert "migrate ended with status 1" in broken.said()
@@ -86,3 +87,27 @@ def test_stack_ends_with_its_program_and_as_it_did(tmp_path: Path) -> None:
     assert demo.process.returncode == 7
     assert stdout == "the result\n"
     assert alive(tmp_path / "data") == {}
+
+
+def test_ctrl_c_stops_the_program_and_everything_below_it(tmp_path: Path) -> None:
+    source = "import time; print('started', flush=True); time.sleep(60)"
+    demo = start_stack(tmp_path / "data", source)
+    assert demo.process.stdout
+    assert demo.process.stdout.readline() == "started\n"
+
+    os.killpg(demo.process.pid, signal.SIGINT)
+
+    demo.process.communicate(timeout=30)
+    assert demo.process.returncode == 128 + signal.SIGINT
+    assert alive(tmp_path / "data") == {}
+
+
+def test_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        api_port = other.getsockname()[1]
+        late = start_stack(tmp_path / "data", api_port=api_port)
+        late.process.communicate(timeout=20)
+
+    assert late.process.returncode == 1
+    assert late.said() == f"port {api_port} on 127.0.0.1, needed by api, is taken\n"
+    assert list((tmp_path / "data" / "logs").iterdir()) == []
