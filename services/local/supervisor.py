@@ -31,7 +31,7 @@ class _Running:
     part: Part
     process: subprocess.Popen[bytes]
     started_at: float
-    num_failures: int = 0
+    delay_seconds: float = _FIRST_DELAY_SECONDS
     restart_at: float | None = None
 
 
@@ -122,10 +122,10 @@ class Supervisor:
         now = time.monotonic()
         if running.restart_at is None:
             if now - running.started_at > _STEADY_AFTER_SECONDS:
-                running.num_failures = 0
-            delay = min(_FIRST_DELAY_SECONDS * 2**running.num_failures, _LONGEST_DELAY_SECONDS)
-            running.num_failures += 1
+                running.delay_seconds = _FIRST_DELAY_SECONDS
+            delay = running.delay_seconds
             running.restart_at = now + delay
+            running.delay_seconds = min(2 * delay, _LONGEST_DELAY_SECONDS)
             say(f"{running.part.name} ended with status {status}; next start in {delay:.1f} s\n")
         elif now >= running.restart_at:
             self._restart(running)
