@@ -26,18 +26,23 @@ class Ranks:
 
 @contextmanager
 def join_ranks() -> Iterator[Ranks]:
-    """Join the ranks that torchrun started, or be the only one; leave them at the end."""
+    """Join the ranks that torchrun started, or be the only one; at the end leave together."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0"))
+    rank = own_rank()
     device = choose_device()
     if world_size == 1:
         yield Ranks(rank=rank, world_size=1, device=device)
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Ranks(rank=rank, world_size=world_size, device=device)
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(rank=rank, world_size=world_size, device=device)
+    # Not after an error: the others would fail too, and might be the first to say why.
+    dist.barrier()  # rank 0 is still writing files
+    dist.destroy_process_group()
+
+
+def own_rank() -> int:
+    """Return the rank that torchrun gave this process; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def choose_device() -> torch.device:
@@ -47,6 +52,14 @@ def choose_device() -> torch.device:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
+
+
+def limit_threads() -> None:
+    """Compute on OMP_NUM_THREADS threads, one where it is not set.
+
+    On a busy machine a second thread slows training down many times: threads wait by spinning.
+    """
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 def world_size() -> int:

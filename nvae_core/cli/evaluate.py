@@ -25,7 +25,9 @@ def main() -> int:
     return run_program(EvaluateConfig, _evaluate)
 
 
-def _evaluate(config: EvaluateConfig, run: RunDirectory, stop: StopSignal) -> Result:
+def _evaluate(config: EvaluateConfig, run: RunDirectory) -> Result:
+    stop = StopSignal(run)
+    stop.listen()
     device = choose_device()
     model, _ = load_model(run.path / config.checkpoint, device)
     split = open_prepared(run.path / config.dataset, config.split)
@@ -44,9 +46,11 @@ def _evaluate(config: EvaluateConfig, run: RunDirectory, stop: StopSignal) -> Re
         values = running.values()
         run.append(MetricsLine(at=time.time(), step=running.num_images, values=values))
         if stop.is_set() and running.num_images < num_images:
-            reason = ExitReason.STOPPED
             return Result(
-                status="stopped", reason=reason, step=running.num_images, values={**values}
+                status="stopped",
+                reason=ExitReason.STOPPED,
+                step=running.num_images,
+                values={**values},
             )
     return Result(status="succeeded", step=num_images, values={**values})
 

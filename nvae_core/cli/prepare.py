@@ -7,7 +7,6 @@ from nvae_core.config import PrepareDatasetConfig
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.sources import read_source
 from nvae_core.run_directory import Result, RunDirectory
-from nvae_core.training.shutdown import StopSignal
 
 
 def main() -> int:
@@ -15,7 +14,7 @@ def main() -> int:
     return run_program(PrepareDatasetConfig, _prepare)
 
 
-def _prepare(config: PrepareDatasetConfig, run: RunDirectory, _stop: StopSignal) -> Result:
+def _prepare(config: PrepareDatasetConfig, run: RunDirectory) -> Result:
     splits = read_source(config.source, seed=config.seed)
     manifest = write_prepared(run.dataset, splits, config.source)
     return Result(

@@ -11,19 +11,18 @@ import torch
 from nvae_core.cli import PARENT_AT_START
 from nvae_core.config import Config
 from nvae_core.data.invalid import InvalidDataset
+from nvae_core.distributed import limit_threads, own_rank
 from nvae_core.run_directory import ExitReason, InvalidRunDirectory, Result, RunDirectory
 from nvae_core.training.checkpoint import CheckpointCorrupt
 from nvae_core.training.loop import NonFiniteLoss
-from nvae_core.training.shutdown import StopSignal, die_with_parent, watch_deadman
+from nvae_core.training.shutdown import die_with_parent, watch_deadman
 
 USAGE_STATUS = 2
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def run_program(
-    config_type: type[ConfigT], work: Callable[[ConfigT, RunDirectory, StopSignal], Result]
-) -> int:
+def run_program(config_type: type[ConfigT], work: Callable[[ConfigT, RunDirectory], Result]) -> int:
     """Do the work of the run directory named on the command line; return the exit status.
 
     The status is 0 exactly when the result says succeeded or stopped.
@@ -32,17 +31,18 @@ def run_program(
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         sys.stderr.write("usage: one argument, the run directory\n")
         return USAGE_STATUS
+    limit_threads()
     run = RunDirectory(Path(sys.argv[1]).absolute())
-    stop = StopSignal(run)
-    stop.listen()
     watch_deadman(run)
     try:
-        result = work(_read_config(run, config_type), run, stop)
+        result = work(_read_config(run, config_type), run)
     except Exception as error:  # whatever it is, the result says so
         traceback.print_exc()
         result = Result(status="failed", reason=reason_for(error), message=_describe(error))
-    run.write_result(result)
-    return 1 if result.status == "failed" else 0
+    failed = result.status == "failed"
+    if failed or own_rank() == 0:
+        run.write_result(result)
+    return 1 if failed else 0
 
 
 def reason_for(error: Exception) -> ExitReason:

@@ -11,7 +11,6 @@ from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import ArtifactLine, Result, RunDirectory, StartedLine
 from nvae_core.sampling import draw_images, re_estimate_batch_norm, save_grid
 from nvae_core.training.checkpoint import load_model
-from nvae_core.training.shutdown import StopSignal
 
 GRID_NAME = "grid.png"
 
@@ -21,7 +20,7 @@ def main() -> int:
     return run_program(SampleConfig, _sample)
 
 
-def _sample(config: SampleConfig, run: RunDirectory, _stop: StopSignal) -> Result:
+def _sample(config: SampleConfig, run: RunDirectory) -> Result:
     device = choose_device()
     model, manifest = load_model(run.path / config.checkpoint, device)
     run.append(

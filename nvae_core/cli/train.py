@@ -15,7 +15,9 @@ def main() -> int:
     return run_program(TrainConfig, _train)
 
 
-def _train(config: TrainConfig, run: RunDirectory, stop: StopSignal) -> Result:
+def _train(config: TrainConfig, run: RunDirectory) -> Result:
+    stop = StopSignal(run)
+    stop.listen()
     with join_ranks() as ranks:
         return train(config, run, ranks, stop)
 

@@ -1,6 +1,7 @@
 """Which images each step sees, and how they become the model's input."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -34,14 +35,20 @@ class DataOrder:
     def global_batch(self, step: int) -> npt.NDArray[np.int64]:
         """Return the indices of the images of one step, of all ranks."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        generator = np.random.default_rng(derive_seed(Stream.DATA_ORDER, self.seed, epoch))
         start = position * self.global_batch_size
-        return generator.permutation(self.num_images)[start : start + self.global_batch_size]
+        order = _permute(self.num_images, self.seed, epoch)
+        return order[start : start + self.global_batch_size]
 
     def batch(self, step: int, *, rank: int, world_size: int) -> npt.NDArray[np.int64]:
         """Return this rank's part of the global batch."""
         size = self.global_batch_size // world_size
         return self.global_batch(step)[rank * size : (rank + 1) * size]
+
+
+@lru_cache(maxsize=1)
+def _permute(num_images: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    generator = np.random.default_rng(derive_seed(Stream.DATA_ORDER, seed, epoch))
+    return generator.permutation(num_images)
 
 
 def order_for_training(

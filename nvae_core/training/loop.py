@@ -2,18 +2,15 @@
 
 import time
 from collections import deque
-from pathlib import Path
 
 from nvae_core.config import TrainConfig
-from nvae_core.data.loader import binarize, check_fits, order_for_training
-from nvae_core.data.prepared import PreparedSplit, open_prepared
 from nvae_core.distributed import Ranks
 from nvae_core.model.hierarchy import latent_groups
-from nvae_core.model.noise import Stream, draw_noise, seeded_generator
 from nvae_core.model.nvae import count_parameters
 from nvae_core.objective import balance_kl
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
 from nvae_core.training.checkpoint import restore_training
+from nvae_core.training.inputs import open_inputs
 from nvae_core.training.reporting import Reporter
 from nvae_core.training.schedules import weights_at
 from nvae_core.training.shutdown import StopSignal
@@ -38,14 +35,8 @@ def train(config: TrainConfig, run: RunDirectory, ranks: Ranks, stop: StopSignal
     """
     started_at = time.perf_counter()
     optimization = config.optimization
-    split = _open_data(config, run)
-    order = order_for_training(
-        len(split.images),
-        batch_size=optimization.batch_size,
-        world_size=ranks.world_size,
-        seed=config.seed,
-    )
-    num_steps = optimization.epochs * order.steps_per_epoch
+    inputs = open_inputs(config, run, ranks)
+    num_steps = optimization.epochs * inputs.order.steps_per_epoch
     state = _start_or_resume(config, run, ranks)
     balancing = balance_kl(optimization.kl_balancing, latent_groups(config.model))
     health = _Health()
@@ -54,27 +45,16 @@ def train(config: TrainConfig, run: RunDirectory, ranks: Ranks, stop: StopSignal
     state.model.train()
     stopped = False
     while state.step < num_steps and not stopped:
-        step = state.step
-        key = (config.seed, ranks.rank, step)
-        indices = order.batch(step, rank=ranks.rank, world_size=ranks.world_size)
-        x = binarize(
-            split.images[indices],
-            seeded_generator(ranks.device, Stream.PIXELS, *key),
-            padding=config.model.image_padding,
-        )
-        noise = draw_noise(
-            state.model.noise_shapes(len(x)), seeded_generator(ranks.device, Stream.LATENTS, *key)
-        )
         weights = weights_at(
-            step,
+            state.step,
             num_steps=num_steps,
-            steps_per_epoch=order.steps_per_epoch,
+            steps_per_epoch=inputs.order.steps_per_epoch,
             optimization=optimization,
         )
         outcome = take_step(
             state,
-            x,
-            noise,
+            inputs.images(state.step),
+            inputs.noise(state.step, state.model),
             weights=weights,
             balancing=balancing,
             penalize_batch_norm=optimization.batch_norm_penalty,
@@ -83,17 +63,27 @@ def train(config: TrainConfig, run: RunDirectory, ranks: Ranks, stop: StopSignal
         health.check(outcome)
         reporter.step_taken(state.step, outcome, weights)
         reporter.save_when_due(state)
-        stopped = outcome.stop_agreed
+        stopped = outcome.stop_agreed and state.step < num_steps
     reporter.save(state)
-    values = {
-        "train_negative_elbo": health.negative_elbo(),
-        "num_parameters": count_parameters(state.model),
-        "train_seconds": time.perf_counter() - started_at,
-    }
-    if stopped:
-        return Result(status="stopped", reason=ExitReason.STOPPED, step=state.step, values=values)
-    reporter.draw(state)
-    return Result(status="succeeded", step=state.step, values=values)
+    if not stopped:
+        reporter.draw(state)
+    return Result(
+        status="stopped" if stopped else "succeeded",
+        reason=ExitReason.STOPPED if stopped else None,
+        step=state.step,
+        values={
+            "train_negative_elbo": health.negative_elbo(),
+            "num_parameters": count_parameters(state.model),
+            "train_seconds": time.perf_counter() - started_at,
+        },
+    )
+
+
+def _start_or_resume(config: TrainConfig, run: RunDirectory, ranks: Ranks) -> TrainingState:
+    state = start_training(config.model, config.optimization, seed=config.seed, device=ranks.device)
+    if config.resume_from is not None:
+        restore_training(state, run.path / config.resume_from)
+    return state
 
 
 class _Health:
@@ -116,17 +106,3 @@ class _Health:
 
     def negative_elbo(self) -> float | None:
         return sum(self._recent) / len(self._recent) if self._recent else None
-
-
-def _open_data(config: TrainConfig, run: RunDirectory) -> PreparedSplit:
-    split = open_prepared(run.path / config.dataset, "train")
-    check_fits(split.manifest, config.model)
-    return split
-
-
-def _start_or_resume(config: TrainConfig, run: RunDirectory, ranks: Ranks) -> TrainingState:
-    state = start_training(config.model, config.optimization, seed=config.seed, device=ranks.device)
-    if config.resume_from is not None:
-        folder: Path = run.path / config.resume_from
-        restore_training(state, folder)
-    return state

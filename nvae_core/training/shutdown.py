@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
@@ -43,8 +44,13 @@ def die_with_parent(parent_at_start: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent_at_start or parent_at_start == 1:
+    if os.getppid() != parent_at_start or _is_orphan(parent_at_start):
         os.kill(os.getpid(), signal.SIGKILL)  # it died before we asked
+
+
+def _is_orphan(parent: int) -> bool:
+    # In a container torchrun itself may be process 1.
+    return parent == 1 and b"torch" not in Path("/proc/1/cmdline").read_bytes()
 
 
 def _watch(run: RunDirectory) -> None:
