@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from services.local.errors import StackError
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _LONGEST_RUN_SECONDS = 60.0
@@ -54,29 +56,32 @@ def run(
     stdin: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, out of reach of the terminal's Ctrl-C; stdout holds stderr too."""
-    return subprocess.run(
-        command,
-        env=environment,
-        cwd=folder,
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=_LONGEST_RUN_SECONDS,
-        start_new_session=True,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
-        preexec_fn=_die_with_parent(signal.SIGKILL),
-    )
+    try:
+        return subprocess.run(
+            command,
+            env=environment,
+            cwd=folder,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=_LONGEST_RUN_SECONDS,
+            start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+            preexec_fn=_die_with_parent(signal.SIGKILL),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StackError(f"{command[0]} did not end in {_LONGEST_RUN_SECONDS:.0f} s") from error
 
 
 def succeeds(command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> bool:
     """Whether a command exits 0 in time; what it says goes to ``log``."""
     try:
         ended = run(command, environment=environment)
-    except subprocess.TimeoutExpired:
+    except StackError:
         return False
     with log.open("a") as file:
         file.write(ended.stdout)

@@ -138,7 +138,7 @@ class Supervisor:
                 home = running.part.folder
                 strays.sweep(lambda: strays.server_processes(home))
             running.process = self._bring_up(running.part)
-        except StackError as error:
+        except (StackError, OSError) as error:  # a full disk may have room again next time
             say(f"{error}\n")
         running.started_at = time.monotonic()
 

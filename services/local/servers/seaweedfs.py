@@ -4,7 +4,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -107,6 +106,6 @@ def _syncs_every_put(weed: Sequence[str], stack: StackFile, home: Path) -> bool:
     shell = (*weed, "shell", f"-master={HOST}:{master}", f"-filer={HOST}:{filer}")
     try:
         ended = processes.run(shell, environment=os.environ, folder=home, stdin=_SYNC_EVERY_PUT)
-    except subprocess.TimeoutExpired:
+    except StackError:
         return False
     return '"fsync":  true' in ended.stdout
