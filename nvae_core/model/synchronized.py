@@ -26,29 +26,38 @@ class _SynchronizedBatchNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        local_variance, local_mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        local_mean, local_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
         means, variances = gather_over_ranks(torch.stack([local_mean, local_variance])).unbind(1)
         mean = means.mean(dim=0)
         variance = (variances + (means - mean).square()).mean(dim=0)
         y = F.batch_norm(x, mean, variance, weight, bias, eps=epsilon)
-        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + epsilon))
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.epsilon = epsilon
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight, mean, inverse_std = ctx.saved_tensors
-        grad = gradients[0]
-        grad_sum = grad.sum(dim=(0, 2, 3))
-        # Sum of grad * x_hat, without a pass that stores x_hat.
-        grad_x_sum = ((grad * x).sum(dim=(0, 2, 3)) - mean * grad_sum) * inverse_std
+        x, weight, mean, variance = ctx.saved_tensors
+        inverse_std = torch.rsqrt(variance + ctx.epsilon)
+        # With the statistics taken as constants: grad_x = w s g, and the two sums that follow.
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            gradients[0],
+            x,
+            weight,
+            mean,
+            variance,
+            mean,
+            inverse_std,
+            False,
+            ctx.epsilon,
+            [True, True, True],
+        )
+        # What the statistics add: dL/dx = w s (g - mean(g) - x_hat mean(g x_hat)).
         count = world_size() * x.numel() // x.shape[1]
-        mean_grad, mean_grad_x = sum_over_ranks(torch.stack([grad_sum, grad_x_sum])) / count
-        # dL/dx = w s (g - mean(g) - x_hat mean(g x_hat)), as a multiple of g, one of x, and a rest.
+        mean_grad, mean_grad_x_hat = sum_over_ranks(torch.stack([grad_bias, grad_weight])) / count
         scale = weight * inverse_std
-        slope = scale * inverse_std * mean_grad_x
-        rest = slope * mean - scale * mean_grad
-        grad_x = grad * scale[:, None, None]
-        grad_x -= x * slope[:, None, None]
-        grad_x += rest[:, None, None]
-        return grad_x, grad_x_sum, grad_sum, None
+        slope = scale * inverse_std * mean_grad_x_hat
+        offset = slope * mean - scale * mean_grad
+        grad_x += torch.addcmul(offset[:, None, None], x, -slope[:, None, None])
+        return grad_x, grad_weight, grad_bias, None
