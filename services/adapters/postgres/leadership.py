@@ -19,9 +19,14 @@ class Leadership:
 
     async def __aenter__(self) -> Self:
         """Connect and wait until no other process holds the lock."""
-        self._connection = await self._database.connect()
-        await self._connection.execute("SELECT pg_advisory_lock(%s)", (SCHEDULER_LOCK,))
-        await self._connection.execute(f"LISTEN {QUEUE_CHANNEL}")
+        connection = await self._database.connect()
+        try:
+            await connection.execute("SELECT pg_advisory_lock(%s)", (SCHEDULER_LOCK,))
+            await connection.execute(f"LISTEN {QUEUE_CHANNEL}")
+        except BaseException:  # cancelled while waiting
+            await connection.close()
+            raise
+        self._connection = connection
         return self
 
     async def __aexit__(

@@ -1,0 +1,136 @@
+"""Bad input gets an error that names the field, and nothing is stored."""
+
+import pytest
+from building import add_dataset, add_node
+from sqlalchemy import func, select
+
+from services.adapters.postgres.tables import Dataset, Event, Job
+
+TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
+
+BAD_JOBS = [
+    pytest.param(TRAIN | {"preset": "mnits"}, "/preset", "mnist-cpu", id="unknown preset"),
+    pytest.param(TRAIN | {"epochs": 3}, "/epochs", "not permitted", id="unknown field"),
+    pytest.param(TRAIN | {"dataset": "cats"}, "/dataset", "cats", id="unknown data set"),
+    pytest.param(TRAIN | {"dataset": "half"}, "/dataset", "preparing", id="unready data set"),
+    pytest.param(TRAIN | {"dataset": "large"}, "/dataset", "64×64", id="wrong image size"),
+    pytest.param(TRAIN | {"dataset": "colour"}, "/dataset", "3 colours", id="wrong colours"),
+    pytest.param(
+        TRAIN | {"resources": {"slots": 3}}, "/resources/slots", "has 2", id="too many slots"
+    ),
+    pytest.param(
+        TRAIN | {"resources": {"slots": "many"}}, "/resources/slots", "integer", id="no number"
+    ),
+    pytest.param(
+        TRAIN | {"overrides": {"optimization.epochs": 0}},
+        "/overrides/optimization.epochs",
+        "greater than or equal to 1",
+        id="override out of range",
+    ),
+    pytest.param(
+        TRAIN | {"overrides": {"model.depth": 3}},
+        "/overrides/model.depth",
+        "not permitted",
+        id="override of no field",
+    ),
+    pytest.param(
+        TRAIN | {"overrides": {"depth": 3}}, "/overrides", "model.<field>", id="no part named"
+    ),
+    pytest.param(
+        TRAIN | {"overrides": {"model.num_preprocess_blocks": 6}},
+        "/overrides",
+        "halved",
+        id="impossible hierarchy",
+    ),
+    pytest.param(
+        TRAIN | {"overrides": {"optimization.batch_size": 4501}},
+        "/overrides/optimization.batch_size",
+        "4500",
+        id="batch larger than the data set",
+    ),
+    pytest.param(
+        {"kind": "sample", "checkpoint": "ckpt_1"}, "/checkpoint", "ckpt_1", id="no checkpoint"
+    ),
+    pytest.param(
+        {"kind": "sample", "checkpoint": "ckpt_1", "temperature": -1},
+        "/temperature",
+        "greater than 0",
+        id="temperature out of range",
+    ),
+    pytest.param({"kind": "dream"}, "", "train", id="unknown kind"),
+    pytest.param(TRAIN | {"name": "a\0b"}, "", "character", id="zero character"),
+]
+
+
+@pytest.fixture
+async def inventory(database):
+    await add_dataset(database, "mnist")
+    await add_dataset(database, "large", height=64, width=64)
+    await add_dataset(database, "colour", num_colors=3)
+    half = await add_dataset(database, "half")
+    async with database.transaction() as session:
+        (await session.get(Dataset, half.id)).status = "preparing"
+    await add_node(database, num_slots=2)
+
+
+async def count(database, table):
+    async with database.transaction() as session:
+        return await session.scalar(select(func.count()).select_from(table))
+
+
+@pytest.mark.usefixtures("inventory")
+@pytest.mark.parametrize(("body", "pointer", "words"), BAD_JOBS)
+async def test_bad_job_is_refused_by_field(api, database, body, pointer, words):
+    response = await api.post("/v1/jobs", json=body)
+    problem = response.json()
+    assert response.status_code == 422
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert words in problem["detail"]
+    if pointer:
+        assert pointer in [error["pointer"] for error in problem["errors"]]
+    assert await count(database, Job) == await count(database, Event) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "pointer"),
+    [
+        ({"kind": "bundled", "name": "faces"}, "/source/name"),
+        ({"kind": "folder", "path": "../x", "image_size": 28}, "/source/path"),
+        ({"kind": "folder", "path": "/etc", "image_size": 28}, "/source/path"),
+        ({"kind": "folder", "path": "x", "image_size": 2}, "/source/image_size"),
+        ({"kind": "web"}, "/source"),
+    ],
+)
+async def test_bad_source_is_refused_by_field(api, database, source, pointer):
+    response = await api.post("/v1/datasets", json={"name": "d", "source": source})
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+    assert await count(database, Dataset) == await count(database, Job) == 0
+
+
+async def test_second_data_set_of_a_name_is_a_conflict(api, inventory):
+    body = {"name": "mnist", "source": {"kind": "bundled", "name": "mnist_5k"}}
+    response = await api.post("/v1/datasets", json=body)
+    assert response.status_code == 409
+    assert response.json()["errors"][0]["pointer"] == "/name"
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [(b"{", 422), (b"[]", 422), (b'{"kind": NaN}', 422), (b"\xff", 400), (b"x" * 1_100_000, 413)],
+)
+async def test_malformed_body_is_refused(api, content, status):
+    headers = {"Content-Type": "application/json"}
+    response = await api.post("/v1/jobs", content=content, headers=headers)
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["jobs/job_x", "jobs/job_x/metrics", "checkpoints/ckpt_x", "datasets/x", "nothing", "jobs/%00"],
+)
+async def test_what_does_not_exist_is_not_found(api, path):
+    response = await api.get(f"/v1/{path}")
+    assert response.status_code == (422 if "%00" in path else 404)
+    assert response.json()["code"] in {"not_found", "invalid_request"}

@@ -1,0 +1,78 @@
+"""Rows that tests start from, made the way the services make them."""
+
+from services.adapters.ids import new_id
+from services.adapters.postgres import attempts, jobs, nodes, results
+from services.adapters.postgres.results import StoredFile
+from services.adapters.postgres.tables import Dataset, Job, Node
+from services.api.submission import submit_job
+from services.domain.jobs import TrainSpec
+from services.domain.placement import Placement
+
+DESCRIPTION = {
+    "height": 28,
+    "width": 28,
+    "num_colors": 1,
+    "splits": {"train": {"num_images": 4500}, "test": {"num_images": 500}},
+    "content_hash": "0" * 64,
+}
+
+
+async def add_dataset(database, name="mnist", **description):
+    """Return a data set that is ready."""
+    dataset = Dataset(
+        id=new_id("ds"),
+        name=name,
+        status="ready",
+        source={"kind": "bundled", "name": "mnist_5k"},
+        description=DESCRIPTION | description,
+        prefix="datasets/none",
+        files=[],
+    )
+    async with database.transaction() as session:
+        session.add(dataset)
+    return dataset
+
+
+async def add_node(database, name="n1", num_slots=2, lease_seconds=30.0):
+    """Return the id of a live node."""
+    node = Node(id=new_id("node"), name=name, address="127.0.0.1", version="0", slot_kind="cpu")
+    async with database.transaction() as session:
+        return await nodes.register(session, node, num_slots=num_slots, lease_seconds=lease_seconds)
+
+
+async def add_job(database, **fields) -> Job:
+    """Return a queued training job; there must be a data set `mnist`."""
+    spec = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"} | fields
+    return await submit_job(database, TrainSpec.model_validate(spec))
+
+
+async def add_claimed_attempt(database, job, node_id, *, lease_seconds=30.0):
+    """Return an attempt that a worker has claimed."""
+    async with database.transaction() as session:
+        placement = Placement(job.id, node_id, tuple(range(job.num_slots)))
+        await attempts.place(session, placement, attempt_id=new_id("att"), claim_timeout_seconds=60)
+    async with database.transaction() as session:
+        [attempt] = await attempts.claim(session, node_id, lease_seconds=lease_seconds)
+    return attempt
+
+
+async def add_checkpoint(database, attempt, step=1):
+    """Commit a checkpoint of a claimed attempt and return its id."""
+    checkpoint_id = new_id("ckpt")
+    async with database.transaction() as session:
+        live = await attempts.fenced(session, attempt.id, attempt.fence)
+        await results.add_checkpoint(
+            session,
+            live,
+            checkpoint_id=checkpoint_id,
+            step=step,
+            prefix=f"jobs/{attempt.job_id}/attempts/1/checkpoints/{step}",
+            files=[StoredFile("model.safetensors", 3, "0" * 64)],
+        )
+    return checkpoint_id
+
+
+async def find_job(database, job_id) -> Job:
+    """Return the job as it is stored now."""
+    async with database.transaction() as session:
+        return await jobs.find(session, job_id)

@@ -1,0 +1,189 @@
+"""The fence, the lease and the end of attempts, on real Postgres."""
+
+import asyncio
+
+import pytest
+from building import (
+    add_checkpoint,
+    add_claimed_attempt,
+    add_dataset,
+    add_job,
+    add_node,
+    find_job,
+)
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from services.adapters.ids import new_id
+from services.adapters.postgres import attempts, jobs, nodes, results
+from services.adapters.postgres.attempts import Ending
+from services.adapters.postgres.results import MetricValues
+from services.adapters.postgres.tables import Attempt, Metric, Slot
+from services.domain.errors import LeaseLost
+from services.domain.placement import Placement
+from services.domain.statuses import Reason
+
+
+@pytest.fixture
+async def node_id(database):
+    await add_dataset(database)
+    return await add_node(database)
+
+
+@pytest.fixture
+async def job(database, node_id):
+    return await add_job(database, resources={"slots": 2})
+
+
+@pytest.fixture
+async def attempt(database, job, node_id):
+    return await add_claimed_attempt(database, job, node_id)
+
+
+async def close(database, attempt, reason, message="why"):
+    async with database.transaction() as session:
+        live = await attempts.fenced(session, attempt.id, attempt.fence)
+        await attempts.close(session, live, Ending(reason, message))
+
+
+async def free_slots(database):
+    async with database.transaction() as session:
+        [node] = await nodes.list_free(session)
+    return len(node.free)
+
+
+async def test_two_workers_cannot_claim_the_same_attempt(database, job, node_id):
+    async with database.transaction() as session:
+        placement = Placement(job.id, node_id, (0, 1))
+        await attempts.place(session, placement, attempt_id="att_1", claim_timeout_seconds=60)
+
+    async def claim():
+        async with database.transaction() as session:
+            return len(await attempts.claim(session, node_id, lease_seconds=30))
+
+    assert sorted(await asyncio.gather(*(claim() for _ in range(8)))) == [0] * 7 + [1]
+
+
+async def test_second_live_attempt_of_a_job_is_impossible(database, attempt):
+    with pytest.raises(IntegrityError, match="uq_attempts_one_live"):
+        async with database.transaction() as session:
+            session.add(
+                Attempt(
+                    id=new_id("att"),
+                    job_id=attempt.job_id,
+                    number=2,
+                    node_id=attempt.node_id,
+                    status="placed",
+                    lease_expires_at=attempt.lease_expires_at,
+                )
+            )
+
+
+async def test_placed_job_takes_its_slots_and_its_end_frees_them(database, attempt):
+    assert await free_slots(database) == 0
+    await close(database, attempt, Reason.OUT_OF_MEMORY)
+    assert await free_slots(database) == 2
+
+
+async def test_stale_fence_writes_nothing(database, attempt):
+    with pytest.raises(LeaseLost):
+        async with database.transaction() as session:
+            stale = await attempts.fenced(session, attempt.id, attempt.fence + 1)
+            await attempts.close(session, stale, Ending(Reason.SUCCEEDED, "done"))
+    assert (await find_job(database, attempt.job_id)).status == "starting"
+
+
+async def test_attempt_that_ended_cannot_be_written_to(database, attempt):
+    await close(database, attempt, Reason.WORKER_LOST)
+    with pytest.raises(LeaseLost):
+        await add_checkpoint(database, attempt)
+
+
+async def test_lost_worker_returns_the_job_to_the_queue(database, attempt):
+    await close(database, attempt, Reason.WORKER_LOST, "the runner died")
+    job = await find_job(database, attempt.job_id)
+    assert (job.status, job.reason) == ("queued", "waiting_for_retry")
+    assert "the runner died" in job.message
+    async with database.transaction() as session:
+        assert [queued.id for queued in await jobs.list_placeable(session)] == [job.id]
+
+
+async def test_second_loss_waits_before_the_next_attempt(database, attempt, node_id):
+    await close(database, attempt, Reason.WORKER_LOST)
+    job = await find_job(database, attempt.job_id)
+    await close(database, await add_claimed_attempt(database, job, node_id), Reason.WORKER_LOST)
+    async with database.transaction() as session:
+        assert await jobs.list_placeable(session) == []
+
+
+async def test_committed_checkpoint_refills_the_budget(database, attempt, node_id):
+    await close(database, attempt, Reason.WORKER_LOST)
+    job = await find_job(database, attempt.job_id)
+    second = await add_claimed_attempt(database, job, node_id)
+    await add_checkpoint(database, second)
+    await close(database, second, Reason.WORKER_LOST)
+    async with database.transaction() as session:
+        assert len(await jobs.list_placeable(session)) == 1
+
+
+async def test_fault_of_the_job_fails_it_with_reason_and_message(database, attempt):
+    await close(database, attempt, Reason.INVALID_DATASET, "train.npy is damaged")
+    job = await find_job(database, attempt.job_id)
+    assert (job.status, job.reason, job.message) == (
+        "failed",
+        "invalid_dataset",
+        "train.npy is damaged",
+    )
+    assert job.finished_at is not None
+
+
+async def test_cancelled_job_ends_cancelled_whatever_the_runner_says(database, attempt):
+    async with database.transaction() as session:
+        await jobs.request_cancel(session, attempt.job_id)
+    async with database.transaction() as session:
+        assert await attempts.renew(session, attempt.id, attempt.fence, lease_seconds=30)
+    await close(database, attempt, Reason.WORKER_LOST)
+    assert (await find_job(database, attempt.job_id)).status == "cancelled"
+
+
+async def test_job_that_succeeds_before_it_hears_of_the_cancel_has_succeeded(database, attempt):
+    async with database.transaction() as session:
+        live = await attempts.fenced(session, attempt.id, attempt.fence)
+        await attempts.start(session, live)
+        await jobs.request_cancel(session, attempt.job_id)
+    await close(database, attempt, Reason.SUCCEEDED)
+    assert (await find_job(database, attempt.job_id)).status == "succeeded"
+
+
+async def test_event_numbers_have_no_gaps_under_concurrent_writers(database, attempt):
+    async def write(step):
+        await add_checkpoint(database, attempt, step)
+
+    await asyncio.gather(*(write(step) for step in range(10)))
+    async with database.transaction() as session:
+        events = await jobs.list_events(session, attempt.job_id, after=0)
+    assert [event.number for event in events] == list(range(1, 13))
+    assert [event.type for event in events[:2]] == ["submitted", "starting"]
+
+
+async def test_metrics_and_checkpoints_reported_twice_are_stored_once(database, attempt):
+    point = MetricValues(3, attempt.created_at, {"loss": float("nan"), "kl": 2.5})
+    for _ in range(2):
+        async with database.transaction() as session:
+            live = await attempts.fenced(session, attempt.id, attempt.fence)
+            await results.add_metrics(session, live, [point])
+        await add_checkpoint(database, attempt, step=3)
+    async with database.transaction() as session:
+        assert len((await session.scalars(select(Metric))).all()) == 2
+        assert len(await results.list_checkpoints(session, attempt.job_id)) == 1
+    job = await find_job(database, attempt.job_id)
+    assert (job.step, job.latest_metrics) == (3, {"loss": "NaN", "kl": 2.5})
+
+
+async def test_slot_taken_beyond_a_smaller_node_stays_until_it_is_free(database, attempt):
+    await add_node(database, num_slots=1)
+    async with database.transaction() as session:
+        assert len((await session.scalars(select(Slot))).all()) == 2
+    await close(database, attempt, Reason.OUT_OF_MEMORY)
+    await add_node(database, num_slots=1)
+    assert await free_slots(database) == 1

@@ -1,0 +1,109 @@
+"""The scheduler's tick on real Postgres and a real broker."""
+
+import asyncio
+import contextlib
+
+import pytest
+from building import add_claimed_attempt, add_dataset, add_job, add_node, find_job
+from sqlalchemy import text
+
+from services.adapters.celery_queue import DoorbellPublisher
+from services.adapters.postgres import attempts, outbox
+from services.scheduler.loop import Scheduler
+from services.settings import BrokerSettings, LeaseSettings, SchedulerSettings
+
+
+@pytest.fixture
+def scheduler(database, doorbell):
+    return Scheduler(database, doorbell, SchedulerSettings(), LeaseSettings())
+
+
+@pytest.fixture
+async def node_id(database):
+    await add_dataset(database)
+    return await add_node(database)
+
+
+async def unrung(database):
+    async with database.transaction() as session:
+        return [doorbell.node_id for doorbell in await outbox.list_unrung(session)]
+
+
+async def let_leases_run_out(database):
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE attempts SET lease_expires_at = clock_timestamp()"))
+
+
+async def test_tick_places_a_queued_job_and_rings_its_node(database, scheduler, node_id):
+    job = await add_job(database)
+    await scheduler.tick()
+    assert (await find_job(database, job.id)).status == "starting"
+    assert await unrung(database) == []
+    async with database.transaction() as session:
+        [attempt] = await attempts.claim(session, node_id, lease_seconds=30)
+    assert attempt.job_id == job.id
+
+
+async def test_job_waits_while_no_slot_is_free(database, scheduler, node_id):
+    first, second = [await add_job(database, resources={"slots": 2}) for _ in range(2)]
+    await scheduler.tick()
+    await scheduler.tick()
+    statuses = [(await find_job(database, job.id)).status for job in (first, second)]
+    assert statuses == ["starting", "queued"]
+
+
+async def test_dead_node_gets_no_job(database, scheduler):
+    await add_dataset(database)
+    await add_node(database, lease_seconds=-1)
+    job = await add_job(database)
+    await scheduler.tick()
+    assert (await find_job(database, job.id)).status == "queued"
+
+
+async def test_doorbell_stays_in_the_outbox_while_the_broker_is_away(database, node_id):
+    away = DoorbellPublisher(BrokerSettings(url="redis://127.0.0.1:1/0"))
+    job = await add_job(database)
+    await Scheduler(database, away, SchedulerSettings(), LeaseSettings()).tick()
+    assert (await find_job(database, job.id)).status == "starting"
+    assert await unrung(database) == [node_id]
+    away.close()
+
+
+async def test_placement_that_nobody_claims_goes_back_to_the_queue(database, scheduler, node_id):
+    job = await add_job(database)
+    await scheduler.tick()
+    await let_leases_run_out(database)
+    await scheduler.expire()
+    stored = await find_job(database, job.id)
+    assert (stored.status, stored.num_attempts) == ("queued", 1)
+    assert "did not claim" in stored.message
+
+
+async def test_expired_lease_returns_the_job_to_the_queue(database, scheduler, node_id):
+    attempt = await add_claimed_attempt(database, await add_job(database), node_id)
+    await let_leases_run_out(database)
+    await scheduler.expire()
+    assert (await find_job(database, attempt.job_id)).reason == "waiting_for_retry"
+    await scheduler.place()
+    assert (await find_job(database, attempt.job_id)).num_attempts == 2
+
+
+async def test_only_one_of_two_schedulers_leads(database, doorbell, node_id):
+    settings = SchedulerSettings(tick_seconds=0.05)
+    tasks = [
+        asyncio.create_task(Scheduler(database, doorbell, settings, LeaseSettings()).run())
+        for _ in range(2)
+    ]
+    job = await add_job(database)
+    async with asyncio.timeout(10):
+        while (await find_job(database, job.id)).status == "queued":
+            await asyncio.sleep(0.05)
+    query = "SELECT granted FROM pg_locks WHERE locktype = 'advisory'"
+    async with database.transaction() as session:
+        granted = sorted((await session.execute(text(query))).scalars())
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert granted == [False, True]
+    assert (await find_job(database, job.id)).num_attempts == 1

@@ -1,0 +1,41 @@
+"""Retries: by reason, within a budget, with a growing delay."""
+
+import pytest
+
+from services.domain.retry import retry_delay_seconds
+from services.domain.statuses import Reason
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [Reason.OUT_OF_MEMORY, Reason.INVALID_DATASET, Reason.INVALID_CONFIG, Reason.NON_FINITE_LOSS],
+)
+def test_fault_of_the_job_is_not_retried(reason):
+    assert retry_delay_seconds(reason, earlier=[], has_trained=True) is None
+
+
+def test_lost_worker_is_replaced_at_once_the_first_time():
+    assert retry_delay_seconds(Reason.WORKER_LOST, earlier=[], has_trained=False) == 0
+
+
+def test_delay_doubles_up_to_five_minutes():
+    delays = [
+        retry_delay_seconds(Reason.NOT_CLAIMED, earlier=[Reason.NOT_CLAIMED] * n, has_trained=False)
+        for n in range(10)
+    ]
+    assert delays == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
+
+
+def test_budget_of_a_reason_ends():
+    earlier = [Reason.WORKER_LOST] * 10
+    assert retry_delay_seconds(Reason.WORKER_LOST, earlier=earlier, has_trained=True) is None
+
+
+def test_another_reason_does_not_use_up_the_budget():
+    earlier = [Reason.NOT_CLAIMED] * 10
+    assert retry_delay_seconds(Reason.WORKER_LOST, earlier=earlier, has_trained=True) == 0
+
+
+def test_crash_before_the_first_step_is_not_retried():
+    assert retry_delay_seconds(Reason.TRAINER_CRASHED, earlier=[], has_trained=False) is None
+    assert retry_delay_seconds(Reason.TRAINER_CRASHED, earlier=[], has_trained=True) == 5
