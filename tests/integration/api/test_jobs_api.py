@@ -98,8 +98,11 @@ async def test_artifact_and_metrics_of_a_job(api, database, storage, node_id, tm
     job_id = attempt.job_id
     (tmp_path / "grid.png").write_bytes(b"png")
     storage.upload(tmp_path / "grid.png", f"jobs/{job_id}/grid.png")
-    values = [results.MetricValues(step, attempt.created_at, {"loss": 9.0 - step, "kl": float("inf")})
-              for step in (1, 2)]  # fmt: skip
+    losses = {1: 8.0, 2: 7.0}
+    values = [
+        results.MetricValues(step, attempt.created_at, {"loss": loss, "kl": float("inf")})
+        for step, loss in losses.items()
+    ]
     async with database.transaction() as session:
         live = await attempts.fenced(session, attempt.id, attempt.fence)
         await results.add_metrics(session, live, values)

@@ -1,0 +1,37 @@
+"""The node's agent on real Postgres."""
+
+import pytest
+from building import find_job
+
+from nvae_core.config import FolderSource
+from services.domain.errors import InvalidSpec
+from services.settings import LeaseSettings, WorkerSettings
+from services.worker.agent import NodeAgent
+from services.worker.assignment import resolve_source
+
+
+@pytest.fixture
+def agent(database, tmp_path):
+    settings = WorkerSettings(node_name="n1", data_folder=tmp_path, slots=2)
+    return NodeAgent(settings, database, LeaseSettings())
+
+
+async def test_worker_that_comes_back_is_the_same_node(agent, node_id):
+    assert await agent.register() == node_id
+
+
+async def test_attempt_without_a_runner_goes_back_to_the_queue(database, agent, attempt):
+    await agent.register()
+    await agent.look()
+    job = await find_job(database, attempt.job_id)
+    assert (job.status, job.reason) == ("queued", "waiting_for_retry")
+    assert "runner on n1 died" in job.message
+
+
+@pytest.mark.parametrize("path", ["../outside", "link", "/etc"])
+def test_folder_source_cannot_leave_the_folder_of_sources(tmp_path, path):
+    root = tmp_path / "sources"
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path)
+    with pytest.raises(InvalidSpec, match="source/path"):
+        resolve_source(FolderSource(path=path, image_size=28), root)

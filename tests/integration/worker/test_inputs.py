@@ -1,0 +1,43 @@
+"""Inputs are fetched once and only if they are what was uploaded."""
+
+import pytest
+
+from services.adapters.ids import new_id
+from services.adapters.postgres.results import StoredFile
+from services.adapters.s3_storage import ChecksumMismatch
+from services.worker.inputs import InputCache, StoredFolder, list_files
+
+
+@pytest.fixture
+def folder(storage, tmp_path):
+    """A folder that lies in S3."""
+    source = tmp_path / "source"
+    (source / "nested").mkdir(parents=True)
+    (source / "a.bin").write_bytes(b"a" * 1000)
+    (source / "nested" / "b.bin").write_bytes(b"b")
+    prefix = f"tests/{new_id('in')}"
+    files = list_files(source)
+    for file in files:
+        storage.upload(source / file.name, f"{prefix}/{file.name}")
+    return StoredFolder("key", prefix, files)
+
+
+def test_fetched_folder_equals_the_stored_one(storage, tmp_path, folder):
+    local = InputCache(tmp_path / "cache", storage).fetch(folder)
+    assert list_files(local) == folder.files
+
+
+def test_second_fetch_downloads_nothing(storage, tmp_path, folder):
+    cache = InputCache(tmp_path / "cache", storage)
+    local = cache.fetch(folder)
+    gone = StoredFolder(folder.key, "tests/nowhere", folder.files)
+    assert cache.fetch(gone) == local
+
+
+def test_file_with_another_checksum_does_not_appear(storage, tmp_path, folder):
+    first, *rest = folder.files
+    wrong = StoredFile(first.name, first.size_bytes, "0" * 64)
+    cache = InputCache(tmp_path / "cache", storage)
+    with pytest.raises(ChecksumMismatch, match=first.name):
+        cache.fetch(StoredFolder(folder.key, folder.prefix, [wrong, *rest]))
+    assert list_files(tmp_path / "cache" / "key") == []

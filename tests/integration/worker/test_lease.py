@@ -1,0 +1,49 @@
+"""The lease on real Postgres: renewed, lost, and the ear for a cancel."""
+
+import asyncio
+import time
+
+import pytest
+from building import find_job
+
+from services.adapters.postgres import attempts, jobs
+from services.adapters.postgres.attempts import Ending
+from services.domain.errors import LeaseLost
+from services.domain.statuses import Reason
+from services.settings import LeaseSettings
+from services.worker.lease import Lease
+
+
+@pytest.fixture
+async def lease(database, run_directory, attempt):
+    settings = LeaseSettings(seconds=0.9)
+    lease = Lease(database, settings, run_directory, attempt_id=attempt.id, fence=attempt.fence)
+    task = asyncio.create_task(lease.hold())
+    yield lease, task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_held_lease_does_not_run_out(database, lease, run_directory):
+    await asyncio.sleep(1.5)
+    async with database.transaction() as session:
+        assert await attempts.list_expired(session) == []
+    assert not run_directory.deadman_expired()
+    assert run_directory.deadman_expired(now=time.monotonic() + 1)
+
+
+async def test_cancel_is_heard_at_the_next_renewal(database, lease, attempt):
+    async with database.transaction() as session:
+        await jobs.request_cancel(session, attempt.job_id)
+    async with asyncio.timeout(5):
+        await lease[0].stop_requested.wait()
+    assert (await find_job(database, attempt.job_id)).status == "stopping"
+
+
+async def test_attempt_that_was_closed_loses_its_lease(database, lease, attempt):
+    async with database.transaction() as session:
+        live = await attempts.fenced(session, attempt.id, attempt.fence)
+        await attempts.close(session, live, Ending(Reason.WORKER_LOST, "gone"))
+    async with asyncio.timeout(5):
+        with pytest.raises(LeaseLost):
+            await lease[1]

@@ -1,0 +1,102 @@
+"""What appears in the run directory reaches Postgres and S3, once."""
+
+import pytest
+from building import find_job
+
+from nvae_core.run_directory import ArtifactLine, CheckpointLine, MetricsLine, StartedLine
+from services.adapters.postgres import attempts, results
+from services.adapters.postgres.attempts import Ending
+from services.domain.errors import LeaseLost
+from services.domain.statuses import Reason
+from services.worker.publishing import Publisher
+
+
+def publisher_for(database, storage, run_directory, attempt):
+    return Publisher(
+        database,
+        storage,
+        run_directory,
+        job_id=attempt.job_id,
+        attempt_id=attempt.id,
+        attempt_number=attempt.number,
+        fence=attempt.fence,
+    )
+
+
+@pytest.fixture
+def publisher(database, storage, run_directory, attempt):
+    return publisher_for(database, storage, run_directory, attempt)
+
+
+def write_run(run_directory):
+    checkpoint = run_directory.checkpoints / "step_00000002"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    (checkpoint / "checkpoint.json").write_text("{}")
+    run_directory.samples.mkdir()
+    (run_directory.samples / "grid.png").write_bytes(b"png")
+    for line in (
+        StartedLine(at=1.0, num_steps=2, num_parameters=9),
+        MetricsLine(at=2.0, step=1, values={"loss": 3.0}),
+        MetricsLine(at=3.0, step=2, values={"loss": 2.0}),
+        CheckpointLine(at=3.5, step=2, path="checkpoints/step_00000002"),
+        ArtifactLine(at=4.0, name="grid.png", path="samples/grid.png", content_type="image/png"),
+    ):
+        run_directory.append(line)
+
+
+async def stored(database, job_id):
+    async with database.transaction() as session:
+        metrics = await results.list_metrics(session, job_id, names=[], from_step=0)
+        checkpoints = await results.list_checkpoints(session, job_id)
+        artifacts = await results.list_artifacts(session, job_id)
+    return metrics, checkpoints, artifacts
+
+
+async def test_everything_is_stored_once_even_if_published_twice(
+    database, storage, run_directory, attempt, publisher
+):
+    write_run(run_directory)
+    await publisher.publish_rest()
+    await publisher_for(database, storage, run_directory, attempt).publish_rest()
+    metrics, [checkpoint], [artifact] = await stored(database, attempt.job_id)
+    assert [(row.step, row.value) for row in metrics] == [(1, 3.0), (2, 2.0)]
+    assert [file["name"] for file in checkpoint.files] == ["checkpoint.json", "model.safetensors"]
+    assert artifact.size_bytes == 3
+    job = await find_job(database, attempt.job_id)
+    assert (job.step, job.num_steps, job.num_parameters) == (2, 2, 9)
+
+
+async def test_line_that_is_still_being_written_waits(database, run_directory, publisher, attempt):
+    run_directory.append(MetricsLine(at=1.0, step=1, values={"loss": 3.0}))
+    with run_directory.progress_path.open("ab") as file:
+        file.write(b'{"type": "metr')
+        file.flush()
+        assert await publisher.publish_new() == 1
+        assert await publisher.publish_new() == 0
+        file.write(b'ics", "at": 2.0, "step": 2, "values": {"loss": "NaN"}}\n')
+    assert await publisher.publish_new() == 1
+
+
+async def test_garbage_in_the_progress_file_is_named(run_directory, publisher):
+    run_directory.progress_path.write_bytes(b"Traceback (most recent call last):\n")
+    with pytest.raises(ValueError, match=r"progress\.jsonl, byte 0"):
+        await publisher.publish_new()
+
+
+async def test_attempt_that_has_ended_publishes_nothing(
+    database, run_directory, attempt, publisher
+):
+    write_run(run_directory)
+    async with database.transaction() as session:
+        live = await attempts.fenced(session, attempt.id, attempt.fence)
+        await attempts.close(session, live, Ending(Reason.WORKER_LOST, "gone"))
+    with pytest.raises(LeaseLost):
+        await publisher.publish_rest()
+    assert await stored(database, attempt.job_id) == ([], [], [])
+
+
+async def test_dropped_checkpoint_is_passed_over(database, run_directory, publisher, attempt):
+    run_directory.append(CheckpointLine(at=1.0, step=1, path="checkpoints/step_00000001"))
+    await publisher.publish_rest()
+    assert (await stored(database, attempt.job_id))[1] == []

@@ -1,0 +1,85 @@
+"""What the trainer is started with, and how its end is judged."""
+
+import subprocess
+import sys
+
+import pytest
+
+from nvae_core.run_directory import ExitReason, Result, RunDirectory
+from services.adapters.processes import find_marked, kill_marked
+from services.domain.statuses import Reason
+from services.worker.execution import judge
+from services.worker.trainer import TrainerPlan
+
+
+def plan(tmp_path, **changes):
+    values = {
+        "kind": "train",
+        "run_directory": RunDirectory(tmp_path),
+        "marker": "NVAE_ATTEMPT=att_1:7",
+        "slots": (1, 3),
+        "slot_kind": "gpu",
+        "threads_per_slot": 4,
+    }
+    return TrainerPlan(**(values | changes))
+
+
+def test_one_rank_is_started_per_slot(tmp_path):
+    command = plan(tmp_path).command()
+    assert "--nproc-per-node=2" in command
+    assert command[-2:] == ["nvae_core.cli.train", str(tmp_path)]
+
+
+def test_preparation_needs_no_torchrun(tmp_path):
+    command = plan(tmp_path, kind="prepare_dataset").command()
+    assert command[1:3] == ["-m", "nvae_core.cli.prepare"]
+
+
+def test_gpu_attempt_sees_its_own_devices_only(tmp_path):
+    assert plan(tmp_path).environment({})["CUDA_VISIBLE_DEVICES"] == "1,3"
+    assert "CUDA_VISIBLE_DEVICES" not in plan(tmp_path, slot_kind="cpu").environment({})
+
+
+def test_trainer_gets_no_password_of_the_services(tmp_path):
+    inherited = {"PATH": "/bin", "NVAE_DATABASE_URL": "secret", "NVAE_S3_SECRET_KEY": "secret"}
+    environment = plan(tmp_path).environment(inherited)
+    assert "secret" not in environment.values()
+    assert environment["PATH"] == "/bin"
+    assert environment["NVAE_ATTEMPT"] == "att_1:7"
+    assert environment["OMP_NUM_THREADS"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (Result(status="succeeded", step=3), Reason.SUCCEEDED),
+        (Result(status="stopped", reason=ExitReason.STOPPED), Reason.WORKER_LOST),
+        (Result(status="failed", reason=ExitReason.LEASE_LOST), Reason.WORKER_LOST),
+        (Result(status="failed", reason=ExitReason.OUT_OF_MEMORY), Reason.OUT_OF_MEMORY),
+        (None, Reason.TRAINER_CRASHED),
+    ],
+)
+def test_result_decides_and_not_the_exit_code(result, reason):
+    assert judge(result, 1, "last words").reason == reason
+
+
+def test_crash_without_a_result_shows_the_last_log_lines():
+    message = judge(None, -9, "Segmentation fault").message
+    assert "-9" in message
+    assert "Segmentation fault" in message
+
+
+def test_marked_processes_are_killed_and_others_are_not():
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    marked = subprocess.Popen(sleep, env={"NVAE_ATTEMPT": "att_test:1"}, start_new_session=True)
+    other = subprocess.Popen(sleep, env={"NVAE_ATTEMPT": "att_test:11"})
+    try:
+        while marked.pid not in find_marked("NVAE_ATTEMPT=att_test:1"):
+            assert marked.poll() is None
+        assert kill_marked("NVAE_ATTEMPT=att_test:1") == set()
+        assert marked.wait(5) == -9
+        assert other.poll() is None
+    finally:
+        for process in (marked, other):
+            process.kill()
+            process.wait()
