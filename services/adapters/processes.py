@@ -1,5 +1,6 @@
-"""Finding and ending processes by a marker in their environment, by pid."""
+"""Finding and ending processes by a marker in their environment; seeing whether a lock is held."""
 
+import fcntl
 import os
 import signal
 import time
@@ -40,3 +41,15 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock on this file; one that does not exist is not locked."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False

@@ -15,7 +15,7 @@ import structlog
 
 from nvae_core.run_directory import RunDirectory
 from services.adapters.postgres.database import Database
-from services.adapters.processes import kill_marked
+from services.adapters.processes import is_locked, kill_marked
 from services.adapters.s3_storage import S3Storage
 from services.adapters.telemetry import configure_logging
 from services.domain.errors import LeaseLost
@@ -44,14 +44,7 @@ def attempt_folder(data_folder: Path, attempt_id: str) -> Path:
 
 def is_runner_alive(data_folder: Path, attempt_id: str) -> bool:
     """Whether a runner of this machine holds the attempt's lock."""
-    try:
-        with (attempt_folder(data_folder, attempt_id) / "runner.lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
+    return is_locked(attempt_folder(data_folder, attempt_id) / "runner.lock")
 
 
 async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> None:
