@@ -1,5 +1,6 @@
 """One training step: forward, backward, the mean over ranks, and the update if it is finite."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from nvae_core.distributed import average_over_ranks
 from nvae_core.model.layers import BatchNorm, hold_weights
 from nvae_core.model.regularization import batch_norm_penalty, convolutions_of
-from nvae_core.objective import KLBalancing, compute_objective
+from nvae_core.objective import KLBalancing, Objective, compute_objective
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import TrainingState
 
@@ -48,6 +49,24 @@ def take_step(
             weight_penalty=weights.spectral_weight * (spectral + penalty),
         )
         objective.loss.backward()  # type: ignore[no-untyped-call]
+    outcome = _agree(state, objective, spectral, penalty, stop_requested=stop_requested)
+    if outcome.was_finite:
+        _update(state, weights.learning_rate)
+    else:
+        statistics.restore()
+    state.step += 1
+    return outcome
+
+
+def _agree(
+    state: TrainingState,
+    objective: Objective,
+    spectral: Tensor,
+    penalty: Tensor,
+    *,
+    stop_requested: bool,
+) -> StepOutcome:
+    """Average the gradients over the ranks, and with them all that the ranks must agree on."""
     scalars = {
         "loss": objective.loss,
         "negative_elbo": objective.negative_elbo,
@@ -58,19 +77,13 @@ def take_step(
     }
     measured = torch.stack([value.detach() for value in scalars.values()])
     kl_per_group = objective.kl_per_group.detach()
-    # The request to stop rides on the reduction of the gradients, so that all leave together.
+    # The request to stop rides on this reduction, so that all ranks leave at the same step.
     stop = measured.new_tensor(float(stop_requested))
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
     average_over_ranks([*gradients, measured, kl_per_group, stop])
-    gradient_norm = torch.nn.utils.get_total_norm(gradients)
     values = dict(zip(scalars, measured.tolist(), strict=True))
-    values["gradient_norm"] = gradient_norm.item()
-    was_finite = bool(torch.isfinite(measured[0]) and torch.isfinite(gradient_norm))
-    if was_finite:
-        _update(state, weights.learning_rate)
-    else:
-        statistics.restore()
-    state.step += 1
+    values["gradient_norm"] = torch.nn.utils.get_total_norm(gradients).item()
+    was_finite = math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])
     return StepOutcome(values, kl_per_group, was_finite, stop_agreed=stop.item() > 0)
 
 
