@@ -4,15 +4,18 @@ import hashlib
 import mimetypes
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from mypy_boto3_s3 import S3Client
 
 from services.settings import StorageSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 StorageUnavailable = (BotoCoreError, Boto3Error, ClientError, OSError)
 """What callers catch to try again later."""
@@ -34,7 +37,7 @@ class S3Storage:
         # A presigned URL signs the host name, so signing needs the endpoint that clients see.
         self._signer = self._connect(settings.public_endpoint_url or settings.endpoint_url)
 
-    def _connect(self, endpoint_url: str | None) -> S3Client:
+    def _connect(self, endpoint_url: str | None) -> "S3Client":
         config = Config(
             signature_version="s3v4",
             s3={"addressing_style": "path"} if endpoint_url else {},

@@ -96,13 +96,12 @@ def follow(client: NvaeClient, job_id: str, title: str) -> Json:
 
         def show(job: Json) -> None:
             loss = (job["latest_metrics"] or {}).get("loss")
+            step, num_steps = job["progress"]["step"] or 0, job["progress"]["num_steps"]
+            if job["status"] == "succeeded":
+                step = num_steps = num_steps or 1
             is_training = job["status"] == "running" and loss is not None
-            progress.update(
-                bar,
-                completed=job["progress"]["step"] or 0,
-                total=job["progress"]["num_steps"],
-                state=f"loss {loss:7.1f}" if is_training else job["status"],
-            )
+            state = f"loss {loss:.1f}" if is_training else job["status"]
+            progress.update(bar, completed=step, total=num_steps, state=state)
 
         return client.wait(job_id, on_look=show)
 
