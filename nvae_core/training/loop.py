@@ -61,9 +61,10 @@ def train(config: TrainConfig, run: RunDirectory, ranks: Ranks, stop: StopSignal
             stop_requested=stop.is_set(),
         )
         health.check(outcome)
-        reporter.step_taken(state.step, outcome, weights)
-        reporter.save_when_due(state)
         stopped = outcome.stop_agreed and state.step < num_steps
+        is_last = stopped or state.step == num_steps
+        reporter.step_taken(state.step, outcome, weights, is_last=is_last)
+        reporter.save_when_due(state)
     reporter.save(state)
     if not stopped:
         reporter.draw(state)

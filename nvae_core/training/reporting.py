@@ -75,10 +75,12 @@ class Reporter:
                 )
             )
 
-    def step_taken(self, step: int, outcome: StepOutcome, weights: StepWeights) -> None:
-        """Count one step in, and report the means when it is time to."""
+    def step_taken(
+        self, step: int, outcome: StepOutcome, weights: StepWeights, *, is_last: bool
+    ) -> None:
+        """Count one step in, and report the means when it is time to, and at the end."""
         self._tally.add(outcome)
-        if step % self._config.report_every_steps != 0:
+        if step % self._config.report_every_steps != 0 and not is_last:
             return
         global_batch_size = self._config.optimization.batch_size * self._ranks.world_size
         values = self._tally.means() | {
