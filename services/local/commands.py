@@ -68,13 +68,18 @@ def demo(parent: Path, options: ServiceOptions) -> int:
     """Run the demo on a fresh stack, leave nothing, and exit as it did."""
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir=parent.resolve()))
+    summary = folder / "summary.json"
     program = Part(
         name="demo",
         command=(sys.executable, "-m", "services.local.demo"),
+        environment={"NVAE_DEMO_SUMMARY": str(summary)},
         when_it_ends=WhenItEnds.STOP_STACK,
     )
     try:
-        return run_stack(folder, options, after_servers=[*service_parts(options), program])
+        status = run_stack(folder, options, after_servers=[*service_parts(options), program])
+        if summary.exists():
+            _tell(summary.read_text())  # after everything has stopped: the very last line
+        return status
     finally:
         shutil.rmtree(folder)
 

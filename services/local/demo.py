@@ -1,7 +1,8 @@
 """The demo: from a data set to a trained model and pictures, over HTTP only.
 
 `python -m services.local demo` starts a stack and then this program, with the API's URL in
-`NVAE_API_URL`. Its last line on standard output is one JSON object.
+`NVAE_API_URL`. What came out is one JSON object: in the file `NVAE_DEMO_SUMMARY` if that is set,
+else on standard output.
 """
 
 import json
@@ -31,7 +32,11 @@ def main() -> int:
         except (ServiceError, JobFailed) as error:
             console.print(f"[red]{error}[/red]")
             return 1
-    print(json.dumps(summary), flush=True)
+    line = json.dumps(summary)
+    if target := os.environ.get("NVAE_DEMO_SUMMARY"):
+        Path(target).write_text(line)
+    else:
+        print(line)
     return 0
 
 
