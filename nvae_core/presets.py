@@ -53,7 +53,9 @@ PRESETS: Mapping[str, Preset] = {
                 num_cells_per_block=1,
                 num_cells_per_group=1,
             ),
-            optimization=OptimizationConfig(epochs=8, batch_size=16, warmup_epochs=0.5),
+            optimization=OptimizationConfig(
+                epochs=6, batch_size=16, learning_rate=0.02, warmup_epochs=0.5
+            ),
         ),
         Preset(
             name="mnist-test",
