@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 Temperature = Annotated[float, Field(gt=0, le=2)]
 
 
@@ -140,7 +140,7 @@ class FolderSource(Config):
     """A folder of image files, or one with the subfolders `train` and `test`."""
 
     kind: Literal["folder"] = "folder"
-    path: Annotated[str, Field(min_length=1, max_length=1024)]
+    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
     image_size: Annotated[int, Field(ge=4, le=1024)]  # centre crop, then resize
     num_colors: Literal[1, 3] = 3
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1  # where there is no `test` subfolder

@@ -187,13 +187,20 @@ class RunDirectory:
         return self.stop_path.exists()
 
     def extend_deadman(self, deadline: float) -> None:
-        """Let the ranks live until this moment of the machine's monotonic clock, in seconds."""
-        write_atomically(self.deadman_path, repr(deadline).encode())
+        """Let the ranks live until this moment of the machine's monotonic clock, in seconds.
+
+        Overwritten in place, at a fixed width: that works on a full disk and waits for no sync.
+        """
+        descriptor = os.open(self.deadman_path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.pwrite(descriptor, f"{deadline:020.3f}".encode(), 0)
+        finally:
+            os.close(descriptor)
 
     def deadman_expired(self, now: float | None = None) -> bool:
         """Whether there is a deadman file and its deadline has passed."""
         try:
-            deadline = float(self.deadman_path.read_text())
+            deadline = float(self.deadman_path.read_text() or "inf")  # empty: just created
         except FileNotFoundError:
             return False  # started from a shell: nobody holds a lease
         return (time.monotonic() if now is None else now) > deadline

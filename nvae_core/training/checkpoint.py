@@ -76,9 +76,9 @@ def save_checkpoint(
 
 
 def drop_old_checkpoints(folder: Path, *, keep_last: int) -> None:
-    """Delete all but the last checkpoints of a folder."""
+    """Delete all but the last checkpoints of a folder; a reader sees each whole or not at all."""
     for path in sorted(folder.glob("step_*"))[:-keep_last]:
-        shutil.rmtree(path)
+        shutil.rmtree(path.rename(path.with_name(f".dropped_{path.name}")))
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[NVAE, CheckpointManifest]:

@@ -8,9 +8,6 @@ from kombu.exceptions import OperationalError
 
 from services.settings import BrokerSettings
 
-BrokerUnavailable = (OperationalError, OSError)
-"""What callers catch: nodes poll Postgres anyway."""
-
 DOORBELL = "nvae.doorbell"
 
 
@@ -40,6 +37,10 @@ def _queue_name(node_id: str) -> str:
     return f"doorbell.{node_id}"
 
 
+class BrokerUnavailable(Exception):
+    """The broker is away; nodes poll Postgres anyway."""
+
+
 class DoorbellPublisher:
     """Rings nodes."""
 
@@ -47,10 +48,13 @@ class DoorbellPublisher:
         self._app = _make_app(settings)
 
     def ring(self, node_id: str) -> None:
-        """Tell the node to look at Postgres; raises one of BrokerUnavailable, does not retry."""
-        self._app.send_task(
-            DOORBELL, args=[node_id], queue=_queue_name(node_id), expires=60, retry=False
-        )
+        """Tell the node to look at Postgres; raises BrokerUnavailable instead of retrying."""
+        try:
+            self._app.send_task(
+                DOORBELL, args=[node_id], queue=_queue_name(node_id), expires=60, retry=False
+            )
+        except (OperationalError, OSError) as error:
+            raise BrokerUnavailable(str(error)) from error
 
     def check(self) -> None:
         """Raise unless the broker answers."""

@@ -2,7 +2,10 @@
 
 import hashlib
 import mimetypes
+import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +20,11 @@ from services.settings import StorageSettings
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-StorageUnavailable = (BotoCoreError, Boto3Error, ClientError, OSError)
-"""What callers catch to try again later."""
-
 _TRANSFER = TransferConfig(preferred_transfer_client="classic", max_concurrency=4)
+
+
+class StorageUnavailable(Exception):
+    """The object store is away or refuses: try again later."""
 
 
 class ChecksumMismatch(ValueError):
@@ -60,9 +64,11 @@ class S3Storage:
     def upload(self, path: Path, key: str) -> None:
         """Store a file under a new key."""
         content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        self._client.upload_file(
-            str(path), self._bucket, key, ExtraArgs={"ContentType": content_type}, Config=_TRANSFER
-        )
+        extra = {"ContentType": content_type}
+        with _translated():
+            self._client.upload_file(
+                str(path), self._bucket, key, ExtraArgs=extra, Config=_TRANSFER
+            )
 
     def download(self, key: str, path: Path, *, sha256: str) -> None:
         """Fetch a file, and let it appear at `path` only if its checksum is right.
@@ -73,9 +79,12 @@ class S3Storage:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            self._client.download_file(self._bucket, key, str(partial), Config=_TRANSFER)
+            with _translated():
+                self._client.download_file(self._bucket, key, str(partial), Config=_TRANSFER)
             if file_sha256(partial) != sha256:
                 raise ChecksumMismatch(f"{key} does not have the checksum {sha256}")
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())  # a name that is there must mean content that is there
             partial.rename(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -94,15 +103,25 @@ class S3Storage:
     def self_test(self) -> None:
         """Raise unless a small object can be put, read back and deleted."""
         key, content = f"self-test/{secrets.token_hex(8)}", secrets.token_bytes(1024)
-        self._client.put_object(Bucket=self._bucket, Key=key, Body=content)
-        read = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-        self._client.delete_object(Bucket=self._bucket, Key=key)
+        with _translated():
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=content)
+            read = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            self._client.delete_object(Bucket=self._bucket, Key=key)
         if read != content:
             raise ChecksumMismatch("the object store does not return what was put")
 
     def check(self) -> None:
         """Raise unless the bucket can be reached."""
-        self._client.head_bucket(Bucket=self._bucket)
+        with _translated():
+            self._client.head_bucket(Bucket=self._bucket)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, Boto3Error, ClientError) as error:
+        raise StorageUnavailable(str(error)) from error
 
 
 def file_sha256(path: Path) -> str:
@@ -114,5 +133,5 @@ def file_sha256(path: Path) -> str:
 if __name__ == "__main__":
     try:
         S3Storage(StorageSettings()).self_test()
-    except (*StorageUnavailable, ChecksumMismatch) as error:
+    except (StorageUnavailable, ChecksumMismatch) as error:
         raise SystemExit(f"object store: {error}") from error

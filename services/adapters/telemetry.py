@@ -9,6 +9,7 @@ import structlog
 def configure_logging(service: str) -> None:
     """Write events, those of libraries too, as JSON lines to stderr with the service's name."""
     shared: list[structlog.typing.Processor] = [
+        lambda _, __, event: {**event, "service": service},
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -20,11 +21,10 @@ def configure_logging(service: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, lambda _, __, event: {**event, "service": service}],
+            foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(sort_keys=True),

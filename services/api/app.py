@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 
 from services.api.dependencies import Stores
-from services.api.error_handlers import add_error_handlers, problem_response
+from services.api.error_handlers import add_error_handlers
 from services.api.routers import catalogue, datasets, health, jobs, results
 from services.api.schemas import Problem
 
@@ -52,11 +52,7 @@ async def _log_request(
     request_id = given if REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
     with structlog.contextvars.bound_contextvars(request_id=request_id):
         started_at = time.monotonic()
-        if int(request.headers.get("Content-Length", 0)) > MAX_BODY_BYTES:
-            detail = f"the body is larger than {MAX_BODY_BYTES} bytes"
-            response: Response = problem_response(413, "request_too_large", detail)
-        else:  # a body of unannounced length is cut off by FastAPI's max_body_size
-            response = await call_next(request)
+        response = await call_next(request)
         response.headers["X-Request-Id"] = request_id
         log.info(
             "request.answered",

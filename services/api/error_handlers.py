@@ -73,13 +73,11 @@ def add_error_handlers(app: FastAPI) -> None:
             422, "invalid_request", "a text holds a character that is not allowed"
         )
 
+    @app.exception_handler(DatabaseUnavailable)
     async def unavailable(_: Request, error: Exception) -> JSONResponse:
-        log.warning("request.unavailable", error=str(error).splitlines()[0])
+        log.warning("request.unavailable", error=str(error))
         detail = "the database is away; try again soon"
         return problem_response(503, "unavailable", detail, Retry_After="2")
-
-    for kind in DatabaseUnavailable:
-        app.add_exception_handler(kind, unavailable)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from services.adapters.postgres.tables import Job, Node, Slot
+from services.adapters.postgres.tables import Job, Node
 from services.domain.statuses import JobStatus
 
 
@@ -158,7 +158,7 @@ class NodeResource(BaseModel):
     lease_expires_at: datetime
 
     @classmethod
-    def of(cls, node: Node, slots: list[Slot], *, now: datetime) -> Self:
+    def of(cls, node: Node, *, num_free_slots: int, now: datetime) -> Self:
         """Return the resource of a stored node."""
         return cls(
             id=node.id,
@@ -166,8 +166,8 @@ class NodeResource(BaseModel):
             alive=node.lease_expires_at > now,
             cordoned=node.cordoned,
             slot_kind=node.slot_kind,
-            num_slots=len(slots),
-            num_free_slots=sum(slot.attempt_id is None for slot in slots),
+            num_slots=node.num_slots,
+            num_free_slots=num_free_slots,
             version=node.version,
             lease_expires_at=node.lease_expires_at,
         )

@@ -2,12 +2,12 @@
 
 from pydantic import ValidationError
 
-from nvae_core.config import FolderSource
-from nvae_core.presets import Preset, UnknownPreset, apply_overrides, find_preset
+from nvae_core.config import FolderSource, ModelConfig, OptimizationConfig
+from nvae_core.presets import UnknownPreset, apply_overrides, find_preset
 from services.adapters.ids import new_id
 from services.adapters.postgres import datasets, jobs, nodes, results
 from services.adapters.postgres.database import Database, Session, notify_queue
-from services.adapters.postgres.tables import Dataset, Job
+from services.adapters.postgres.tables import Checkpoint, Dataset, Job
 from services.domain.errors import Conflict, FieldProblem, InvalidSpec, NotFound
 from services.domain.jobs import (
     DatasetSpec,
@@ -33,13 +33,17 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
             resolved = resolve_training(spec)
             await check_slots(session, spec)
             dataset = await find_dataset(session, spec.dataset)
-            check_dataset_fits(resolved, dataset, num_ranks=spec.resources.slots)
+            check_images(resolved.model, dataset)
+            check_batch(resolved.optimization, dataset, num_ranks=spec.resources.slots)
             job.dataset_id = dataset.id
             job.resolved = resolved.model_dump(mode="json")
         else:
-            job.checkpoint_id = await find_checkpoint_id(session, spec.checkpoint)
+            checkpoint = await find_checkpoint(session, spec.checkpoint)
+            job.checkpoint_id = checkpoint.id
         if isinstance(spec, EvaluateSpec):
-            job.dataset_id = (await find_dataset(session, spec.dataset)).id
+            dataset = await find_dataset(session, spec.dataset)
+            check_images(await trained_model(session, checkpoint), dataset)
+            job.dataset_id = dataset.id
         await jobs.insert(session, job)
         await notify_queue(session)
     return job
@@ -104,18 +108,13 @@ def resolve_training(spec: TrainSpec) -> ResolvedTraining:
         raise InvalidSpec(detail, problems) from error
     except ValueError as error:
         raise InvalidSpec.at("/overrides", str(error)) from error
-    return _resolved(preset)
-
-
-def _resolved(preset: Preset) -> ResolvedTraining:
     return ResolvedTraining(model=preset.model, optimization=preset.optimization)
 
 
 def _override_pointer(part: str, location: tuple[int | str, ...]) -> str:
     if not location:
         return "/overrides"
-    rest = "".join(f"/{item}" for item in location[1:])
-    return f"/overrides/{part}.{location[0]}{rest}"
+    return f"/overrides/{part}.{location[0]}"
 
 
 async def check_slots(session: Session, spec: TrainSpec) -> None:
@@ -138,26 +137,36 @@ async def find_dataset(session: Session, name_or_id: str) -> Dataset:
     return dataset
 
 
-async def find_checkpoint_id(session: Session, checkpoint_id: str) -> str:
-    """Return the id if there is such a checkpoint, or point at the field."""
+async def find_checkpoint(session: Session, checkpoint_id: str) -> Checkpoint:
+    """Return the checkpoint, or point at the field."""
     try:
-        return (await results.find_checkpoint(session, checkpoint_id)).id
+        return await results.find_checkpoint(session, checkpoint_id)
     except NotFound as error:
         raise InvalidSpec.at("/checkpoint", error.message) from error
 
 
-def check_dataset_fits(resolved: ResolvedTraining, dataset: Dataset, *, num_ranks: int) -> None:
-    """Refuse a data set whose images the model cannot take, or with less than one batch."""
+async def trained_model(session: Session, checkpoint: Checkpoint) -> ModelConfig:
+    """Return the model that the checkpoint's job trained."""
+    job = await jobs.find(session, checkpoint.job_id)
+    return ResolvedTraining.model_validate(job.resolved).model
+
+
+def check_images(model: ModelConfig, dataset: Dataset) -> None:
+    """Refuse a data set whose images the model cannot take."""
     description = dataset.description or {}
-    model, images = resolved.model, (description["height"], description["width"])
+    images = (description["height"], description["width"])
     if images != (model.image_size, model.image_size):
         message = f"has images of {images[0]}×{images[1]}, the model takes {model.image_size}"
         raise InvalidSpec.at("/dataset", message)
     if description["num_colors"] != model.num_colors:
         message = f"has {description['num_colors']} colours, the model takes {model.num_colors}"
         raise InvalidSpec.at("/dataset", message)
-    num_images = description["splits"]["train"]["num_images"]
-    batch = resolved.optimization.batch_size * num_ranks
+
+
+def check_batch(optimization: OptimizationConfig, dataset: Dataset, *, num_ranks: int) -> None:
+    """Refuse a data set with less than one batch."""
+    num_images = (dataset.description or {})["splits"]["train"]["num_images"]
+    batch = optimization.batch_size * num_ranks
     if num_images < batch:
         message = f"is {batch} images over all ranks, and the data set has {num_images}"
         raise InvalidSpec.at("/overrides/optimization.batch_size", message)

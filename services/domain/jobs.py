@@ -19,10 +19,11 @@ from nvae_core.config import (
 )
 
 C = TypeVar("C", bound=Config)
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+NO_ZERO = r"^[^\x00]*$"  # Postgres cannot store one
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_ZERO)]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-TagKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-TagValue = Annotated[str, StringConstraints(max_length=256)]
+TagKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_ZERO)]
+TagValue = Annotated[str, StringConstraints(max_length=256, pattern=NO_ZERO)]
 
 
 class Resources(Config):
@@ -41,8 +42,8 @@ class TrainSpec(_Submission):
     """Train a preset, with overrides, on a prepared data set."""
 
     kind: Literal["train"] = "train"
-    preset: str
-    dataset: str  # name or id
+    preset: Name
+    dataset: Name  # or id
     overrides: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
     resources: Resources = Resources()
     checkpoint: CheckpointPolicy = CheckpointPolicy()
@@ -53,9 +54,14 @@ class TrainSpec(_Submission):
 class EvaluateSpec(_Submission, EvaluateConfig):
     """Estimate the likelihood of a checkpoint, given by id, on a data set, given by name or id."""
 
+    checkpoint: Name
+    dataset: Name
+
 
 class SampleSpec(_Submission, SampleConfig):
     """Draw a grid of images from a checkpoint, given by id."""
+
+    checkpoint: Name
 
 
 class PrepareDatasetSpec(_Submission, PrepareDatasetConfig):

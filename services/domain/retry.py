@@ -8,23 +8,24 @@ from services.domain.statuses import Reason
 
 @dataclass(frozen=True)
 class RetryRule:
-    """How often a reason is forgiven between two committed checkpoints, and how long to wait."""
+    """How often a reason is forgiven between two committed checkpoints."""
 
     budget: int
-    first_delay_seconds: float
-    longest_delay_seconds: float = 300.0
+    first_at_once: bool = False
     only_after_training: bool = False
 
 
-_INFRASTRUCTURE = RetryRule(budget=10, first_delay_seconds=5.0)
-
 RETRY_RULES: Mapping[Reason, RetryRule] = {
-    Reason.WORKER_LOST: RetryRule(budget=10, first_delay_seconds=0.0),
-    Reason.NOT_CLAIMED: _INFRASTRUCTURE,
-    Reason.STORAGE_UNAVAILABLE: _INFRASTRUCTURE,
-    Reason.TRAINER_CRASHED: RetryRule(budget=2, first_delay_seconds=5.0, only_after_training=True),
+    Reason.WORKER_LOST: RetryRule(budget=10, first_at_once=True),
+    Reason.NOT_CLAIMED: RetryRule(budget=10),
+    Reason.STORAGE_UNAVAILABLE: RetryRule(budget=10),
+    Reason.RUNNER_FAILED: RetryRule(budget=3),
+    Reason.TRAINER_CRASHED: RetryRule(budget=2, only_after_training=True),
 }
 """Every reason that is not here ends the job."""
+
+FIRST_DELAY_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 300.0
 
 
 def retry_delay_seconds(
@@ -35,7 +36,7 @@ def retry_delay_seconds(
     Args:
         reason: why the attempt ended.
         earlier: why the attempts since the newest committed checkpoint ended, without this one.
-        has_trained: whether this attempt reported at least one step.
+        has_trained: whether the job has ever reported a step.
     """
     rule = RETRY_RULES.get(reason)
     if rule is None or (rule.only_after_training and not has_trained):
@@ -43,5 +44,6 @@ def retry_delay_seconds(
     num_used = sum(1 for other in earlier if other == reason)
     if num_used >= rule.budget:
         return None
-    first = rule.first_delay_seconds or (5.0 if num_used else 0.0)
-    return min(first * 2.0**num_used, rule.longest_delay_seconds)
+    if num_used == 0 and rule.first_at_once:
+        return 0.0
+    return min(FIRST_DELAY_SECONDS * 2.0**num_used, LONGEST_DELAY_SECONDS)

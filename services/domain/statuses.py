@@ -37,6 +37,7 @@ class Reason(StrEnum):
     WORKER_LOST = "worker_lost"
     NOT_CLAIMED = "not_claimed"
     STORAGE_UNAVAILABLE = "storage_unavailable"
+    RUNNER_FAILED = "runner_failed"  # this machine, or a defect of the runner
     INVALID_CONFIG = "invalid_config"
     INVALID_DATASET = "invalid_dataset"
     CHECKPOINT_CORRUPT = "checkpoint_corrupt"

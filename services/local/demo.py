@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from httpx import TransportError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nvae_client import JobFailed, NvaeClient, ServiceError
+from nvae_client import ChecksumMismatch, JobFailed, NvaeClient, ServiceError
 
 Json = dict[str, Any]
 TEMPERATURES = (0.6, 0.8, 1.0)
@@ -29,7 +30,7 @@ def main() -> int:
     with NvaeClient(os.environ["NVAE_API_URL"]) as client:
         try:
             summary = run_demo(client, preset=preset, output=output)
-        except (ServiceError, JobFailed) as error:
+        except (ServiceError, JobFailed, ChecksumMismatch, TransportError) as error:
             console.print(f"[red]{error}[/red]")
             return 1
     line = json.dumps(summary)

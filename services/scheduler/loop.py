@@ -11,6 +11,7 @@ from services.adapters.postgres import attempts, jobs, nodes, outbox
 from services.adapters.postgres.attempts import Ending
 from services.adapters.postgres.database import Database, DatabaseUnavailable
 from services.adapters.postgres.leadership import Leadership
+from services.domain.errors import Conflict
 from services.domain.placement import place
 from services.domain.statuses import AttemptStatus, Reason
 from services.settings import LeaseSettings, SchedulerSettings
@@ -43,7 +44,7 @@ class Scheduler:
                     self._forgive_silence()
                     await self._lead(leadership)
             except DatabaseUnavailable as error:
-                log.warning("scheduler.database_away", error=str(error).splitlines()[0])
+                log.warning("scheduler.database_away", error=str(error))
                 await asyncio.sleep(self._settings.tick_seconds)
 
     async def tick(self) -> None:
@@ -71,12 +72,17 @@ class Scheduler:
             if not placeable:
                 return
             for placement in place(placeable, await nodes.list_free(session)):
-                attempt = await attempts.place(
-                    session,
-                    placement,
-                    attempt_id=new_id("att"),
-                    claim_timeout_seconds=self._settings.claim_timeout_seconds,
-                )
+                try:
+                    async with session.begin_nested():
+                        attempt = await attempts.place(
+                            session,
+                            placement,
+                            attempt_id=new_id("att"),
+                            claim_timeout_seconds=self._settings.claim_timeout_seconds,
+                        )
+                except Conflict as error:  # the next tick sees what there is then
+                    log.warning("job.not_placed", job_id=placement.job_id, error=error.message)
+                    continue
                 if attempt is not None:
                     log.info("job.placed", job_id=attempt.job_id, attempt=attempt.number)
 

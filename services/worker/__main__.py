@@ -1,5 +1,7 @@
 """The worker of one node: `python -m services.worker`."""
 
+import fcntl
+
 from services.adapters.celery_queue import answer_doorbell
 from services.adapters.telemetry import configure_logging
 from services.settings import BrokerSettings, WorkerSettings
@@ -11,9 +13,14 @@ def main() -> None:
     configure_logging("worker")
     settings = WorkerSettings()
     settings.data_folder.mkdir(parents=True, exist_ok=True)
-    agent = AgentThread(settings)
-    node_id = agent.start()
-    answer_doorbell(BrokerSettings(), node_id, agent.ring)
+    with (settings.data_folder / "worker.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another worker uses {settings.data_folder}") from None
+        agent = AgentThread(settings)
+        node_id = agent.start()
+        answer_doorbell(BrokerSettings(), node_id, agent.ring)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from importlib.metadata import version
 
 import structlog
 
+from nvae_core.run_directory import RunDirectory
 from services.adapters.ids import new_id
 from services.adapters.postgres import attempts, nodes
 from services.adapters.postgres.attempts import Ending
@@ -19,7 +21,7 @@ from services.adapters.processes import kill_marked
 from services.domain.errors import LeaseLost
 from services.domain.statuses import Reason
 from services.settings import DatabaseSettings, LeaseSettings, WorkerSettings
-from services.worker.runner import attempt_folder, is_runner_alive
+from services.worker.runner import attempt_folder, drop_large_files, is_runner_alive
 from services.worker.slots import take_inventory
 from services.worker.trainer import attempt_marker
 
@@ -39,18 +41,17 @@ class NodeAgent:
 
     async def register(self) -> str:
         """Announce this node and its slots; return the node's id."""
-        inventory = take_inventory(self._settings)
+        inventory = await asyncio.to_thread(take_inventory, self._settings)
         node = Node(
             id=new_id("node"),
             name=self._settings.node_name,
             address=self._settings.address,
             version=version("nvae-service"),
             slot_kind=inventory.kind,
+            num_slots=inventory.num_slots,
         )
         async with self._database.transaction() as session:
-            self.node_id = await nodes.register(
-                session, node, num_slots=inventory.num_slots, lease_seconds=self._lease.seconds
-            )
+            self.node_id = await nodes.register(session, node, lease_seconds=self._lease.seconds)
             await notify_queue(session)
         log.info("node.registered", node_id=self.node_id, num_slots=inventory.num_slots)
         return self.node_id
@@ -67,7 +68,7 @@ class NodeAgent:
             try:
                 await self.look()
             except DatabaseUnavailable as error:
-                log.warning("node.database_away", error=str(error).splitlines()[0])
+                log.warning("node.database_away", error=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._rung.wait(), interval)
 
@@ -77,23 +78,39 @@ class NodeAgent:
             await nodes.renew(session, self.node_id, lease_seconds=self._lease.seconds)
             claimed = await attempts.claim(session, self.node_id, lease_seconds=self._lease.seconds)
         for attempt in claimed:
-            self._launch(attempt)
+            try:
+                self._launch(attempt)
+            except OSError as error:
+                await self._close(attempt, Ending(Reason.RUNNER_FAILED, f"no runner: {error}"))
         async with self._database.transaction() as session:
             live = await nodes.live_attempts(session, self.node_id)
         for attempt in live:
             if self._is_lost(attempt):
                 await self._close_lost(attempt)
+        live_ids = {attempt.id for attempt in live}
+        self._runners = {
+            attempt_id: runner
+            for attempt_id, runner in self._runners.items()
+            if runner.poll() is None or attempt_id in live_ids
+        }
 
     def _launch(self, attempt: Attempt) -> None:
         folder = attempt_folder(self._settings.data_folder, attempt.id)
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "runner.log").open("ab") as output:
+        command = [sys.executable, "-m", "services.worker.runner", attempt.id, str(attempt.fence)]
+        with (
+            (folder / "runner.log").open("ab") as output,
+            (folder / "runner.lock").open("w") as lock,
+        ):
+            # The runner inherits the lock and holds it for life: there is no moment without it.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._runners[attempt.id] = subprocess.Popen(
-                [sys.executable, "-m", "services.worker.runner", attempt.id, str(attempt.fence)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                pass_fds=[lock.fileno()],
             )
         log.info("attempt.claimed", attempt_id=attempt.id, job_id=attempt.job_id)
 
@@ -106,12 +123,17 @@ class NodeAgent:
 
     async def _close_lost(self, attempt: Attempt) -> None:
         await asyncio.to_thread(kill_marked, attempt_marker(attempt.id, attempt.fence))
-        ending = Ending(Reason.WORKER_LOST, f"the runner on {self._settings.node_name} died")
+        log.warning("attempt.lost", attempt_id=attempt.id, job_id=attempt.job_id)
+        name = self._settings.node_name
+        await self._close(attempt, Ending(Reason.WORKER_LOST, f"the runner on {name} died"))
+        folder = attempt_folder(self._settings.data_folder, attempt.id)
+        await asyncio.to_thread(drop_large_files, RunDirectory(folder / "run"))
+
+    async def _close(self, attempt: Attempt, ending: Ending) -> None:
         with contextlib.suppress(LeaseLost):  # it ended in order meanwhile
             async with self._database.transaction() as session:
                 row = await attempts.fenced(session, attempt.id, attempt.fence)
                 await attempts.close(session, row, ending)
-            log.warning("attempt.lost", attempt_id=attempt.id, job_id=attempt.job_id)
 
 
 class AgentThread:
@@ -146,7 +168,7 @@ class AgentThread:
                 node_id = await agent.register()
                 break
             except DatabaseUnavailable as error:
-                log.warning("node.database_away", error=str(error).splitlines()[0])
+                log.warning("node.database_away", error=str(error))
                 await asyncio.sleep(1)
         self._task = asyncio.create_task(agent.run())
         self._task.add_done_callback(_exit_on_failure)

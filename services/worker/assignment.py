@@ -16,6 +16,7 @@ from services.adapters.postgres.results import StoredFile
 from services.adapters.postgres.tables import Checkpoint, Dataset, Node
 from services.domain.errors import InvalidSpec
 from services.domain.jobs import STORED_SPEC, ResolvedTraining, StoredSpec, run_config
+from services.domain.statuses import Reason
 from services.worker.inputs import InputCache, StoredFolder
 
 
@@ -39,7 +40,7 @@ class Assignment:
         """Fetch the inputs and return the run configuration; blocks, so call it in a thread.
 
         Raises:
-            ChecksumMismatch: an input in S3 is not what was uploaded.
+            CorruptInput: an input in S3 is not what was uploaded.
             InvalidSpec: a folder source is not below this node's folder of sources.
         """
         config = run_config(
@@ -101,11 +102,12 @@ def _dataset_folder(dataset: Dataset | None) -> StoredFolder | None:
     if dataset is None or dataset.prefix is None or dataset.files is None:
         return None
     files = [StoredFile(**file) for file in dataset.files]
-    return StoredFolder(f"dataset-{dataset.content_hash}", dataset.prefix, files)
+    key = f"dataset-{dataset.content_hash}"
+    return StoredFolder(key, dataset.prefix, files, Reason.INVALID_DATASET)
 
 
 def _checkpoint_folder(checkpoint: Checkpoint | None) -> StoredFolder | None:
     if checkpoint is None:
         return None
     files = [StoredFile(**file) for file in checkpoint.files]
-    return StoredFolder(checkpoint.id, checkpoint.prefix, files)
+    return StoredFolder(checkpoint.id, checkpoint.prefix, files, Reason.CHECKPOINT_CORRUPT)

@@ -1,6 +1,7 @@
 """One attempt's work: fetch the inputs, run the trainer, publish, and say how it ended."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,18 +13,18 @@ from nvae_core.run_directory import ExitReason, Result, RunDirectory
 from services.adapters.postgres import attempts, results
 from services.adapters.postgres.attempts import Ending
 from services.adapters.postgres.database import Database, DatabaseUnavailable
-from services.adapters.s3_storage import ChecksumMismatch, S3Storage, StorageUnavailable
-from services.domain.errors import InvalidSpec
+from services.adapters.s3_storage import S3Storage, StorageUnavailable
+from services.domain.errors import InvalidSpec, LeaseLost
 from services.domain.statuses import Reason
 from services.settings import WorkerSettings
 from services.worker.assignment import Assignment
-from services.worker.inputs import InputCache
+from services.worker.inputs import CorruptInput, InputCache
 from services.worker.publishing import PreparedDataset, Publisher
 from services.worker.slots import take_inventory
 from services.worker.trainer import Trainer, TrainerPlan, attempt_marker
 
 LOOK_SECONDS = 0.5
-PATIENCE_SECONDS = 300.0  # with an object store that is away, after the trainer has ended
+PATIENCE_SECONDS = 900.0  # with an object store that is away, after the trainer has ended
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -49,61 +50,84 @@ class Execution:
             LeaseLost: the attempt is not live any more; nothing was committed after that.
         """
         prepared = None
+        publisher = self._publisher()
         try:
-            await self._prepare_run_directory()
-            ending = await self._train()
+            ending = await self._prepare() or await self._train(publisher)
             if ending.reason == Reason.SUCCEEDED and self.run_directory.dataset.exists():
-                prepared = await patiently(self._publisher().upload_dataset)
+                prepared = await patiently(publisher.upload_dataset)
         except InvalidSpec as error:
             ending = Ending(Reason.INVALID_DATASET, error.message)
-        except ChecksumMismatch as error:
-            ending = Ending(Reason.CHECKPOINT_CORRUPT, str(error))
+        except CorruptInput as error:
+            ending = Ending(error.reason, str(error))
         except StorageUnavailable as error:
             ending = Ending(Reason.STORAGE_UNAVAILABLE, f"the object store failed: {error}")
+        except (LeaseLost, DatabaseUnavailable):
+            raise
+        except Exception as error:  # a full disk, a fork that failed, a defect: say it to the user
+            log.exception("runner.failed")
+            ending = Ending(Reason.RUNNER_FAILED, f"the runner failed: {error!r}")
         await patiently(lambda: self._close(ending, prepared))
         log.info("attempt.finished", reason=ending.reason, message=ending.message)
 
-    async def _prepare_run_directory(self) -> None:
+    async def _prepare(self) -> Ending | None:
+        """Fetch the inputs and write `config.json`; a cancel does not wait for a download."""
         cache = InputCache(self.settings.data_folder / "inputs", self.storage)
-        config = await asyncio.to_thread(
+        configure = asyncio.to_thread(
             self.assignment.configure, cache, datasets_folder=self.settings.datasets_folder
         )
-        self.run_directory.create(config)
-
-    async def _train(self) -> Ending:
-        if self.stop_requested.is_set():
-            return Ending(Reason.CANCELLED_BY_USER, "cancelled before the trainer started")
-        async with self.database.transaction() as session:
-            attempt = await attempts.fenced(session, self.attempt_id, self.fence)
-            await attempts.start(session, attempt)
-        trainer = Trainer(self._plan())
-        publisher = self._publisher()
+        fetching = asyncio.create_task(configure)
+        stopping = asyncio.create_task(self.stop_requested.wait())
         try:
-            await self._follow(trainer, publisher)
-            await patiently(publisher.publish_rest)
-        except ValueError as error:  # the trainer wrote garbage
-            return Ending(Reason.TRAINER_CRASHED, str(error))
+            await asyncio.wait((fetching, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not fetching.done():
+                return Ending(Reason.CANCELLED_BY_USER, "cancelled before the trainer started")
+            self.run_directory.create(fetching.result())
         finally:
-            strays = await trainer.kill()
+            fetching.cancel()
+            stopping.cancel()
+        return None
+
+    async def _train(self, publisher: Publisher) -> Ending:
+        plan = await asyncio.to_thread(self._plan)
+        await patiently(self._start)
+        trainer = Trainer(plan)
+        ended = asyncio.Event()
+        publishing = asyncio.create_task(publish_until(ended, publisher))
+        try:
+            await self._wait_for_end(trainer, publishing)
+        finally:
+            strays = await trainer.kill()  # first, so that no upload keeps the slots from a user
             if strays:
                 log.error("trainer.strays", pids=sorted(strays))
+            ended.set()
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                publishing.cancel()
+        try:
+            await publishing
+        except ValueError as error:  # the trainer wrote garbage
+            return Ending(Reason.TRAINER_CRASHED, str(error))
         return judge(
             self.run_directory.read_result(), trainer.exit_code(), trainer.last_log_lines()
         )
 
-    async def _follow(self, trainer: Trainer, publisher: Publisher) -> None:
-        stop_deadline: float | None = None
-        while trainer.is_running():
-            try:
-                await publisher.publish_new()
-            except (*DatabaseUnavailable, *StorageUnavailable) as error:
-                log.warning("publish.postponed", error=str(error).splitlines()[0])
-            if self.stop_requested.is_set() and stop_deadline is None:
+    async def _wait_for_end(self, trainer: Trainer, publishing: asyncio.Task[None]) -> None:
+        """Return when the trainer has ended, or is to be killed: the stop ladder."""
+        stop_at: float | None = None
+        while trainer.is_running() and not publishing.done():
+            now = time.monotonic()
+            if self.stop_requested.is_set() and stop_at is None:
                 self.run_directory.request_stop()
-                stop_deadline = time.monotonic() + self.settings.stop_grace_seconds
-            if stop_deadline is not None and time.monotonic() > stop_deadline:
-                return  # the caller kills it
+                stop_at = now
+            if stop_at is not None and now > stop_at + self.settings.stop_grace_seconds:
+                trainer.terminate()
+            if stop_at is not None and now > stop_at + self.settings.stop_grace_seconds + 5:
+                return
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _start(self) -> None:
+        async with self.database.transaction() as session:
+            attempt = await attempts.fenced(session, self.attempt_id, self.fence)
+            await attempts.start(session, attempt)
 
     async def _close(self, ending: Ending, prepared: PreparedDataset | None) -> None:
         async with self.database.transaction() as session:
@@ -140,6 +164,18 @@ class Execution:
         )
 
 
+async def publish_until(ended: asyncio.Event, publisher: Publisher) -> None:
+    """Publish what appears until the trainer has ended, and then what is left."""
+    while not ended.is_set():
+        try:
+            await publisher.publish_new()
+        except (DatabaseUnavailable, StorageUnavailable) as error:
+            log.warning("publish.postponed", error=str(error))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), LOOK_SECONDS)
+    await patiently(publisher.publish_rest)
+
+
 def judge(result: Result | None, exit_code: int | None, log_lines: str) -> Ending:
     """Return how the attempt ended: what `result.json` says, and only without one the exit code."""
     if result is None:
@@ -161,9 +197,9 @@ async def patiently(operation: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await operation()
-        except (*DatabaseUnavailable, *StorageUnavailable) as error:
+        except (DatabaseUnavailable, StorageUnavailable) as error:
             if time.monotonic() + pause > deadline:
                 raise
-            log.warning("commit.postponed", error=str(error).splitlines()[0])
+            log.warning("commit.postponed", error=str(error))
         await asyncio.sleep(pause)
         pause = min(2 * pause, 10.0)

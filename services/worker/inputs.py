@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.adapters.postgres.results import StoredFile
-from services.adapters.s3_storage import S3Storage, file_sha256
+from services.adapters.s3_storage import ChecksumMismatch, S3Storage, file_sha256
+from services.domain.statuses import Reason
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,15 @@ class StoredFolder:
     key: str
     prefix: str
     files: Sequence[StoredFile]
+    reason_if_corrupt: Reason
+
+
+class CorruptInput(Exception):
+    """An input in S3 is not what was uploaded."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class InputCache:
@@ -31,14 +41,19 @@ class InputCache:
         """Return the local folder, downloading what is missing; blocks, so call it in a thread.
 
         Raises:
-            ChecksumMismatch: a file in S3 is not what was uploaded.
+            CorruptInput: a file in S3 is not what was uploaded.
+            StorageUnavailable: the object store is away.
         """
         local = self._path / folder.key
         with self._locked(folder.key):
             for file in folder.files:
                 path = local / file.name
-                if not (path.exists() and path.stat().st_size == file.size_bytes):
+                if path.exists() and path.stat().st_size == file.size_bytes:
+                    continue
+                try:
                     self._storage.download(f"{folder.prefix}/{file.name}", path, sha256=file.sha256)
+                except ChecksumMismatch as error:
+                    raise CorruptInput(folder.reason_if_corrupt, str(error)) from error
         return local
 
     @contextmanager

@@ -46,11 +46,14 @@ class Lease:
                 await self._renew()
                 # Counted from before the question, so it ends before the lease in Postgres does.
                 kill_deadline = asked_at + self._settings.seconds
-                self._run_directory.extend_deadman(kill_deadline)
                 pause = self._settings.renew_seconds
-            except DatabaseUnavailable as error:
-                log.warning("lease.not_renewed", error=str(error).splitlines()[0])
+            except (DatabaseUnavailable, TimeoutError) as error:
+                log.warning("lease.not_renewed", error=repr(error))
                 pause = min(1.0, self._settings.renew_seconds)
+            try:
+                self._run_directory.extend_deadman(kill_deadline)
+            except OSError as error:
+                log.warning("lease.deadman_not_written", error=repr(error))
             if time.monotonic() > kill_deadline:
                 raise LeaseLost("the lease could not be renewed in time")
             await asyncio.sleep(pause)

@@ -145,15 +145,15 @@ class Publisher:
 
     async def _publish_checkpoint(self, line: CheckpointLine) -> None:
         folder = self._run_directory.path / line.path
+        prefix = f"{self._prefix}/checkpoints/{folder.name}"
         try:
             files = await asyncio.to_thread(list_files, folder)
+            for file in files:
+                await self._upload(folder / file.name, f"{prefix}/{file.name}")
         except FileNotFoundError:
             files = []
-        if not files:
-            return  # the trainer has already dropped it for newer ones
-        prefix = f"{self._prefix}/checkpoints/{folder.name}"
-        for file in files:
-            await self._upload(folder / file.name, f"{prefix}/{file.name}")
+        if not files or not folder.exists():
+            return  # the trainer has dropped it for newer ones
         async with self._database.transaction() as session:
             attempt = await attempts.fenced(session, self._attempt_id, self._fence)
             await results.add_checkpoint(

@@ -6,7 +6,7 @@ the work is done, when the lease is lost, or when the embedded stack it belongs 
 
 import asyncio
 import ctypes
-import fcntl
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -47,6 +47,12 @@ def is_runner_alive(data_folder: Path, attempt_id: str) -> bool:
     return is_locked(attempt_folder(data_folder, attempt_id) / "runner.lock")
 
 
+def drop_large_files(run_directory: RunDirectory) -> None:
+    """Delete what an attempt that has ended does not need any more; its logs stay."""
+    for folder in (run_directory.checkpoints, run_directory.dataset):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> None:
     """Run the attempt to its end, then leave no process and no large file behind."""
     database = Database(DatabaseSettings())
@@ -79,6 +85,8 @@ async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> 
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()  # raises what ended it
+        if tasks[0] in done:
+            await asyncio.to_thread(drop_large_files, run_directory)
     except LeaseLost as error:
         log.warning("runner.lease_lost", message=error.message)
     finally:
@@ -87,21 +95,24 @@ async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> 
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(kill_marked, attempt_marker(attempt_id, fence))
         await database.close()
-        await asyncio.to_thread(shutil.rmtree, run_directory.checkpoints, ignore_errors=True)
 
 
 def main() -> None:
-    """Take the attempt's lock and run it."""
+    """Run the attempt; the worker that started this process has locked it on our behalf."""
     attempt_id, fence = sys.argv[1], int(sys.argv[2])
     settings = WorkerSettings()
     configure_logging("runner")
     structlog.contextvars.bind_contextvars(attempt_id=attempt_id)
-    folder = attempt_folder(settings.data_folder, attempt_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "runner.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for life; a second runner fails
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        asyncio.run(run_attempt(settings, attempt_id, fence))
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    status = 1
+    try:
+        loop = asyncio.new_event_loop()  # asyncio.run would wait for threads at the end
+        loop.run_until_complete(run_attempt(settings, attempt_id, fence))
+        status = 0
+    except Exception:
+        log.exception("runner.crashed")
+    finally:
+        os._exit(status)  # a thread that hangs in an upload must not keep the lock
 
 
 if __name__ == "__main__":

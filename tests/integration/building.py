@@ -35,9 +35,16 @@ async def add_dataset(database, name="mnist", **description):
 
 async def add_node(database, name="n1", num_slots=2, lease_seconds=30.0):
     """Return the id of a live node."""
-    node = Node(id=new_id("node"), name=name, address="127.0.0.1", version="0", slot_kind="cpu")
+    node = Node(
+        id=new_id("node"),
+        name=name,
+        address="127.0.0.1",
+        version="0",
+        slot_kind="cpu",
+        num_slots=num_slots,
+    )
     async with database.transaction() as session:
-        return await nodes.register(session, node, num_slots=num_slots, lease_seconds=lease_seconds)
+        return await nodes.register(session, node, lease_seconds=lease_seconds)
 
 
 async def add_job(database, **fields) -> Job:

@@ -13,12 +13,11 @@ from services.adapters.postgres.nodes import in_seconds
 from services.adapters.postgres.tables import (
     Attempt,
     Checkpoint,
-    Dataset,
     Doorbell,
     Job,
     Slot,
 )
-from services.domain.errors import LeaseLost
+from services.domain.errors import Conflict, LeaseLost
 from services.domain.placement import Placement
 from services.domain.retry import retry_delay_seconds
 from services.domain.statuses import AttemptStatus, JobStatus, Reason
@@ -32,11 +31,20 @@ class Ending:
     message: str
     result: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        """Take out what Postgres cannot store: logs may hold anything."""
+        clean = self.message.replace("\0", "").encode(errors="replace").decode()
+        object.__setattr__(self, "message", clean)
+
 
 async def place(
     session: AsyncSession, placement: Placement, *, attempt_id: str, claim_timeout_seconds: float
 ) -> Attempt | None:
-    """Give the job its slots and ring its node; None if the job is not queued any more."""
+    """Give the job its slots and ring its node; None if the job is not queued any more.
+
+    Raises:
+        Conflict: a slot is not free any more; the caller rolls back.
+    """
     job = await jobs.find(session, placement.job_id, lock=True)
     if job.status != JobStatus.QUEUED:
         return None
@@ -51,11 +59,15 @@ async def place(
     )
     session.add(attempt)
     await session.flush()
-    await session.execute(
+    free = (Slot.node_id == placement.node_id, Slot.attempt_id.is_(None))
+    taken = await session.scalars(
         update(Slot)
-        .where(Slot.node_id == placement.node_id, Slot.index.in_(placement.slots))
+        .where(*free, Slot.index.in_(placement.slots))
         .values(attempt_id=attempt_id)
+        .returning(Slot.index)
     )
+    if len(taken.all()) != len(placement.slots):
+        raise Conflict(f"slots of {placement.node_id} were taken meanwhile")
     data: dict[str, Any] = {"attempt": attempt.number, "node": placement.node_id}
     await jobs.change_status(session, job, JobStatus.STARTING, **data)
     session.add(Doorbell(node_id=placement.node_id))
@@ -148,7 +160,7 @@ async def _move_job(session: AsyncSession, job: Job, attempt: Attempt, ending: E
         )
     else:
         earlier = await _reasons_since_checkpoint(session, attempt)
-        has_trained = attempt.last_step is not None
+        has_trained = job.step is not None
         seconds = retry_delay_seconds(ending.reason, earlier=earlier, has_trained=has_trained)
         if seconds is not None:
             await jobs.delay(session, job, seconds)
@@ -161,9 +173,6 @@ async def _move_job(session: AsyncSession, job: Job, attempt: Attempt, ending: E
         await jobs.change_status(
             session, job, JobStatus.FAILED, reason=ending.reason, message=ending.message, **data
         )
-    if job.kind == "prepare_dataset":
-        failed = {"status": "failed", "message": ending.message}
-        await session.execute(update(Dataset).where(Dataset.id == job.dataset_id).values(failed))
 
 
 async def _reasons_since_checkpoint(session: AsyncSession, attempt: Attempt) -> list[Reason]:

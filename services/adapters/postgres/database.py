@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -17,17 +18,26 @@ Session = AsyncSession
 QUEUE_CHANNEL = "queue"
 """Notified when there may be something to place."""
 
-DatabaseUnavailable = (
-    OperationalError,
-    InterfaceError,
-    PoolTimeout,
-    psycopg.OperationalError,
-    TimeoutError,
-)
-"""What callers catch to try again later."""
+_UNAVAILABLE = (OperationalError, InterfaceError, InternalError, PoolTimeout)
+
+_KEEPALIVE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds
+}
+"""A network that has silently gone is noticed in seconds, not in hours."""
+
+_TIME_LIMITS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
+"""A process that hangs in a transaction cannot hold up the others."""
 
 RejectedValue = DataError
 """Postgres cannot store a value, such as a text with a zero character."""
+
+
+class DatabaseUnavailable(Exception):
+    """Postgres is away, or too slow for now: try again later."""
 
 
 class Database:
@@ -40,15 +50,22 @@ class Database:
             pool_size=settings.pool_size,
             pool_pre_ping=True,
             pool_timeout=10,
-            connect_args={"connect_timeout": 5},
+            connect_args=_KEEPALIVE | {"options": _TIME_LIMITS},
         )
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """One transaction: committed at the end of the block, rolled back by an exception."""
-        async with self._sessions.begin() as session:
-            yield session
+        """One transaction: committed at the end of the block, rolled back by an exception.
+
+        Raises:
+            DatabaseUnavailable: nothing was committed, or nobody can tell whether it was.
+        """
+        try:
+            async with self._sessions.begin() as session:
+                yield session
+        except _UNAVAILABLE as error:
+            raise DatabaseUnavailable(str(error.__cause__ or error).strip()) from error
 
     async def check(self) -> None:
         """Raise unless Postgres answers."""
@@ -59,7 +76,7 @@ class Database:
         """Return a connection of its own, in autocommit mode: for locks and notifications."""
         url = make_url(self._url).set(drivername="postgresql")
         return await psycopg.AsyncConnection.connect(
-            url.render_as_string(hide_password=False), autocommit=True, connect_timeout=5
+            url.render_as_string(hide_password=False), autocommit=True, **_KEEPALIVE
         )
 
     async def close(self) -> None:

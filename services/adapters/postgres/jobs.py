@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.adapters.postgres.tables import Event, Job
+from services.adapters.postgres.tables import Dataset, Event, Job
 from services.domain.errors import Conflict, NotFound
 from services.domain.placement import QueuedJob
 from services.domain.statuses import TERMINAL, JobStatus, Reason, check_transition
-
-ACTIVE = (JobStatus.STARTING, JobStatus.RUNNING, JobStatus.STOPPING)
 
 
 async def insert(session: AsyncSession, job: Job) -> None:
@@ -59,11 +57,9 @@ async def list_newest(
 async def list_placeable(session: AsyncSession) -> list[QueuedJob]:
     """Return the queued jobs whose delay is over."""
     ready = or_(Job.not_before.is_(None), Job.not_before <= func.clock_timestamp())
-    query = select(Job).where(Job.status == JobStatus.QUEUED, ready)
-    return [
-        QueuedJob(job.id, job.num_slots, job.priority, job.created_at)
-        for job in await session.scalars(query)
-    ]
+    query = select(Job.id, Job.num_slots, Job.priority, Job.created_at)
+    rows = await session.execute(query.where(Job.status == JobStatus.QUEUED, ready))
+    return [QueuedJob(*row) for row in rows]
 
 
 async def list_events(session: AsyncSession, job_id: str, *, after: int) -> Sequence[Event]:
@@ -115,6 +111,11 @@ async def change_status(
         job.started_at = now
     if target in TERMINAL:
         job.finished_at = now
+        if job.kind == "prepare_dataset" and target != JobStatus.SUCCEEDED:
+            failed = {"status": "failed", "message": message}
+            await session.execute(
+                update(Dataset).where(Dataset.id == job.dataset_id).values(failed)
+            )
     append_event(session, job, target, {"reason": reason, "message": message, **data})
 
 

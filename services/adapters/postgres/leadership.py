@@ -5,7 +5,7 @@ from typing import Self
 
 import psycopg
 
-from services.adapters.postgres.database import QUEUE_CHANNEL, Database
+from services.adapters.postgres.database import QUEUE_CHANNEL, Database, DatabaseUnavailable
 
 SCHEDULER_LOCK = 7_201_502  # any number, the same for all replicas
 
@@ -18,11 +18,21 @@ class Leadership:
         self._connection: psycopg.AsyncConnection | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect and wait until no other process holds the lock."""
-        connection = await self._database.connect()
+        """Connect and wait until no other process holds the lock.
+
+        Raises:
+            DatabaseUnavailable: Postgres is away.
+        """
+        try:
+            connection = await self._database.connect()
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(str(error).strip()) from error
         try:
             await connection.execute("SELECT pg_advisory_lock(%s)", (SCHEDULER_LOCK,))
             await connection.execute(f"LISTEN {QUEUE_CHANNEL}")
+        except psycopg.OperationalError as error:
+            await connection.close()
+            raise DatabaseUnavailable(str(error).strip()) from error
         except BaseException:  # cancelled while waiting
             await connection.close()
             raise
@@ -43,8 +53,11 @@ class Leadership:
         """Return at the next notification, or after the time-out.
 
         Raises:
-            psycopg.OperationalError: the connection, and with it the lock, is lost.
+            DatabaseUnavailable: the connection, and with it the lock, is lost.
         """
         assert self._connection is not None
-        async for _ in self._connection.notifies(timeout=timeout_seconds, stop_after=1):
-            return
+        try:
+            async for _ in self._connection.notifies(timeout=timeout_seconds, stop_after=1):
+                return
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(str(error).strip()) from error

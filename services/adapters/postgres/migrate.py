@@ -4,7 +4,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 from services.settings import DatabaseSettings
 
@@ -17,13 +16,6 @@ def alembic_config(settings: DatabaseSettings) -> Config:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["url"] = settings.url.get_secret_value()
     return config
-
-
-def newest_revision() -> str:
-    """Return the revision this code needs."""
-    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
-    assert head is not None
-    return head
 
 
 def migrate(settings: DatabaseSettings) -> None:

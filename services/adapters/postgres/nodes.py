@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, select, text, update
+from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,28 +17,20 @@ def in_seconds(seconds: float) -> ColumnElement[datetime]:
     return func.clock_timestamp() + text(f"make_interval(secs => {float(seconds)})")
 
 
-async def register(
-    session: AsyncSession, node: Node, *, num_slots: int, lease_seconds: float
-) -> str:
-    """Store the node or refresh the one of the same name; return its id.
-
-    Slots beyond the new number go away once they are free.
-    """
+async def register(session: AsyncSession, node: Node, *, lease_seconds: float) -> str:
+    """Store the node or refresh the one of the same name; return its id."""
     values = {
         "address": node.address,
         "version": node.version,
         "slot_kind": node.slot_kind,
+        "num_slots": node.num_slots,
         "lease_expires_at": in_seconds(lease_seconds),
     }
     statement = insert(Node).values(id=node.id, name=node.name, **values)
     statement = statement.on_conflict_do_update(index_elements=[Node.name], set_=values)
     node_id = (await session.scalars(statement.returning(Node.id))).one()
-    slots = [{"node_id": node_id, "index": index} for index in range(num_slots)]
+    slots = [{"node_id": node_id, "index": index} for index in range(node.num_slots)]
     await session.execute(insert(Slot).values(slots).on_conflict_do_nothing())
-    surplus = delete(Slot).where(
-        Slot.node_id == node_id, Slot.index >= num_slots, Slot.attempt_id.is_(None)
-    )
-    await session.execute(surplus)
     return node_id
 
 
@@ -53,34 +45,33 @@ async def list_all(session: AsyncSession) -> Sequence[Node]:
     return (await session.scalars(select(Node).order_by(Node.name))).all()
 
 
-async def slots_of(session: AsyncSession) -> dict[str, list[Slot]]:
-    """Return the slots of every node by node id, in order."""
-    slots: dict[str, list[Slot]] = {}
-    for slot in await session.scalars(select(Slot).order_by(Slot.node_id, Slot.index)):
-        slots.setdefault(slot.node_id, []).append(slot)
+async def free_slots(session: AsyncSession) -> dict[str, tuple[int, ...]]:
+    """Return the free slots that each node offers, by node id."""
+    query = (
+        select(Slot.node_id, Slot.index)
+        .join(Node, Node.id == Slot.node_id)
+        .where(Slot.attempt_id.is_(None), Slot.index < Node.num_slots)
+        .order_by(Slot.node_id, Slot.index)
+    )
+    slots: dict[str, tuple[int, ...]] = {}
+    for node_id, index in await session.execute(query):
+        slots[node_id] = (*slots.get(node_id, ()), index)
     return slots
 
 
 async def list_free(session: AsyncSession) -> list[NodeSlots]:
     """Return the live, not cordoned nodes with their free slots."""
-    alive = select(Node.id).where(
+    alive = select(Node.id, Node.num_slots).where(
         Node.lease_expires_at > func.clock_timestamp(), Node.cordoned.is_(False)
     )
-    slots = await slots_of(session)
-    return [
-        NodeSlots(
-            id=node_id,
-            free=tuple(slot.index for slot in slots[node_id] if slot.attempt_id is None),
-            num_slots=len(slots[node_id]),
-        )
-        for node_id in await session.scalars(alive)
-    ]
+    nodes = (await session.execute(alive)).all()
+    free = await free_slots(session)
+    return [NodeSlots(node_id, free.get(node_id, ()), num_slots) for node_id, num_slots in nodes]
 
 
 async def largest(session: AsyncSession) -> int | None:
     """Return the number of slots of the largest node, or None if no node was ever registered."""
-    counts = select(func.count()).select_from(Slot).group_by(Slot.node_id).subquery()
-    largest: int | None = await session.scalar(select(func.max(counts.c[0])))
+    largest: int | None = await session.scalar(select(func.max(Node.num_slots)))
     return largest
 
 

@@ -53,15 +53,13 @@ async def add_metrics(
         for point in measured
         for name, value in point.values.items()
     }
-    statement = insert(Metric).values(list(rows.values()))
+    statement = insert(Metric.__table__)  # type: ignore[arg-type]
     replaced = {"value": statement.excluded.value, "at": statement.excluded.at}
-    await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=[Metric.job_id, Metric.name, Metric.step], set_=replaced
-        )
+    statement = statement.on_conflict_do_update(
+        index_elements=[Metric.job_id, Metric.name, Metric.step], set_=replaced
     )
+    await session.execute(statement, list(rows.values()))  # in batches: no limit on parameters
     newest = measured[-1]
-    attempt.last_step = newest.step
     job = await jobs.find(session, attempt.job_id, lock=True)
     job.step = newest.step
     job.latest_metrics = {name: json_number(value) for name, value in newest.values.items()}

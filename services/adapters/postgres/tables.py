@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.domain.statuses import TERMINAL, AttemptStatus, JobStatus
+from services.domain.statuses import AttemptStatus, JobStatus
 
 Json = dict[str, Any]
 Now = text("clock_timestamp()")
@@ -80,8 +80,8 @@ class Job(Base):
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     num_events: Mapped[int] = mapped_column(server_default=text("0"))
     num_attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    step: Mapped[int | None]
-    num_steps: Mapped[int | None]
+    step: Mapped[int | None] = mapped_column(BigInteger)
+    num_steps: Mapped[int | None] = mapped_column(BigInteger)
     num_parameters: Mapped[int | None] = mapped_column(BigInteger)
     latest_metrics: Mapped[Json | None]
     result: Mapped[Json | None]
@@ -101,6 +101,7 @@ class Node(Base):
     address: Mapped[str]
     version: Mapped[str]
     slot_kind: Mapped[str]  # gpu or cpu
+    num_slots: Mapped[int]  # offered now; slots beyond are not given out again
     cordoned: Mapped[bool] = mapped_column(server_default=text("false"))
     lease_expires_at: Mapped[datetime]
     registered_at: Mapped[datetime] = mapped_column(server_default=Now)
@@ -133,7 +134,6 @@ class Attempt(Base):
     status: Mapped[str]
     reason: Mapped[str | None]
     message: Mapped[str | None]
-    last_step: Mapped[int | None]
     lease_expires_at: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(server_default=Now)
     started_at: Mapped[datetime | None]
@@ -238,8 +238,3 @@ class Doorbell(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
     created_at: Mapped[datetime] = mapped_column(server_default=Now)
-
-
-def is_terminal(job: Job) -> bool:
-    """Whether the job has reached its end."""
-    return JobStatus(job.status) in TERMINAL

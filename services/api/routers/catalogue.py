@@ -31,6 +31,6 @@ async def list_nodes(stores: StoresDependency) -> list[NodeResource]:
     """List the machines that run jobs, and their free slots."""
     async with stores.database.transaction() as session:
         rows = await nodes.list_all(session)
-        slots = await nodes.slots_of(session)
+        free = await nodes.free_slots(session)
     now = datetime.now(UTC)
-    return [NodeResource.of(row, slots.get(row.id, []), now=now) for row in rows]
+    return [NodeResource.of(row, num_free_slots=len(free.get(row.id, ())), now=now) for row in rows]

@@ -40,6 +40,6 @@ async def _passes(name: str, check: Awaitable[None]) -> bool:
         async with asyncio.timeout(5):
             await check
     except Exception as error:
-        log.warning("readiness.failed", store=name, error=str(error).splitlines()[:1])
+        log.warning("readiness.failed", store=name, error=repr(error))
         return False
     return True

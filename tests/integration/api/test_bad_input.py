@@ -1,11 +1,14 @@
 """Bad input gets an error that names the field, and nothing is stored."""
 
+import json
+
 import pytest
 from building import add_dataset, add_node
 from sqlalchemy import func, select
 
 from services.adapters.postgres.tables import Dataset, Event, Job
 
+JSON = {"Content-Type": "application/json"}
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
 
 BAD_JOBS = [
@@ -58,7 +61,20 @@ BAD_JOBS = [
         id="temperature out of range",
     ),
     pytest.param({"kind": "dream"}, "", "train", id="unknown kind"),
-    pytest.param(TRAIN | {"name": "a\0b"}, "", "character", id="zero character"),
+    pytest.param(TRAIN | {"name": "a\0b"}, "/name", "pattern", id="zero character"),
+    pytest.param(TRAIN | {"dataset": "\ud800"}, "/dataset", "unicode", id="lone surrogate"),
+    pytest.param(
+        TRAIN | {"checkpoint": {"every_steps": 10**400}},
+        "/checkpoint/every_steps",
+        "less than",
+        id="number of 400 digits",
+    ),
+    pytest.param(
+        TRAIN | {"overrides": {"model.num_groups_per_scale": [5, "x"]}},
+        "/overrides/model.num_groups_per_scale",
+        "integer",
+        id="override of a wrong type",
+    ),
 ]
 
 
@@ -81,7 +97,7 @@ async def count(database, table):
 @pytest.mark.usefixtures("inventory")
 @pytest.mark.parametrize(("body", "pointer", "words"), BAD_JOBS)
 async def test_bad_job_is_refused_by_field(api, database, body, pointer, words):
-    response = await api.post("/v1/jobs", json=body)
+    response = await api.post("/v1/jobs", content=json.dumps(body), headers=JSON)
     problem = response.json()
     assert response.status_code == 422
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -117,13 +133,17 @@ async def test_second_data_set_of_a_name_is_a_conflict(api, inventory):
 
 @pytest.mark.parametrize(
     ("content", "status"),
-    [(b"{", 422), (b"[]", 422), (b'{"kind": NaN}', 422), (b"\xff", 400), (b"x" * 1_100_000, 413)],
+    [(b"{", 422), (b"[]", 422), (b'{"kind": NaN}', 422), (b"\xff", 400)],
 )
 async def test_malformed_body_is_refused(api, content, status):
-    headers = {"Content-Type": "application/json"}
-    response = await api.post("/v1/jobs", content=content, headers=headers)
+    response = await api.post("/v1/jobs", content=content, headers=JSON)
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_body_above_one_mebibyte_is_refused(api):
+    response = await api.post("/v1/jobs", content=b"x" * 1_100_000, headers=JSON)
+    assert response.status_code == 413
 
 
 @pytest.mark.parametrize(

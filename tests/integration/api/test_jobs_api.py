@@ -79,6 +79,26 @@ async def submit_and_claim(api, database, node_id):
     return await add_claimed_attempt(database, await find_job(database, job_id), node_id)
 
 
+async def test_cancelled_preparation_frees_the_name_of_the_data_set(api, node_id):
+    body = {"name": "faces", "source": {"kind": "bundled", "name": "mnist_5k"}}
+    for _ in range(2):
+        registered = await api.post("/v1/datasets", json=body)
+        assert registered.status_code == 201
+        await api.post(f"/v1/jobs/{registered.json()['job']['id']}/cancel")
+        shown = await api.get(f"/v1/datasets/{registered.json()['dataset']['id']}")
+        assert shown.json()["status"] == "failed"
+
+
+async def test_evaluation_on_images_of_another_size_is_refused(api, database, node_id):
+    await add_dataset(database, "large", height=64, width=64)
+    attempt = await submit_and_claim(api, database, node_id)
+    checkpoint_id = await add_checkpoint(database, attempt)
+    body = {"kind": "evaluate", "checkpoint": checkpoint_id, "dataset": "large"}
+    response = await api.post("/v1/jobs", json=body)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"] == "/dataset"
+
+
 async def test_checkpoint_file_is_downloaded_by_redirect(api, database, storage, node_id, tmp_path):
     attempt = await submit_and_claim(api, database, node_id)
     job_id = attempt.job_id

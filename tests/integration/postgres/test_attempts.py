@@ -11,15 +11,16 @@ from building import (
     add_node,
     find_job,
 )
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from services.adapters.ids import new_id
 from services.adapters.postgres import attempts, jobs, nodes, results
 from services.adapters.postgres.attempts import Ending
+from services.adapters.postgres.database import DatabaseUnavailable
 from services.adapters.postgres.results import MetricValues
-from services.adapters.postgres.tables import Attempt, Metric, Slot
-from services.domain.errors import LeaseLost
+from services.adapters.postgres.tables import Attempt, Metric
+from services.domain.errors import Conflict, LeaseLost
 from services.domain.placement import Placement
 from services.domain.statuses import Reason
 
@@ -180,10 +181,40 @@ async def test_metrics_and_checkpoints_reported_twice_are_stored_once(database, 
     assert (job.step, job.latest_metrics) == (3, {"loss": "NaN", "kl": 2.5})
 
 
-async def test_slot_taken_beyond_a_smaller_node_stays_until_it_is_free(database, attempt):
+async def test_slot_of_a_gpu_that_has_gone_is_not_given_out_again(database, attempt):
     await add_node(database, num_slots=1)
-    async with database.transaction() as session:
-        assert len((await session.scalars(select(Slot))).all()) == 2
     await close(database, attempt, Reason.OUT_OF_MEMORY)
-    await add_node(database, num_slots=1)
     assert await free_slots(database) == 1
+
+
+async def test_slot_that_is_taken_cannot_be_given_to_another_job(database, attempt, node_id):
+    other = await add_job(database)
+    with pytest.raises(Conflict, match="taken"):
+        async with database.transaction() as session:
+            placement = Placement(other.id, node_id, (0,))
+            await attempts.place(session, placement, attempt_id="att", claim_timeout_seconds=60)
+    assert (await find_job(database, other.id)).status == "queued"
+
+
+async def test_many_metrics_are_stored_in_one_go(database, attempt):
+    values = {f"kl/group_{group}": 1.0 for group in range(100)}
+    points = [MetricValues(step, attempt.created_at, values) for step in range(200)]
+    async with database.transaction() as session:
+        live = await attempts.fenced(session, attempt.id, attempt.fence)
+        await results.add_metrics(session, live, points)
+    async with database.transaction() as session:
+        assert len((await session.scalars(select(Metric.step))).all()) == 20_000
+
+
+async def test_message_with_a_zero_character_is_stored_without_it(database, attempt):
+    await close(database, attempt, Reason.OUT_OF_MEMORY, "a\0b\ud800")
+    assert (await find_job(database, attempt.job_id)).message == "ab?"
+
+
+async def test_waiting_for_a_row_that_another_holds_ends_with_an_error(database, attempt):
+    async with database.transaction() as session:
+        await attempts.fenced(session, attempt.id, attempt.fence)
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as other:
+                await other.execute(text("SET LOCAL lock_timeout = '100ms'"))
+                await attempts.fenced(other, attempt.id, attempt.fence)

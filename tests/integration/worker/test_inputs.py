@@ -1,11 +1,13 @@
 """Inputs are fetched once and only if they are what was uploaded."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.adapters.ids import new_id
 from services.adapters.postgres.results import StoredFile
-from services.adapters.s3_storage import ChecksumMismatch
-from services.worker.inputs import InputCache, StoredFolder, list_files
+from services.domain.statuses import Reason
+from services.worker.inputs import CorruptInput, InputCache, StoredFolder, list_files
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def folder(storage, tmp_path):
     files = list_files(source)
     for file in files:
         storage.upload(source / file.name, f"{prefix}/{file.name}")
-    return StoredFolder("key", prefix, files)
+    return StoredFolder("key", prefix, files, Reason.INVALID_DATASET)
 
 
 def test_fetched_folder_equals_the_stored_one(storage, tmp_path, folder):
@@ -30,7 +32,7 @@ def test_fetched_folder_equals_the_stored_one(storage, tmp_path, folder):
 def test_second_fetch_downloads_nothing(storage, tmp_path, folder):
     cache = InputCache(tmp_path / "cache", storage)
     local = cache.fetch(folder)
-    gone = StoredFolder(folder.key, "tests/nowhere", folder.files)
+    gone = replace(folder, prefix="tests/nowhere")
     assert cache.fetch(gone) == local
 
 
@@ -38,6 +40,7 @@ def test_file_with_another_checksum_does_not_appear(storage, tmp_path, folder):
     first, *rest = folder.files
     wrong = StoredFile(first.name, first.size_bytes, "0" * 64)
     cache = InputCache(tmp_path / "cache", storage)
-    with pytest.raises(ChecksumMismatch, match=first.name):
-        cache.fetch(StoredFolder(folder.key, folder.prefix, [wrong, *rest]))
+    with pytest.raises(CorruptInput, match=first.name) as error:
+        cache.fetch(replace(folder, files=[wrong, *rest]))
+    assert error.value.reason == Reason.INVALID_DATASET
     assert list_files(tmp_path / "cache" / "key") == []

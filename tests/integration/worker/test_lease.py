@@ -47,3 +47,11 @@ async def test_attempt_that_was_closed_loses_its_lease(database, lease, attempt)
     async with asyncio.timeout(5):
         with pytest.raises(LeaseLost):
             await lease[1]
+
+
+async def test_renewal_that_waits_too_long_is_tried_again(database, lease, attempt):
+    async with database.transaction() as session:  # somebody holds the row
+        await attempts.fenced(session, attempt.id, attempt.fence)
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(0.6)
+    assert not lease[1].done()

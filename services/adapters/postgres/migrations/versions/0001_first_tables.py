@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("version", sa.Text(), nullable=False),
         sa.Column("slot_kind", sa.Text(), nullable=False),
+        sa.Column("num_slots", sa.Integer(), nullable=False),
         sa.Column("cordoned", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
@@ -82,8 +83,8 @@ def upgrade() -> None:
         ),
         sa.Column("num_events", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("num_attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("step", sa.Integer(), nullable=True),
-        sa.Column("num_steps", sa.Integer(), nullable=True),
+        sa.Column("step", sa.BigInteger(), nullable=True),
+        sa.Column("num_steps", sa.BigInteger(), nullable=True),
         sa.Column("num_parameters", sa.BigInteger(), nullable=True),
         sa.Column("latest_metrics", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("result", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
@@ -135,7 +136,6 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("message", sa.Text(), nullable=True),
-        sa.Column("last_step", sa.Integer(), nullable=True),
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
             "created_at",

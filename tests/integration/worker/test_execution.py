@@ -1,0 +1,93 @@
+"""An attempt's work with a real trainer process that behaves badly."""
+
+import asyncio
+import sys
+import time
+
+import pytest
+from building import add_claimed_attempt, add_dataset, add_job, add_node, find_job
+
+from services.settings import WorkerSettings
+from services.worker import trainer
+from services.worker.assignment import load_assignment
+from services.worker.execution import Execution
+
+BAD_TRAINERS = {
+    "ignores": "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)",
+    "garbage": "import sys, time; open(sys.argv[1] + '/progress.jsonl', 'w').write('Oops\\n'); "
+    "time.sleep(60)",
+    "dies": "import sys; sys.exit('the last words')",
+}
+
+
+@pytest.fixture
+async def job(database):
+    await add_dataset(database)
+    return await add_job(database)
+
+
+@pytest.fixture
+async def run(database, storage, run_directory, tmp_path, job, monkeypatch):
+    """Return a function that runs the job with a program in place of the trainer."""
+    node_id = await add_node(database)
+    attempt = await add_claimed_attempt(database, job, node_id)
+    stop_requested = asyncio.Event()
+
+    def start(name):
+        program = [sys.executable, "-c", BAD_TRAINERS[name], str(run_directory.path)]
+        monkeypatch.setattr(trainer.TrainerPlan, "command", lambda plan: program)
+        return asyncio.create_task(execute())
+
+    async def execute():
+        settings = WorkerSettings(
+            node_name="n1", data_folder=tmp_path, slots=2, stop_grace_seconds=0.5
+        )
+        assignment = await load_assignment(database, attempt.id, attempt.fence)
+        await Execution(
+            settings=settings,
+            database=database,
+            storage=storage,
+            run_directory=run_directory,
+            assignment=assignment,
+            attempt_id=attempt.id,
+            fence=attempt.fence,
+            stop_requested=stop_requested,
+        ).run()
+
+    return start, stop_requested
+
+
+async def test_trainer_that_ignores_every_request_is_killed(database, run, run_directory, job):
+    start, stop_requested = run
+    task = start("ignores")
+    while (await find_job(database, job.id)).status != "running":
+        assert not task.done()
+        await asyncio.sleep(0.05)
+    stop_requested.set()
+    asked_at = time.monotonic()
+    await task
+    assert time.monotonic() - asked_at < 0.5 + 5 + 5
+    assert run_directory.stop_requested()
+
+
+async def test_garbage_in_the_progress_file_ends_the_attempt_with_its_name(database, run, job):
+    await run[0]("garbage")
+    ended = await find_job(database, job.id)
+    assert (ended.status, ended.reason) == ("failed", "trainer_crashed")
+    assert "progress.jsonl, byte 0" in ended.message
+
+
+async def test_crash_at_the_start_fails_the_job_with_the_last_words(database, run, job):
+    await run[0]("dies")
+    ended = await find_job(database, job.id)
+    assert (ended.status, ended.reason) == ("failed", "trainer_crashed")
+    assert "the last words" in ended.message
+    assert ended.num_attempts == 1
+
+
+async def test_failure_of_the_machine_is_named_and_retried(database, run, run_directory, job):
+    run_directory.config_path.mkdir()  # config.json cannot be written
+    await run[0]("dies")
+    ended = await find_job(database, job.id)
+    assert (ended.status, ended.reason) == ("queued", "waiting_for_retry")
+    assert "the runner failed" in ended.message
