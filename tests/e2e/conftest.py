@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def stack(tmp_path_factory):
     )
     yield Stack(folder, sources, f"http://127.0.0.1:{port}")
     stack_command("down", "--data", str(folder))
+
+
+@pytest.fixture
+def wait_until():
+    """Return a function that waits for a condition, and fails if it does not come true in time."""
+
+    def wait(condition, seconds=60.0):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    return wait
 
 
 @pytest.fixture(scope="module")

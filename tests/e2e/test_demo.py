@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -47,18 +46,14 @@ def processes_below(folder: Path) -> set[int]:
     return found
 
 
-def wait_until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+@pytest.fixture
+def wait_for_training(wait_until, tmp_path):
+    """Return once the demo's trainer runs."""
 
-
-def wait_for_training(folder: Path):
     def trains():
-        return any(folder.glob(".local/demo-*/worker/attempts/*/run/logs/*/attempt_0"))
+        return any(tmp_path.glob(".local/demo-*/worker/attempts/*/run/logs/*/attempt_0"))
 
-    wait_until(trains)
+    return lambda: wait_until(trains)
 
 
 def test_demo_ends_with_its_summary_and_leaves_files_that_are_right(demo, tmp_path):
@@ -80,15 +75,15 @@ def test_demo_ends_with_its_summary_and_leaves_files_that_are_right(demo, tmp_pa
     assert processes_below(tmp_path) == set()
 
 
-def test_ctrl_c_stops_everything(demo, tmp_path):
-    wait_for_training(tmp_path)
+def test_ctrl_c_stops_everything(demo, tmp_path, wait_for_training):
+    wait_for_training()
     os.killpg(demo.pid, signal.SIGINT)
     assert demo.wait(timeout=60) == 130
     assert processes_below(tmp_path) == set()
     assert list((tmp_path / ".local").iterdir()) == []
 
 
-def test_kill_9_of_the_supervisor_leaves_no_process(demo, tmp_path):
-    wait_for_training(tmp_path)
+def test_kill_9_of_the_supervisor_leaves_no_process(demo, tmp_path, wait_for_training, wait_until):
+    wait_for_training()
     demo.kill()
     wait_until(lambda: processes_below(tmp_path) == set(), seconds=20)
