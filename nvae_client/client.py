@@ -1,6 +1,7 @@
 """A synchronous client: submit jobs, follow them, download what they made."""
 
 import hashlib
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +134,14 @@ class NvaeClient:
 
     def _download(self, url: str, target: Path, sha256: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        try:
+            self._fetch(url, partial, sha256)
+            return partial.rename(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _fetch(self, url: str, partial: Path, sha256: str) -> None:
         digest = hashlib.sha256()
         with (
             self._http.stream("GET", url, follow_redirects=True) as response,
@@ -146,9 +154,7 @@ class NvaeClient:
                 digest.update(chunk)
                 file.write(chunk)
         if digest.hexdigest() != sha256:
-            partial.unlink()
             raise ChecksumMismatch(f"{url} does not have the checksum {sha256}")
-        return partial.rename(target)
 
     def _get(self, url: str) -> Any:
         return _check(self._http.get(url)).json()
@@ -162,7 +168,7 @@ def _check(response: httpx.Response) -> httpx.Response:
     if not response.is_error:
         return response
     try:
-        problem = response.json()
-    except ValueError:
+        problem = dict(response.json())
+    except (ValueError, TypeError):
         problem = {"title": response.reason_phrase, "detail": response.text}
     raise ServiceError({"status": response.status_code, **problem})

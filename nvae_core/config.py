@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
+Depth = Annotated[int, Field(ge=1, le=256)]  # far above every model of the paper
+Width = Annotated[int, Field(ge=1, le=4096)]
 Temperature = Annotated[float, Field(gt=0, le=2)]
 
 
@@ -22,13 +24,13 @@ class ModelConfig(Config):
     image_padding: Annotated[int, Field(ge=0, le=64)] = 0  # zero pixels added on every side
     num_colors: Literal[1, 3] = 1
     image_distribution: Literal["bernoulli"] = "bernoulli"
-    num_groups_per_scale: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=8)]
-    num_latents_per_group: PositiveInt = 20
-    num_encoder_channels: PositiveInt = 32
-    num_decoder_channels: PositiveInt = 32
+    num_groups_per_scale: Annotated[tuple[Depth, ...], Field(min_length=1, max_length=8)]
+    num_latents_per_group: Width = 20
+    num_encoder_channels: Width = 32
+    num_decoder_channels: Width = 32
     num_preprocess_blocks: Annotated[int, Field(ge=0, le=6)] = 1  # each halves the resolution
-    num_cells_per_block: PositiveInt = 2  # of the pre-process and the post-process
-    num_cells_per_group: PositiveInt = 2  # of both towers
+    num_cells_per_block: Depth = 2  # of the pre-process and the post-process
+    num_cells_per_group: Depth = 2  # of both towers
     squeeze_excitation: bool = True
     residual_posterior: bool = True
 
@@ -87,6 +89,12 @@ class SamplePolicy(Config):
 
     every_steps: Annotated[int, Field(ge=0)] = 0
     temperatures: Annotated[tuple[Temperature, ...], Field(max_length=8)] = (0.8,)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len({f"{temperature:g}" for temperature in self.temperatures}) < len(self.temperatures):
+            raise ValueError("temperatures must differ")
+        return self
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

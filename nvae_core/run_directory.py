@@ -3,7 +3,6 @@
 `docs/run_directory.md` describes it for people. Both sides use this module, so names exist once.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -230,5 +229,5 @@ def describe_errors(error: ValidationError) -> str:
     """Return the errors in one sentence, each with the dotted name of its field."""
     return "; ".join(
         f"{'.'.join(str(part) for part in item['loc']) or 'value'}: {item['msg']}"
-        for item in json.loads(error.json(include_url=False, include_context=False))
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
     )

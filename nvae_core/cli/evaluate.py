@@ -12,7 +12,11 @@ from nvae_core.config import EvaluateConfig
 from nvae_core.data.loader import binarize, check_fits
 from nvae_core.data.prepared import PreparedSplit, open_prepared
 from nvae_core.distributed import choose_device
-from nvae_core.evaluation.likelihood import estimate_likelihood
+from nvae_core.evaluation.likelihood import (
+    EvaluationStopped,
+    RunningLikelihood,
+    estimate_likelihood,
+)
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import ExitReason, MetricsLine, Result, RunDirectory, StartedLine
@@ -36,33 +40,41 @@ def _evaluate(config: EvaluateConfig, run: RunDirectory) -> Result:
     run.append(
         StartedLine(at=time.time(), num_steps=num_images, num_parameters=count_parameters(model))
     )
-    values: dict[str, float] = {}
-    for running in estimate_likelihood(
-        model,
-        _batches(split, config, padding=model.config.image_padding, device=device),
-        num_samples=config.importance_samples,
-        generator=seeded_generator(device, Stream.LATENTS, config.seed),
-    ):
-        values = running.values()
-        run.append(MetricsLine(at=time.time(), step=running.num_images, values=values))
-        if stop.is_set() and running.num_images < num_images:
-            return Result(
-                status="stopped",
-                reason=ExitReason.STOPPED,
-                step=running.num_images,
-                values={**values},
+    running: RunningLikelihood | None = None
+    try:
+        for running in estimate_likelihood(
+            model,
+            _batches(split, config, padding=model.config.image_padding, device=device),
+            num_samples=config.importance_samples,
+            generator=seeded_generator(device, Stream.LATENTS, config.seed),
+            should_stop=stop.is_set,
+        ):
+            run.append(
+                MetricsLine(at=time.time(), step=running.num_images, values=running.values())
             )
-    return Result(status="succeeded", step=num_images, values={**values})
+    except EvaluationStopped:
+        return _result(running, ExitReason.STOPPED)
+    return _result(running, None)
+
+
+def _result(running: RunningLikelihood | None, reason: ExitReason | None) -> Result:
+    return Result(
+        status="stopped" if reason else "succeeded",
+        reason=reason,
+        step=running.num_images if running else 0,
+        values={**running.values()} if running else {},
+    )
 
 
 def _batches(
     split: PreparedSplit, config: EvaluateConfig, *, padding: int, device: torch.device
 ) -> Iterator[Tensor]:
-    # One generator for the whole split: the binarization is the same in every evaluation.
-    generator = seeded_generator(device, Stream.PIXELS, config.seed)
+    # One generator for the whole split, on the CPU: the binarization is the same in every
+    # evaluation, whatever the batch size and the device.
+    generator = seeded_generator(torch.device("cpu"), Stream.PIXELS, config.seed)
     for start in range(0, len(split.images), config.batch_size):
         images = split.images[start : start + config.batch_size]
-        yield binarize(images, generator, padding=padding)
+        yield binarize(images, generator, padding=padding).to(device)
 
 
 if __name__ == "__main__":

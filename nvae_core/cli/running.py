@@ -33,6 +33,9 @@ def run_program(config_type: type[ConfigT], work: Callable[[ConfigT, RunDirector
         return USAGE_STATUS
     limit_threads()
     run = RunDirectory(Path(sys.argv[1]).absolute())
+    if own_rank() == 0 and (run.progress_path.exists() or run.result_path.exists()):
+        sys.stderr.write(f"{run.path} holds a run already; take a new folder (and resume_from)\n")
+        return USAGE_STATUS
     watch_deadman(run)
     try:
         result = work(_read_config(run, config_type), run)

@@ -28,9 +28,11 @@ def _sample(config: SampleConfig, run: RunDirectory) -> Result:
             at=time.time(), num_steps=config.num_images, num_parameters=count_parameters(model)
         )
     )
-    generator = seeded_generator(device, Stream.LATENTS, config.seed)
     if config.batch_norm == "re-estimate":
-        re_estimate_batch_norm(model, temperature=config.temperature, generator=generator)
+        others = seeded_generator(device, Stream.BATCH_NORM, config.seed)
+        re_estimate_batch_norm(model, temperature=config.temperature, generator=others)
+    # Of the same seed in both settings, so that their grids can be compared (Fig. 7).
+    generator = seeded_generator(device, Stream.LATENTS, config.seed)
     images = draw_images(
         model, config.num_images, temperature=config.temperature, generator=generator
     )

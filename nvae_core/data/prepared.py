@@ -75,13 +75,18 @@ def open_prepared(folder: Path, split: SplitName) -> PreparedSplit:
     """
     manifest = read_manifest(folder)
     path = folder / f"{split}.npy"
-    expected = manifest.splits[split]
+    expected = manifest.splits.get(split)
+    if expected is None:
+        raise InvalidDataset(f"{folder / MANIFEST_NAME}: there is no split {split!r}")
     try:
         if path.stat().st_size != expected.num_bytes or _hash_file(path) != expected.sha256:
             raise InvalidDataset(f"{path}: does not match the hash in {MANIFEST_NAME}")
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InvalidDataset(f"{path}: {error.strerror}") from error
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InvalidDataset(f"{path}: {error}") from error
     shape = (expected.num_images, manifest.height, manifest.width, manifest.num_colors)
     if images.dtype != np.uint8 or images.shape != shape:
         raise InvalidDataset(f"{path}: is {images.dtype} {images.shape}, not uint8 {shape}")

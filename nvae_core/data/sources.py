@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nvae_core.config import BundledSource, FolderSource
 from nvae_core.data.invalid import InvalidDataset
@@ -64,6 +64,13 @@ def read_mnist_5k() -> ImageSplits:
 def read_folder(source: FolderSource, *, seed: int) -> ImageSplits:
     """Read a folder with `train` and `test`, or split one folder by the seed."""
     root = Path(source.path)
+    try:
+        return _read_splits(root, source, seed=seed)
+    except OSError as error:
+        raise InvalidDataset(f"source.path: {error}") from error
+
+
+def _read_splits(root: Path, source: FolderSource, *, seed: int) -> ImageSplits:
     if not root.is_dir():
         raise InvalidDataset(f"source.path: {root} is not a folder")
     if (root / "train").is_dir() and (root / "test").is_dir():
@@ -78,7 +85,9 @@ def _find_images(folder: Path) -> list[Path]:
     paths = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")  # such as macOS leaves
+        and path.is_file()
     )
     if not paths:
         raise InvalidDataset(f"source.path: there are no image files in {folder}")
@@ -113,13 +122,28 @@ def _read_image(path: Path, source: FolderSource) -> Images:
     with Image.open(path) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             raise ValueError(f"{opened.width}x{opened.height} is more than 64 megapixels")
-        image = opened.convert("L" if source.num_colors == 1 else "RGB")
+        image = _as_seen(opened).convert("L" if source.num_colors == 1 else "RGB")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.resize(
         (size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
     )
     return np.asarray(square, np.uint8).reshape(size, size, source.num_colors)
+
+
+def _as_seen(opened: Image.Image) -> Image.Image:
+    """Return the image as a viewer shows it: upright, 8 bits, transparency on white."""
+    image = ImageOps.exif_transpose(opened)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in {"I", "F"}:
+        raise ValueError(f"pixels of mode {image.mode} have no fixed range; store 8 or 16 bits")
+    if image.mode == "LAB":
+        raise ValueError("the LAB colour space is not supported")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
 
 
 def _describe(problems: list[str]) -> str:

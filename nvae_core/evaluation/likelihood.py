@@ -1,7 +1,7 @@
 """Negative ELBO and importance-weighted likelihood of a model on images."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +10,14 @@ from torch import Tensor
 from nvae_core.model.layers import hold_weights
 from nvae_core.model.noise import draw_noise
 from nvae_core.model.nvae import NVAE
+
+
+class EvaluationStopped(Exception):
+    """The evaluation was asked to stop in the middle of a batch."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -51,29 +59,55 @@ class RunningLikelihood:
 
 @torch.no_grad()
 def estimate_likelihood(
-    model: NVAE, batches: Iterable[Tensor], *, num_samples: int, generator: torch.Generator
+    model: NVAE,
+    batches: Iterable[Tensor],
+    *,
+    num_samples: int,
+    generator: torch.Generator,
+    should_stop: Callable[[], bool] = _never,
 ) -> Iterator[RunningLikelihood]:
-    """Yield the running estimates after each batch of padded images (B, C, R, R)."""
+    """Yield the running estimates after each batch of padded images (B, C, R, R).
+
+    Raises:
+        EvaluationStopped: `should_stop`, asked before each sample, said so.
+    """
     config = model.config
     running = RunningLikelihood(config.num_colors * config.image_size**2)
     model.eval()
     for x in batches:
         with hold_weights(model):
-            part = score_images(model, x, num_samples=num_samples, generator=generator)
+            part = score_images(
+                model,
+                x,
+                num_samples=num_samples,
+                generator=generator,
+                should_stop=should_stop,
+            )
         running.parts.append(part)
         yield running
 
 
 @torch.no_grad()
 def score_images(
-    model: NVAE, x: Tensor, *, num_samples: int, generator: torch.Generator
+    model: NVAE,
+    x: Tensor,
+    *,
+    num_samples: int,
+    generator: torch.Generator,
+    should_stop: Callable[[], bool] = _never,
 ) -> ImageLikelihoods:
-    """Estimate the likelihood of padded images x (B, C, R, R); they are encoded once."""
+    """Estimate the likelihood of padded images x (B, C, R, R); they are encoded once.
+
+    Raises:
+        EvaluationStopped: `should_stop`, asked before each sample, said so.
+    """
     features = model.encode(x)
     log_weights: list[Tensor] = []
     negative_elbo = x.new_zeros(len(x))
     kl_per_group = x.new_zeros(len(x), len(features))
     for _ in range(num_samples):
+        if should_stop():
+            raise EvaluationStopped
         reconstruction = model.reconstruct(
             features, draw_noise(model.noise_shapes(len(x)), generator)
         )

@@ -17,6 +17,7 @@ class Stream(IntEnum):
     PIXELS = 3
     LATENTS = 4
     SPLIT = 5
+    BATCH_NORM = 6
 
 
 def derive_seed(stream: Stream, *key: int) -> int:

@@ -57,9 +57,22 @@ def save_checkpoint(
     temporary = folder / f".{path.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    try:
+        _write_files(temporary, state, optimization=optimization, seed=seed)
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    finally:  # a full disk must not be left fuller
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync_folder(folder)
+    return path
+
+
+def _write_files(
+    folder: Path, state: TrainingState, *, optimization: OptimizationConfig, seed: int
+) -> None:
     files = {
-        MODEL_NAME: _write_tensors(temporary / MODEL_NAME, state.model.state_dict()),
-        TRAINING_NAME: _write_tensors(temporary / TRAINING_NAME, state.training_tensors()),
+        MODEL_NAME: _write_tensors(folder / MODEL_NAME, state.model.state_dict()),
+        TRAINING_NAME: _write_tensors(folder / TRAINING_NAME, state.training_tensors()),
     }
     manifest = CheckpointManifest(
         step=state.step,
@@ -68,11 +81,7 @@ def save_checkpoint(
         optimization=optimization,
         files=files,
     )
-    write_atomically(temporary / MANIFEST_NAME, manifest.model_dump_json(indent=2).encode())
-    shutil.rmtree(path, ignore_errors=True)  # of the same step, from before a resume
-    temporary.rename(path)
-    sync_folder(folder)
-    return path
+    write_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2).encode())
 
 
 def drop_old_checkpoints(folder: Path, *, keep_last: int) -> None:

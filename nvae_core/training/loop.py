@@ -62,8 +62,7 @@ def train(config: TrainConfig, run: RunDirectory, ranks: Ranks, stop: StopSignal
         )
         health.check(outcome)
         stopped = outcome.stop_agreed and state.step < num_steps
-        is_last = stopped or state.step == num_steps
-        reporter.step_taken(state.step, outcome, weights, is_last=is_last)
+        reporter.step_taken(state.step, outcome, weights, is_last=state.step == num_steps)
         reporter.save_when_due(state)
     reporter.save(state)
     if not stopped:

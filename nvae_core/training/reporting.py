@@ -62,6 +62,7 @@ class Reporter:
         self._ranks = ranks
         self._tally = Tally()
         self._saved_step: int | None = None
+        self._drawn_step: int | None = None
 
     def started(self, state: TrainingState, num_steps: int) -> None:
         """Say what the run is going to do."""
@@ -118,14 +119,15 @@ class Reporter:
         drop_old_checkpoints(self._run.checkpoints, keep_last=self._config.checkpoint.keep_last)
 
     def draw(self, state: TrainingState) -> None:
-        """Draw one grid of samples for each temperature."""
-        if not self._ranks.is_first:
+        """Draw one grid of samples for each temperature, unless there are those of this step."""
+        if not self._ranks.is_first or self._drawn_step == state.step:
             return
+        self._drawn_step = state.step
         for temperature in self._config.samples.temperatures:
             self._draw_grid(state, temperature)
 
     def _draw_grid(self, state: TrainingState, temperature: float) -> None:
-        name = f"step_{state.step:08d}_temperature_{temperature:.2f}.png"
+        name = f"step_{state.step:08d}_temperature_{temperature:g}.png"
         device: torch.device = self._ranks.device
         # The same noise each time, so that grids of different steps can be compared.
         generator = seeded_generator(device, Stream.LATENTS, self._config.seed)

@@ -14,15 +14,16 @@ PR_SET_PDEATHSIG = 1
 
 
 class StopSignal:
-    """Whether this rank was asked to stop, by the stop file or by SIGTERM."""
+    """Whether this rank was asked to stop, by the stop file, SIGTERM or Ctrl-C."""
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
         self._terminated = False
 
     def listen(self) -> None:
-        """Take SIGTERM as a request to stop."""
+        """Take SIGTERM and SIGINT as requests to stop."""
         signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
 
     def is_set(self) -> bool:
         """Whether to leave at the next step boundary."""
@@ -55,8 +56,10 @@ def _is_orphan(parent: int) -> bool:
 
 def _watch(run: RunDirectory) -> None:
     pause = threading.Event()
-    while not run.deadman_expired():
-        pause.wait(DEADMAN_INTERVAL_SECONDS)
     message = "the deadline in the deadman file has passed"
-    run.write_result(Result(status="failed", reason=ExitReason.LEASE_LOST, message=message))
-    os._exit(1)
+    try:
+        while not run.deadman_expired():
+            pause.wait(DEADMAN_INTERVAL_SECONDS)
+        run.write_result(Result(status="failed", reason=ExitReason.LEASE_LOST, message=message))
+    finally:  # also if the file cannot be read, or the disk is full: no rank outlives its lease
+        os._exit(1)

@@ -27,8 +27,8 @@ class StorageUnavailable(Exception):
     """The object store is away or refuses: try again later."""
 
 
-class ChecksumMismatch(ValueError):
-    """A downloaded file is not the one that was uploaded."""
+class DamagedObject(ValueError):
+    """A stored file is missing, or is not the one that was uploaded."""
 
 
 class S3Storage:
@@ -74,7 +74,8 @@ class S3Storage:
         """Fetch a file, and let it appear at `path` only if its checksum is right.
 
         Raises:
-            ChecksumMismatch: the content is not what was uploaded.
+            DamagedObject: there is no such key, or the content is not what was uploaded.
+            StorageUnavailable: the store is away.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -82,7 +83,7 @@ class S3Storage:
             with _translated():
                 self._client.download_file(self._bucket, key, str(partial), Config=_TRANSFER)
             if file_sha256(partial) != sha256:
-                raise ChecksumMismatch(f"{key} does not have the checksum {sha256}")
+                raise DamagedObject(f"{key} does not have the checksum {sha256}")
             with partial.open("rb") as file:
                 os.fsync(file.fileno())  # a name that is there must mean content that is there
             partial.rename(path)
@@ -108,7 +109,7 @@ class S3Storage:
             read = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
             self._client.delete_object(Bucket=self._bucket, Key=key)
         if read != content:
-            raise ChecksumMismatch("the object store does not return what was put")
+            raise DamagedObject("the object store does not return what was put")
 
     def check(self) -> None:
         """Raise unless the bucket can be reached."""
@@ -120,7 +121,11 @@ class S3Storage:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (BotoCoreError, Boto3Error, ClientError) as error:
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") in {"404", "NoSuchKey"}:
+            raise DamagedObject("there is no such object") from error
+        raise StorageUnavailable(str(error)) from error
+    except (BotoCoreError, Boto3Error) as error:
         raise StorageUnavailable(str(error)) from error
 
 
@@ -133,5 +138,5 @@ def file_sha256(path: Path) -> str:
 if __name__ == "__main__":
     try:
         S3Storage(StorageSettings()).self_test()
-    except (StorageUnavailable, ChecksumMismatch) as error:
+    except (StorageUnavailable, DamagedObject) as error:
         raise SystemExit(f"object store: {error}") from error

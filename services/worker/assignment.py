@@ -61,8 +61,11 @@ def resolve_source(source: FolderSource, datasets_folder: Path | None) -> Path:
     if datasets_folder is None:
         message = "this node has no folder of sources (NVAE_WORKER_DATASETS_FOLDER)"
         raise InvalidSpec.at("/source/path", message)
-    root = datasets_folder.resolve()
-    path = (root / source.path).resolve()
+    try:
+        root = datasets_folder.resolve()
+        path = (root / source.path).resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise InvalidSpec.at("/source/path", f"{source.path!r}: {error}") from error
     if not path.is_relative_to(root):
         raise InvalidSpec.at("/source/path", f"{source.path!r} leads out of the folder of sources")
     return path

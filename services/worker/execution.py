@@ -21,10 +21,11 @@ from services.worker.assignment import Assignment
 from services.worker.inputs import CorruptInput, InputCache
 from services.worker.publishing import PreparedDataset, Publisher
 from services.worker.slots import take_inventory
-from services.worker.trainer import Trainer, TrainerPlan, attempt_marker
+from services.worker.trainer import TERM_SECONDS, Trainer, TrainerPlan, attempt_marker
 
 LOOK_SECONDS = 0.5
-PATIENCE_SECONDS = 900.0  # with an object store that is away, after the trainer has ended
+PATIENCE_SECONDS = 900.0  # with a store that is away, after the trainer has ended
+HURRIED_SECONDS = 10.0  # the same after a cancel
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -48,6 +49,7 @@ class Execution:
 
         Raises:
             LeaseLost: the attempt is not live any more; nothing was committed after that.
+            DatabaseUnavailable: Postgres was away for too long.
         """
         prepared = None
         publisher = self._publisher()
@@ -92,11 +94,11 @@ class Execution:
         await patiently(self._start)
         trainer = Trainer(plan)
         ended = asyncio.Event()
-        publishing = asyncio.create_task(publish_until(ended, publisher))
+        publishing = asyncio.create_task(publish_until(ended, publisher, hurry=self.stop_requested))
         try:
-            await self._wait_for_end(trainer, publishing)
+            await self._wait_for_end(trainer, publishing, heeds_stop_file=plan.heeds_stop_file())
         finally:
-            strays = await trainer.kill()  # first, so that no upload keeps the slots from a user
+            strays = await trainer.kill()
             if strays:
                 log.error("trainer.strays", pids=sorted(strays))
             ended.set()
@@ -106,21 +108,28 @@ class Execution:
             await publishing
         except ValueError as error:  # the trainer wrote garbage
             return Ending(Reason.TRAINER_CRASHED, str(error))
+        if self.stop_requested.is_set() and self.run_directory.read_result() is None:
+            return Ending(Reason.CANCELLED_BY_USER, "ended by force")
         return judge(
             self.run_directory.read_result(), trainer.exit_code(), trainer.last_log_lines()
         )
 
-    async def _wait_for_end(self, trainer: Trainer, publishing: asyncio.Task[None]) -> None:
-        """Return when the trainer has ended, or is to be killed: the stop ladder."""
-        stop_at: float | None = None
+    async def _wait_for_end(
+        self, trainer: Trainer, publishing: asyncio.Task[None], *, heeds_stop_file: bool
+    ) -> None:
+        """Return when the trainer has ended, or is to be killed: stop file, SIGTERM, SIGKILL."""
+        grace_seconds = self.settings.stop_grace_seconds if heeds_stop_file else 0.0
+        asked_at: float | None = None
+        termed_at: float | None = None
         while trainer.is_running() and not publishing.done():
             now = time.monotonic()
-            if self.stop_requested.is_set() and stop_at is None:
+            if self.stop_requested.is_set() and asked_at is None:
                 self.run_directory.request_stop()
-                stop_at = now
-            if stop_at is not None and now > stop_at + self.settings.stop_grace_seconds:
+                asked_at = now
+            if asked_at is not None and termed_at is None and now >= asked_at + grace_seconds:
                 trainer.terminate()
-            if stop_at is not None and now > stop_at + self.settings.stop_grace_seconds + 5:
+                termed_at = now
+            if termed_at is not None and now > termed_at + TERM_SECONDS:
                 return
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -164,8 +173,16 @@ class Execution:
         )
 
 
-async def publish_until(ended: asyncio.Event, publisher: Publisher) -> None:
-    """Publish what appears until the trainer has ended, and then what is left."""
+async def publish_until(
+    ended: asyncio.Event, publisher: Publisher, *, hurry: asyncio.Event
+) -> None:
+    """Publish what appears until the trainer has ended, and then what is left.
+
+    Raises:
+        ValueError: the trainer wrote a line that is not one of progress.
+        DatabaseUnavailable, StorageUnavailable: for longer than is worth the slots; that is
+            not long once the user wants the job to stop (`hurry`).
+    """
     while not ended.is_set():
         try:
             await publisher.publish_new()
@@ -173,7 +190,8 @@ async def publish_until(ended: asyncio.Event, publisher: Publisher) -> None:
             log.warning("publish.postponed", error=str(error))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), LOOK_SECONDS)
-    await patiently(publisher.publish_rest)
+    seconds = HURRIED_SECONDS if hurry.is_set() else PATIENCE_SECONDS
+    await patiently(publisher.publish_rest, patience_seconds=seconds)
 
 
 def judge(result: Result | None, exit_code: int | None, log_lines: str) -> Ending:
@@ -184,15 +202,19 @@ def judge(result: Result | None, exit_code: int | None, log_lines: str) -> Endin
     if result.status == "succeeded":
         values = {"step": result.step, **result.values}
         return Ending(Reason.SUCCEEDED, result.message or "done", values)
+    if result.status == "stopped":
+        return Ending(Reason.WORKER_LOST, f"stopped at step {result.step}")  # unless cancelled
     message = result.message or "the trainer gave no message"
-    if result.reason in (None, ExitReason.STOPPED, ExitReason.LEASE_LOST):
-        return Ending(Reason.WORKER_LOST, message)  # after a cancel the job knows better
+    if result.reason in (None, ExitReason.LEASE_LOST):
+        return Ending(Reason.WORKER_LOST, message)
     return Ending(Reason(result.reason), message)
 
 
-async def patiently(operation: Callable[[], Awaitable[T]]) -> T:
+async def patiently(
+    operation: Callable[[], Awaitable[T]], *, patience_seconds: float = PATIENCE_SECONDS
+) -> T:
     """Return what the operation returns, trying again while Postgres or the store is away."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     pause = 0.5
     while True:
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.adapters.postgres.results import StoredFile
-from services.adapters.s3_storage import ChecksumMismatch, S3Storage, file_sha256
+from services.adapters.s3_storage import DamagedObject, S3Storage, file_sha256
 from services.domain.statuses import Reason
 
 
@@ -48,11 +48,11 @@ class InputCache:
         with self._locked(folder.key):
             for file in folder.files:
                 path = local / file.name
-                if path.exists() and path.stat().st_size == file.size_bytes:
-                    continue
+                if path.exists() and file_sha256(path) == file.sha256:
+                    continue  # hashed each time: disks do go bad
                 try:
                     self._storage.download(f"{folder.prefix}/{file.name}", path, sha256=file.sha256)
-                except ChecksumMismatch as error:
+                except DamagedObject as error:
                     raise CorruptInput(folder.reason_if_corrupt, str(error)) from error
         return local
 

@@ -5,6 +5,7 @@ the work is done, when the lease is lost, or when the embedded stack it belongs 
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import shutil
@@ -14,11 +15,14 @@ from pathlib import Path
 import structlog
 
 from nvae_core.run_directory import RunDirectory
-from services.adapters.postgres.database import Database
+from services.adapters.postgres import attempts
+from services.adapters.postgres.attempts import Ending
+from services.adapters.postgres.database import Database, DatabaseUnavailable
 from services.adapters.processes import is_locked, kill_marked
 from services.adapters.s3_storage import S3Storage
 from services.adapters.telemetry import configure_logging
 from services.domain.errors import LeaseLost
+from services.domain.statuses import Reason
 from services.settings import (
     DatabaseSettings,
     LeaseSettings,
@@ -45,6 +49,17 @@ def attempt_folder(data_folder: Path, attempt_id: str) -> Path:
 def is_runner_alive(data_folder: Path, attempt_id: str) -> bool:
     """Whether a runner of this machine holds the attempt's lock."""
     return is_locked(attempt_folder(data_folder, attempt_id) / "runner.lock")
+
+
+async def say_that_the_runner_failed(
+    database: Database, attempt_id: str, fence: int, error: Exception
+) -> None:
+    """End the attempt with the error, if Postgres can be reached and the attempt is still ours."""
+    ending = Ending(Reason.RUNNER_FAILED, f"the runner failed: {error!r}")
+    with contextlib.suppress(LeaseLost, DatabaseUnavailable):
+        async with database.transaction() as session:
+            attempt = await attempts.fenced(session, attempt_id, fence)
+            await attempts.close(session, attempt, ending)
 
 
 def drop_large_files(run_directory: RunDirectory) -> None:
@@ -85,15 +100,17 @@ async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> 
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()  # raises what ended it
-        if tasks[0] in done:
-            await asyncio.to_thread(drop_large_files, run_directory)
     except LeaseLost as error:
         log.warning("runner.lease_lost", message=error.message)
+    except Exception as error:
+        log.exception("runner.crashed")
+        await say_that_the_runner_failed(database, attempt_id, fence, error)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(kill_marked, attempt_marker(attempt_id, fence))
+        await asyncio.to_thread(drop_large_files, run_directory)
         await database.close()
 
 

@@ -17,9 +17,16 @@ class SlotInventory:
 
 
 def take_inventory(settings: WorkerSettings) -> SlotInventory:
-    """Count GPUs with nvidia-smi, never with torch; a setting for the number of slots wins."""
+    """Count GPUs with nvidia-smi, never with torch; a setting may offer fewer of them.
+
+    Raises:
+        ValueError: the setting offers more slots than there are GPUs.
+        subprocess.SubprocessError: nvidia-smi is there and does not answer.
+    """
     num_cores = len(os.sched_getaffinity(0))
     num_gpus = _count_gpus()
+    if settings.slots and num_gpus and settings.slots > num_gpus:
+        raise ValueError(f"NVAE_WORKER_SLOTS is {settings.slots}, and there are {num_gpus} GPUs")
     num_slots = settings.slots or num_gpus or num_cores
     return SlotInventory(
         kind="gpu" if num_gpus else "cpu",
@@ -33,6 +40,6 @@ def _count_gpus() -> int:
         listing = subprocess.run(
             ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=20, check=True
         )
-    except (OSError, subprocess.SubprocessError):
+    except FileNotFoundError:
         return 0
     return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())

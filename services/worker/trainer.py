@@ -12,6 +12,8 @@ from pathlib import Path
 from nvae_core.run_directory import RunDirectory
 from services.adapters.processes import kill_marked
 
+TERM_SECONDS = 5.0  # from SIGTERM to SIGKILL
+
 PROGRAMS = {
     "train": "nvae_core.cli.train",
     "evaluate": "nvae_core.cli.evaluate",
@@ -42,9 +44,13 @@ class TrainerPlan:
         if self.kind == "prepare_dataset":
             return [sys.executable, *program]
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--max-restarts=0"]
-        ranks = [f"--nproc-per-node={len(self.slots)}"]
+        ranks = [f"--nproc-per-node={len(self.slots)}", f"--shutdown-timeout={TERM_SECONDS:.0f}"]
         logs = [f"--log-dir={self.run_directory.logs}", "--redirects=3"]
         return [sys.executable, *torchrun, *ranks, *logs, *program]
+
+    def heeds_stop_file(self) -> bool:
+        """Whether the program looks at the stop file; the others take SIGTERM at once."""
+        return self.kind in {"train", "evaluate"}
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the trainer's environment: no address or password of the services is in it."""
@@ -85,7 +91,7 @@ class Trainer:
         return self._process.poll()
 
     def terminate(self) -> None:
-        """Send SIGTERM to torchrun, which passes it on to the ranks."""
+        """Send SIGTERM to torchrun, which passes it on to the ranks; a second one would kill."""
         if self.is_running():
             self._process.send_signal(signal.SIGTERM)
 

@@ -7,8 +7,10 @@ import time
 import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node, find_job
 
+from services.adapters.postgres import jobs
+from services.adapters.s3_storage import S3Storage, StorageUnavailable
 from services.settings import WorkerSettings
-from services.worker import trainer
+from services.worker import execution, trainer
 from services.worker.assignment import load_assignment
 from services.worker.execution import Execution
 
@@ -16,6 +18,10 @@ BAD_TRAINERS = {
     "ignores": "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)",
     "garbage": "import sys, time; open(sys.argv[1] + '/progress.jsonl', 'w').write('Oops\\n'); "
     "time.sleep(60)",
+    "uploads": "import pathlib, sys, time; run = pathlib.Path(sys.argv[1]); "
+    '(run / \'a\').write_text(\'a\'); line = \'{"type": "artifact", "at": 1, "name": "a", '
+    '"path": "a", "content_type": "text/plain"}\\n\'; '
+    "(run / 'progress.jsonl').write_text(line); time.sleep(60)",
     "dies": "import sys; sys.exit('the last words')",
 }
 
@@ -91,3 +97,24 @@ async def test_failure_of_the_machine_is_named_and_retried(database, run, run_di
     ended = await find_job(database, job.id)
     assert (ended.status, ended.reason) == ("queued", "waiting_for_retry")
     assert "the runner failed" in ended.message
+
+
+async def test_cancelled_job_does_not_wait_for_a_store_that_is_away(
+    database, run, run_directory, job, monkeypatch
+):
+    monkeypatch.setattr(execution, "HURRIED_SECONDS", 1.0)
+
+    def fail(*_):
+        raise StorageUnavailable("away")
+
+    monkeypatch.setattr(S3Storage, "upload", fail)
+    start, stop_requested = run
+    task = start("uploads")
+    while (await find_job(database, job.id)).status != "running":
+        assert not task.done()
+        await asyncio.sleep(0.05)
+    async with database.transaction() as session:
+        await jobs.request_cancel(session, job.id)
+    stop_requested.set()
+    await asyncio.wait_for(task, 0.5 + 5 + 5)
+    assert (await find_job(database, job.id)).status == "cancelled"

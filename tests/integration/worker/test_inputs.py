@@ -44,3 +44,16 @@ def test_file_with_another_checksum_does_not_appear(storage, tmp_path, folder):
         cache.fetch(replace(folder, files=[wrong, *rest]))
     assert error.value.reason == Reason.INVALID_DATASET
     assert list_files(tmp_path / "cache" / "key") == []
+
+
+def test_file_that_went_bad_on_the_node_is_fetched_again(storage, tmp_path, folder):
+    cache = InputCache(tmp_path / "cache", storage)
+    local = cache.fetch(folder)
+    (local / "a.bin").write_bytes(b"x" * 1000)  # the same size
+    assert list_files(cache.fetch(folder)) == folder.files
+
+
+def test_file_that_is_missing_in_the_store_is_corrupt_and_not_retried(storage, tmp_path, folder):
+    gone = replace(folder, prefix="tests/nowhere")
+    with pytest.raises(CorruptInput, match="no such object"):
+        InputCache(tmp_path / "cache", storage).fetch(gone)

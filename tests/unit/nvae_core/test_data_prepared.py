@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -61,3 +62,11 @@ def test_failure_while_writing_leaves_nothing(
     with pytest.raises(OSError, match="No space"):
         write_prepared(tmp_path / "dataset", SPLITS, SOURCE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_split_that_the_manifest_does_not_have_is_named(dataset: Path) -> None:
+    manifest = json.loads((dataset / "dataset.json").read_text())
+    del manifest["splits"]["test"]
+    (dataset / "dataset.json").write_text(json.dumps(manifest))
+    with pytest.raises(InvalidDataset, match="no split 'test'"):
+        open_prepared(dataset, "test")

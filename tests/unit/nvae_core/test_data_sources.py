@@ -89,3 +89,29 @@ def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:
         read_source(folder_source(tmp_path / "absent"), seed=0)
     with pytest.raises(InvalidDataset, match=r"^source\.path: there are no image files"):
         read_source(folder_source(tmp_path), seed=0)
+
+
+def test_images_are_read_as_a_viewer_shows_them(tmp_path: Path) -> None:
+    upright = Image.new("L", (8, 8))
+    upright.paste(255, (0, 0, 8, 4))  # white above, black below
+    exif = Image.Exif()
+    exif[0x0112] = 3  # stored upside down
+    upright.rotate(180).save(tmp_path / "0_rotated.png", exif=exif)
+    ramp = (np.arange(64, dtype=np.uint16).reshape(8, 8)) * 1024
+    Image.fromarray(ramp).save(tmp_path / "1_deep.png")
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "2_transparent.png")
+    (tmp_path / "._0_rotated.png").write_bytes(b"left by a file manager")
+    source = FolderSource(path=str(tmp_path), image_size=8, num_colors=1, test_fraction=0.4)
+    splits = read_source(source, seed=0)
+    images = np.concatenate([splits.train, splits.test])[..., 0]
+    expected = [np.asarray(upright), (ramp >> 8).astype(np.uint8), np.full((8, 8), 255)]
+    for wanted in expected:
+        assert any((image == wanted).all() for image in images)
+
+
+def test_pixels_without_a_range_are_refused(tmp_path: Path) -> None:
+    Image.new("F", (8, 8)).save(tmp_path / "a.tiff")
+    Image.new("L", (8, 8)).save(tmp_path / "b.png")
+    source = FolderSource(path=str(tmp_path), image_size=8, num_colors=1)
+    with pytest.raises(InvalidDataset, match=r"source\.path: a\.tiff: pixels of mode F"):
+        read_source(source, seed=0)

@@ -212,3 +212,33 @@ def test_broken_image_leaves_no_data_set(tmp_path: Path) -> None:
     assert result.message.startswith("source.path: ")
     assert process.returncode == 1
     assert not run.dataset.exists()
+
+
+def test_rank_leaves_when_the_deadman_cannot_be_read(endless: RunDirectory) -> None:
+    endless.extend_deadman(time.monotonic() + 3600)
+    process = start("train", endless)
+    wait_until(lambda: has_metrics(endless), process)
+    endless.deadman_path.write_text("soon")
+    assert process.wait(timeout=DEADLINE_SECONDS) == 1
+
+
+def test_ctrl_c_stops_with_a_checkpoint(endless: RunDirectory) -> None:
+    process = start("train", endless)
+    wait_until(lambda: has_metrics(endless), process)
+    process.send_signal(signal.SIGINT)
+    result = finish(process, endless)
+    assert result.status == "stopped"
+    assert (endless.checkpoints / f"step_{result.step:08d}").is_dir()
+
+
+def test_second_run_in_one_directory_is_refused(run: RunDirectory) -> None:
+    first = finish(start("train", run), run)
+    process = start("train", run)
+    assert process.wait(timeout=DEADLINE_SECONDS) == 2
+    assert "take a new folder" in (run.path / "output.txt").read_text()
+    assert run.read_result() == first
+
+
+def test_configuration_that_is_no_text_is_invalid(run: RunDirectory) -> None:
+    run.config_path.write_bytes(b'{"kind": "tr\xff\xfe"}')
+    assert finish(start("train", run), run).reason == ExitReason.INVALID_CONFIG
