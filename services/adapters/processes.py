@@ -4,7 +4,11 @@ import fcntl
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+POLL_SECONDS = 0.05
+KILL_WITHIN_SECONDS = 5.0
 
 
 def find_marked(marker: str) -> set[int]:
@@ -24,23 +28,43 @@ def find_marked(marker: str) -> set[int]:
     return found
 
 
-def kill_marked(marker: str, *, sweeps: int = 3, pause_seconds: float = 0.2) -> set[int]:
-    """Kill every marked process, sweep by sweep, and return those that are still there."""
-    for _ in range(sweeps):
-        remaining = find_marked(marker)
-        if not remaining:
-            return set()
-        for pid in remaining:
-            _kill(pid)
-        time.sleep(pause_seconds)
-    return find_marked(marker)
+def kill_marked(marker: str) -> set[int]:
+    """Kill every process with this marker and return those that are still there after seconds."""
+    _, left = end_all(lambda: find_marked(marker), grace_seconds=0.0)
+    return left
 
 
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def end_all(find: Callable[[], set[int]], *, grace_seconds: float) -> tuple[set[int], set[int]]:
+    """End what `find` finds: SIGTERM, and SIGKILL after the grace; SIGKILL at once without one.
+
+    Returns:
+        The pids of what there was, and of what is still there.
+    """
+    left: set[int] = set()
+    ended: set[int] = set()
+    stages = [(signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_WITHIN_SECONDS)]
+    for how, patience_seconds in stages if grace_seconds else stages[1:]:
+        deadline = time.monotonic() + patience_seconds
+        told: set[int] = set()
+        # Again and again, because a stray may fork while we look.
+        while left := find():
+            _send(how, left - told)
+            told |= left
+            ended |= left
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_SECONDS)
+        if not left:
+            break
+    return ended, left
+
+
+def _send(how: signal.Signals, pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, how)
+        except ProcessLookupError:
+            continue
 
 
 def is_locked(path: Path) -> bool:

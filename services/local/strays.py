@@ -1,44 +1,22 @@
 """Finding and ending processes of a stack that its supervisor does not, or no longer, hold."""
 
 import os
-import signal
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from services.adapters.processes import find_marked
+from services.adapters.processes import end_all, find_marked
 from services.local.environment import MARKER
 from services.local.errors import StackError
 
 _SERVERS = {"postgres": "postgres", "valkey": "valkey-server", "seaweedfs": "weed"}
-_POLL_SECONDS = 0.05
-_KILL_WITHIN_SECONDS = 5.0
 
 
 def sweep(find: Callable[[], set[int]], *, grace_seconds: float = 5.0) -> set[int]:
-    """End what ``find`` finds: SIGTERM, SIGKILL after the grace, and see that nothing is left.
-
-    Returns the pids of what there was.
-    """
-    left: set[int] = set()
-    ended: set[int] = set()
-    for how, patience_seconds in (
-        (signal.SIGTERM, grace_seconds),
-        (signal.SIGKILL, _KILL_WITHIN_SECONDS),
-    ):
-        deadline = time.monotonic() + patience_seconds
-        told: set[int] = set()
-        # Again and again, because a stray may fork while we look.
-        while left := find():
-            _send(how, left - told)
-            told |= left
-            ended |= left
-            if time.monotonic() > deadline:
-                break
-            time.sleep(_POLL_SECONDS)
-        if not left:
-            return ended
-    raise StackError(f"processes that cannot be ended: {sorted(left)}")
+    """End what ``find`` finds, see that nothing is left, and return the pids of what there was."""
+    ended, left = end_all(find, grace_seconds=grace_seconds)
+    if left:
+        raise StackError(f"processes that cannot be ended: {sorted(left)}")
+    return ended
 
 
 def all_of(folder: Path, stack_id: str) -> set[int]:
@@ -83,11 +61,3 @@ def _link(pid: int, name: str) -> str:
         return os.readlink(f"/proc/{pid}/{name}")
     except OSError:
         return ""
-
-
-def _send(how: signal.Signals, pids: Collection[int]) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, how)
-        except ProcessLookupError:
-            continue

@@ -96,22 +96,25 @@ async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> 
     tasks = [asyncio.create_task(work()), asyncio.create_task(lease.hold())]
     if lifeline is not None:
         tasks.append(asyncio.create_task(wait_for_end_of(lifeline)))
+    failure: Exception | None = None
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()  # raises what ended it
     except LeaseLost as error:
         log.warning("runner.lease_lost", message=error.message)
     except Exception as error:
         log.exception("runner.crashed")
-        await say_that_the_runner_failed(database, attempt_id, fence, error)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.to_thread(kill_marked, attempt_marker(attempt_id, fence))
-        await asyncio.to_thread(drop_large_files, run_directory)
-        await database.close()
+        failure = error
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    # Before the slots are given back: nobody may find a rank of ours on them.
+    await asyncio.to_thread(kill_marked, attempt_marker(attempt_id, fence))
+    if failure is not None:
+        await say_that_the_runner_failed(database, attempt_id, fence, failure)
+    await asyncio.to_thread(drop_large_files, run_directory)
+    await database.close()
 
 
 def main() -> None:
