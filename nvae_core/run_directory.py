@@ -3,6 +3,7 @@
 `docs/run_directory.md` describes it for people. Both sides use this module, so names exist once.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -214,6 +215,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     temporary.rename(path)
     sync_folder(path.parent)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from nvae_core.model.layers import hold_weights
 from nvae_core.model.noise import draw_noise
 from nvae_core.model.nvae import NVAE
-from nvae_core.run_directory import write_atomically
+from nvae_core.run_directory import ArtifactLine, RunDirectory, write_atomically
 
 BATCH_SIZE = 64
 RE_ESTIMATION_DRAWS = 500
@@ -67,6 +68,20 @@ def arrange_grid(images: Tensor) -> npt.NDArray[np.uint8]:
         top, left = SEPARATOR + row * cell_height, SEPARATOR + column * cell_width
         grid[top : top + height, left : left + width] = image
     return grid
+
+
+def report_grid(run: RunDirectory, name: str, images: Tensor, *, step: int) -> None:
+    """Save a grid of images among the run's samples, and say so in its progress."""
+    save_grid(run.samples / name, images)
+    run.append(
+        ArtifactLine(
+            at=time.time(),
+            name=name,
+            path=f"{run.samples.name}/{name}",
+            content_type="image/png",
+            step=step,
+        )
+    )
 
 
 def save_grid(path: Path, images: Tensor) -> None:

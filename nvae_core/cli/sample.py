@@ -8,8 +8,8 @@ from nvae_core.config import SampleConfig
 from nvae_core.distributed import choose_device
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.model.nvae import count_parameters
-from nvae_core.run_directory import ArtifactLine, Result, RunDirectory, StartedLine
-from nvae_core.sampling import draw_images, re_estimate_batch_norm, save_grid
+from nvae_core.run_directory import Result, RunDirectory, StartedLine
+from nvae_core.sampling import draw_images, re_estimate_batch_norm, report_grid
 from nvae_core.training.checkpoint import load_model
 
 GRID_NAME = "grid.png"
@@ -36,16 +36,7 @@ def _sample(config: SampleConfig, run: RunDirectory) -> Result:
     images = draw_images(
         model, config.num_images, temperature=config.temperature, generator=generator
     )
-    save_grid(run.samples / GRID_NAME, images)
-    run.append(
-        ArtifactLine(
-            at=time.time(),
-            name=GRID_NAME,
-            path=f"{run.samples.name}/{GRID_NAME}",
-            content_type="image/png",
-            step=manifest.step,
-        )
-    )
+    report_grid(run, GRID_NAME, images, step=manifest.step)
     return Result(status="succeeded", step=manifest.step, values={"num_images": config.num_images})
 
 

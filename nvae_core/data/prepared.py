@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from nvae_core.config import DatasetSource
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.data.sources import Images, ImageSplits
-from nvae_core.run_directory import describe_errors, sync_folder, write_atomically
+from nvae_core.run_directory import describe_errors, file_sha256, sync_folder, write_atomically
 
 MANIFEST_NAME = "dataset.json"
 SplitName = Literal["train", "test"]
@@ -79,7 +79,7 @@ def open_prepared(folder: Path, split: SplitName) -> PreparedSplit:
     if expected is None:
         raise InvalidDataset(f"{folder / MANIFEST_NAME}: there is no split {split!r}")
     try:
-        if path.stat().st_size != expected.num_bytes or _hash_file(path) != expected.sha256:
+        if path.stat().st_size != expected.num_bytes or file_sha256(path) != expected.sha256:
             raise InvalidDataset(f"{path}: does not match the hash in {MANIFEST_NAME}")
     except OSError as error:
         raise InvalidDataset(f"{path}: {error.strerror}") from error
@@ -132,9 +132,6 @@ def _write_split(path: Path, images: Images) -> SplitFile:
         np.save(file, np.ascontiguousarray(images), allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    return SplitFile(num_images=len(images), num_bytes=path.stat().st_size, sha256=_hash_file(path))
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return SplitFile(
+        num_images=len(images), num_bytes=path.stat().st_size, sha256=file_sha256(path)
+    )

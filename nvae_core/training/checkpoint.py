@@ -1,6 +1,5 @@
 """Checkpoints: written so that they are complete or absent, verified before they are used."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.model.nvae import NVAE, build_model
-from nvae_core.run_directory import describe_errors, sync_folder, write_atomically
+from nvae_core.run_directory import describe_errors, file_sha256, sync_folder, write_atomically
 from nvae_core.training.state import TrainingState
 
 MANIFEST_NAME = "checkpoint.json"
@@ -142,17 +141,14 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
     save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(num_bytes=path.stat().st_size, sha256=digest)
+    return FileRecord(num_bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 def _read_tensors(folder: Path, name: str, manifest: CheckpointManifest) -> dict[str, Tensor]:
     path = folder / name
     try:
         record = manifest.files[name]
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if path.stat().st_size != record.num_bytes or digest != record.sha256:
+        if path.stat().st_size != record.num_bytes or file_sha256(path) != record.sha256:
             raise CheckpointCorrupt(f"{path}: does not match the hash in {MANIFEST_NAME}")
         return load_file(path)
     except KeyError as error:

@@ -11,13 +11,12 @@ from nvae_core.evaluation.likelihood import name_groups
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import (
-    ArtifactLine,
     CheckpointLine,
     MetricsLine,
     RunDirectory,
     StartedLine,
 )
-from nvae_core.sampling import draw_images, save_grid
+from nvae_core.sampling import draw_images, report_grid
 from nvae_core.training.checkpoint import drop_old_checkpoints, save_checkpoint
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import TrainingState
@@ -134,13 +133,4 @@ class Reporter:
         state.model.eval()
         images = draw_images(state.model, NUM_SAMPLES, temperature=temperature, generator=generator)
         state.model.train()
-        save_grid(self._run.samples / name, images)
-        self._run.append(
-            ArtifactLine(
-                at=time.time(),
-                name=name,
-                path=f"{self._run.samples.name}/{name}",
-                content_type="image/png",
-                step=state.step,
-            )
-        )
+        report_grid(self._run, name, images, step=state.step)

@@ -1,6 +1,5 @@
 """Files in an S3-compatible store; `python -m services.adapters.s3_storage` tests that it works."""
 
-import hashlib
 import mimetypes
 import os
 import secrets
@@ -15,6 +14,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from nvae_core.run_directory import file_sha256
 from services.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -127,12 +127,6 @@ def _translated() -> Iterator[None]:
         raise StorageUnavailable(str(error)) from error
     except (BotoCoreError, Boto3Error) as error:
         raise StorageUnavailable(str(error)) from error
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

@@ -174,6 +174,6 @@ def check_batch(optimization: OptimizationConfig, dataset: Dataset, *, num_ranks
 
 def check_source_path(source: FolderSource) -> None:
     """Refuse a path that is not plainly below the nodes' folder of sources."""
-    if source.path.startswith("/") or ".." in source.parts or "\0" in source.path:
+    if source.path.startswith("/") or ".." in source.parts:
         message = "must be relative to the nodes' folder of sources, without '..'"
         raise InvalidSpec.at("/source/path", message)

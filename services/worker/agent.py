@@ -18,7 +18,6 @@ from services.adapters.postgres.attempts import Ending
 from services.adapters.postgres.database import Database, DatabaseUnavailable, notify_queue
 from services.adapters.postgres.tables import Attempt, Node
 from services.adapters.processes import kill_marked
-from services.domain.errors import LeaseLost
 from services.domain.statuses import Reason
 from services.settings import DatabaseSettings, LeaseSettings, WorkerSettings
 from services.worker.runner import attempt_folder, drop_large_files, is_runner_alive
@@ -130,10 +129,7 @@ class NodeAgent:
         await asyncio.to_thread(drop_large_files, RunDirectory(folder / "run"))
 
     async def _close(self, attempt: Attempt, ending: Ending) -> None:
-        with contextlib.suppress(LeaseLost):  # it ended in order meanwhile
-            async with self._database.transaction() as session:
-                row = await attempts.fenced(session, attempt.id, attempt.fence)
-                await attempts.close(session, row, ending)
+        await attempts.close_if_live(self._database, attempt.id, attempt.fence, ending)
 
 
 class AgentThread:

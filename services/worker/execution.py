@@ -134,13 +134,13 @@ class Execution:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _start(self) -> None:
-        async with self.database.transaction() as session:
-            attempt = await attempts.fenced(session, self.attempt_id, self.fence)
+        write = attempts.fenced_write(self.database, self.attempt_id, self.fence)
+        async with write as (session, attempt):
             await attempts.start(session, attempt)
 
     async def _close(self, ending: Ending, prepared: PreparedDataset | None) -> None:
-        async with self.database.transaction() as session:
-            attempt = await attempts.fenced(session, self.attempt_id, self.fence)
+        write = attempts.fenced_write(self.database, self.attempt_id, self.fence)
+        async with write as (session, attempt):
             if prepared is not None and self.assignment.dataset_id is not None:
                 await results.publish_dataset(
                     session,

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvae_core.run_directory import file_sha256
 from services.adapters.postgres.results import StoredFile
-from services.adapters.s3_storage import DamagedObject, S3Storage, file_sha256
+from services.adapters.s3_storage import DamagedObject, S3Storage
 from services.domain.statuses import Reason
 
 

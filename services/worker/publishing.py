@@ -6,6 +6,7 @@ object that nobody sees.
 
 import asyncio
 import json
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -18,13 +19,14 @@ from nvae_core.run_directory import (
     ProgressLine,
     RunDirectory,
     StartedLine,
+    file_sha256,
 )
 from services.adapters.ids import new_id
 from services.adapters.postgres import attempts, results
-from services.adapters.postgres.database import Database
+from services.adapters.postgres.database import Database, Session
 from services.adapters.postgres.results import MetricValues, StoredFile
-from services.adapters.postgres.tables import Artifact
-from services.adapters.s3_storage import S3Storage, file_sha256
+from services.adapters.postgres.tables import Artifact, Attempt
+from services.adapters.s3_storage import S3Storage
 from services.worker.inputs import list_files
 
 MAX_LINES = 200  # per transaction
@@ -105,14 +107,12 @@ class Publisher:
 
     async def _store_metrics(self, metrics: list[MetricValues]) -> None:
         if metrics:
-            async with self._database.transaction() as session:
-                attempt = await attempts.fenced(session, self._attempt_id, self._fence)
+            async with self._write() as (session, attempt):
                 await results.add_metrics(session, attempt, metrics)
 
     async def _publish(self, line: ProgressLine) -> None:
         if isinstance(line, StartedLine):
-            async with self._database.transaction() as session:
-                attempt = await attempts.fenced(session, self._attempt_id, self._fence)
+            async with self._write() as (session, attempt):
                 await results.set_totals(
                     session,
                     attempt,
@@ -139,8 +139,7 @@ class Publisher:
             sha256=await asyncio.to_thread(file_sha256, path),
             step=line.step,
         )
-        async with self._database.transaction() as session:
-            attempt = await attempts.fenced(session, self._attempt_id, self._fence)
+        async with self._write() as (session, attempt):
             await results.add_artifact(session, attempt, artifact)
 
     async def _publish_checkpoint(self, line: CheckpointLine) -> None:
@@ -154,8 +153,7 @@ class Publisher:
             files = []
         if not files or not folder.exists():
             return  # the trainer has dropped it for newer ones
-        async with self._database.transaction() as session:
-            attempt = await attempts.fenced(session, self._attempt_id, self._fence)
+        async with self._write() as (session, attempt):
             await results.add_checkpoint(
                 session,
                 attempt,
@@ -164,6 +162,9 @@ class Publisher:
                 prefix=prefix,
                 files=files,
             )
+
+    def _write(self) -> AbstractAsyncContextManager[tuple[Session, Attempt]]:
+        return attempts.fenced_write(self._database, self._attempt_id, self._fence)
 
     async def _upload(self, path: Path, key: str) -> None:
         await asyncio.to_thread(self._storage.upload, path, key)

@@ -51,17 +51,6 @@ def is_runner_alive(data_folder: Path, attempt_id: str) -> bool:
     return is_locked(attempt_folder(data_folder, attempt_id) / "runner.lock")
 
 
-async def say_that_the_runner_failed(
-    database: Database, attempt_id: str, fence: int, error: Exception
-) -> None:
-    """End the attempt with the error, if Postgres can be reached and the attempt is still ours."""
-    ending = Ending(Reason.RUNNER_FAILED, f"the runner failed: {error!r}")
-    with contextlib.suppress(LeaseLost, DatabaseUnavailable):
-        async with database.transaction() as session:
-            attempt = await attempts.fenced(session, attempt_id, fence)
-            await attempts.close(session, attempt, ending)
-
-
 def drop_large_files(run_directory: RunDirectory) -> None:
     """Delete what an attempt that has ended does not need any more; its logs stay."""
     for folder in (run_directory.checkpoints, run_directory.dataset):
@@ -112,7 +101,9 @@ async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> 
     # Before the slots are given back: nobody may find a rank of ours on them.
     await asyncio.to_thread(kill_marked, attempt_marker(attempt_id, fence))
     if failure is not None:
-        await say_that_the_runner_failed(database, attempt_id, fence, failure)
+        ending = Ending(Reason.RUNNER_FAILED, f"the runner failed: {failure!r}")
+        with contextlib.suppress(DatabaseUnavailable):
+            await attempts.close_if_live(database, attempt_id, fence, ending)
     await asyncio.to_thread(drop_large_files, run_directory)
     await database.close()
 

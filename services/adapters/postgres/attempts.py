@@ -1,6 +1,7 @@
 """Attempts: placed by the scheduler, claimed by a worker, written to only behind the fence."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.adapters.postgres import jobs
-from services.adapters.postgres.database import notify_queue
-from services.adapters.postgres.nodes import in_seconds
+from services.adapters.postgres.clock import in_seconds, read_clock
+from services.adapters.postgres.database import Database, notify_queue
 from services.adapters.postgres.tables import (
     Attempt,
     Checkpoint,
@@ -102,6 +103,27 @@ async def fenced(session: AsyncSession, attempt_id: str, fence: int) -> Attempt:
     return attempt
 
 
+@asynccontextmanager
+async def fenced_write(
+    database: Database, attempt_id: str, fence: int
+) -> AsyncIterator[tuple[AsyncSession, Attempt]]:
+    """One transaction on behalf of an attempt, with its locked row.
+
+    Raises:
+        LeaseLost: as in `fenced`; nothing was written.
+        DatabaseUnavailable: nothing was committed, or nobody can tell whether it was.
+    """
+    async with database.transaction() as session:
+        yield session, await fenced(session, attempt_id, fence)
+
+
+async def close_if_live(database: Database, attempt_id: str, fence: int, ending: Ending) -> None:
+    """End the attempt, unless it has ended otherwise meanwhile."""
+    with suppress(LeaseLost):
+        async with fenced_write(database, attempt_id, fence) as (session, attempt):
+            await close(session, attempt, ending)
+
+
 async def renew(
     session: AsyncSession, attempt_id: str, fence: int, *, lease_seconds: float
 ) -> bool:
@@ -119,7 +141,7 @@ async def renew(
 async def start(session: AsyncSession, attempt: Attempt) -> None:
     """Record that the trainer of a fenced attempt starts now."""
     attempt.status = AttemptStatus.RUNNING
-    attempt.started_at = await session.scalar(select(func.clock_timestamp()))
+    attempt.started_at = await read_clock(session)
     job = await jobs.find(session, attempt.job_id, lock=True)
     if job.status == JobStatus.STARTING:  # not if a cancel came in between
         await jobs.change_status(session, job, JobStatus.RUNNING, attempt=attempt.number)
@@ -138,7 +160,7 @@ async def close(session: AsyncSession, attempt: Attempt, ending: Ending) -> None
     """End a locked attempt, free its slots, and move its job to where the reason leads."""
     attempt.status = AttemptStatus.FINISHED
     attempt.reason, attempt.message = ending.reason, ending.message
-    attempt.finished_at = await session.scalar(select(func.clock_timestamp()))
+    attempt.finished_at = await read_clock(session)
     await session.execute(update(Slot).where(Slot.attempt_id == attempt.id).values(attempt_id=None))
     job = await jobs.find(session, attempt.job_id, lock=True)
     await _move_job(session, job, attempt, ending)
@@ -146,33 +168,26 @@ async def close(session: AsyncSession, attempt: Attempt, ending: Ending) -> None
 
 
 async def _move_job(session: AsyncSession, job: Job, attempt: Attempt, ending: Ending) -> None:
-    data = {"attempt": attempt.number}
+    target, reason, message = JobStatus.FAILED, ending.reason, ending.message
+    data: dict[str, Any] = {"attempt": attempt.number}
     if ending.reason == Reason.SUCCEEDED:
-        job.result = ending.result
-        await jobs.change_status(
-            session, job, JobStatus.SUCCEEDED, reason=ending.reason, message=ending.message, **data
-        )
-        return
-    if job.cancel_requested:
+        target, job.result = JobStatus.SUCCEEDED, ending.result
+    elif job.cancel_requested:
         target, reason = JobStatus.CANCELLED, Reason.CANCELLED_BY_USER
-        await jobs.change_status(
-            session, job, target, reason=reason, message=ending.message, **data
-        )
-    else:
-        earlier = await _reasons_since_checkpoint(session, attempt)
-        has_trained = job.step is not None
-        seconds = retry_delay_seconds(ending.reason, earlier=earlier, has_trained=has_trained)
-        if seconds is not None:
-            await jobs.delay(session, job, seconds)
-            message = f"attempt {attempt.number} ended: {ending.message}; next in {seconds:.0f} s"
-            await jobs.change_status(
-                session, job, JobStatus.QUEUED, reason=Reason.WAITING_FOR_RETRY, message=message,
-                attempt_reason=ending.reason, **data,
-            )  # fmt: skip
-            return
-        await jobs.change_status(
-            session, job, JobStatus.FAILED, reason=ending.reason, message=ending.message, **data
-        )
+    elif (seconds := await _retry_delay_seconds(session, job, attempt, ending)) is not None:
+        await jobs.delay(session, job, seconds)
+        target, reason = JobStatus.QUEUED, Reason.WAITING_FOR_RETRY
+        message = f"attempt {attempt.number} ended: {ending.message}; next in {seconds:.0f} s"
+        data["attempt_reason"] = ending.reason
+    await jobs.change_status(session, job, target, reason=reason, message=message, **data)
+
+
+async def _retry_delay_seconds(
+    session: AsyncSession, job: Job, attempt: Attempt, ending: Ending
+) -> float | None:
+    earlier = await _reasons_since_checkpoint(session, attempt)
+    has_trained = job.step is not None
+    return retry_delay_seconds(ending.reason, earlier=earlier, has_trained=has_trained)
 
 
 async def _reasons_since_checkpoint(session: AsyncSession, attempt: Attempt) -> list[Reason]:

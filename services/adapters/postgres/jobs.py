@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.adapters.postgres.clock import read_clock
 from services.adapters.postgres.tables import Dataset, Event, Job
 from services.domain.errors import Conflict, NotFound
 from services.domain.placement import QueuedJob
@@ -106,11 +107,10 @@ async def change_status(
     """
     check_transition(JobStatus(job.status), target)
     job.status, job.reason, job.message = target, reason, message
-    now = await session.scalar(select(func.clock_timestamp()))
     if target == JobStatus.RUNNING and job.started_at is None:
-        job.started_at = now
+        job.started_at = await read_clock(session)
     if target in TERMINAL:
-        job.finished_at = now
+        job.finished_at = await read_clock(session)
         if job.kind == "prepare_dataset" and target != JobStatus.SUCCEEDED:
             failed = {"status": "failed", "message": message}
             await session.execute(
@@ -128,6 +128,4 @@ def append_event(session: AsyncSession, job: Job, type_: str, data: dict[str, An
 
 async def delay(session: AsyncSession, job: Job, seconds: float) -> None:
     """Keep a locked job from being placed for this long."""
-    job.not_before = await session.scalar(
-        text("SELECT clock_timestamp() + make_interval(secs => :seconds)"), {"seconds": seconds}
-    )
+    job.not_before = await read_clock(session, seconds_from_now=seconds)

@@ -1,20 +1,15 @@
 """Nodes and their slots."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select, text, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.adapters.postgres.clock import in_seconds
 from services.adapters.postgres.tables import Attempt, Node, Slot
 from services.domain.placement import NodeSlots
 from services.domain.statuses import AttemptStatus
-
-
-def in_seconds(seconds: float) -> ColumnElement[datetime]:
-    """Return the SQL expression for this many seconds from now, by Postgres' own clock."""
-    return func.clock_timestamp() + text(f"make_interval(secs => {float(seconds)})")
 
 
 async def register(session: AsyncSession, node: Node, *, lease_seconds: float) -> str:

@@ -161,6 +161,15 @@ async def list_artifacts(session: AsyncSession, job_id: str) -> Sequence[Artifac
     return (await session.scalars(query)).all()
 
 
+async def find_artifact(session: AsyncSession, job_id: str, name: str) -> Artifact:
+    """Return the job's artifact of this name, or raise NotFound."""
+    query = select(Artifact).where(Artifact.job_id == job_id, Artifact.name == name)
+    artifact = (await session.scalars(query)).one_or_none()
+    if artifact is None:
+        raise NotFound(f"job {job_id} has no artifact {name!r}")
+    return artifact
+
+
 async def list_metrics(
     session: AsyncSession, job_id: str, *, names: Sequence[str], from_step: int
 ) -> Sequence[Metric]:

@@ -49,11 +49,8 @@ async def list_artifacts(job_id: str, stores: StoresDependency) -> list[Artifact
 async def download_artifact(job_id: str, name: str, stores: StoresDependency) -> RedirectResponse:
     """Redirect to a URL from which the file can be downloaded for a while."""
     async with stores.database.transaction() as session:
-        rows = await results.list_artifacts(session, job_id)
-    for artifact in rows:
-        if artifact.name == name:
-            return _redirect(stores, artifact.key)
-    raise NotFound(f"job {job_id} has no artifact {name!r}")
+        artifact = await results.find_artifact(session, job_id, name)
+    return _redirect(stores, artifact.key)
 
 
 @router.get("/jobs/{job_id}/checkpoints")
