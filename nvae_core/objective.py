@@ -7,19 +7,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nvae_core.model.hierarchy import LatentGroup
-from nvae_core.model.nvae import Reconstruction
+from nvae_core.hierarchy import LatentGroup
+from nvae_core.model.passes import Reconstruction
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Terms of one batch in nats, each a scalar and a mean over images but `kl_per_group` (G,)."""
+    """Terms of one batch, in nats, as means over its images; scalars but the last."""
 
     loss: Tensor
     negative_elbo: Tensor
     reconstruction_loss: Tensor
     kl: Tensor
-    kl_per_group: Tensor
+    kl_per_channel: Tensor  # (G, Z)
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class KLBalancing:
     sizes: Tensor  # (G,)
 
     def coefficients(self, kl_per_group: Tensor) -> Tensor:
-        """Return the coefficients (G,), of mean 1, for mean KL divergences (G,) of a batch."""
+        """Return the coefficients (G,), of mean 1, for the KL divergences (B, G) of a batch."""
         if self.mode == "off":
-            return torch.ones_like(kl_per_group)
-        magnitudes = kl_per_group.detach().abs() + 0.01
+            return torch.ones_like(kl_per_group[0])
+        magnitudes = kl_per_group.detach().abs().mean(dim=0) + 0.01
         sizes = self.sizes.to(magnitudes.device)
         scaled = magnitudes * sizes if self.mode == "multiply" else magnitudes / sizes
         return scaled / scaled.mean()
@@ -64,11 +64,13 @@ def compute_objective(
     weight_penalty: Tensor,
 ) -> Objective:
     """Return the objective for padded images x of (B, C, R, R) and the penalty, a scalar."""
-    reconstruction_loss = -reconstruction.image.log_prob(x).mean()
-    kl_per_group = reconstruction.kl_per_group().mean(dim=0)
-    kl = kl_per_group.sum()
+    reconstruction_loss = -reconstruction.log_prob(x).mean()
+    kl_per_channel = reconstruction.kl_per_channel()  # (B, G, Z)
+    kl_per_group = kl_per_channel.sum(dim=2)
+    kl = kl_per_group.sum(dim=1).mean()
     if kl_weight < 1:
-        weighted_kl = kl_weight * (balancing.coefficients(kl_per_group) * kl_per_group).sum()
+        coefficients = balancing.coefficients(kl_per_group)
+        weighted_kl = kl_weight * (coefficients * kl_per_group.mean(dim=0)).sum()
     else:
         weighted_kl = kl
     return Objective(
@@ -76,5 +78,5 @@ def compute_objective(
         negative_elbo=reconstruction_loss + kl,
         reconstruction_loss=reconstruction_loss,
         kl=kl,
-        kl_per_group=kl_per_group,
+        kl_per_channel=kl_per_channel.mean(dim=0),
     )

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nvae_core.model.layers import hold_weights
-from nvae_core.model.noise import draw_noise
+from nvae_core.model.convolutions import hold_weights
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import ArtifactLine, RunDirectory, write_atomically
 
@@ -31,8 +30,9 @@ def draw_images(
     drawn: list[Tensor] = []
     with hold_weights(model):
         for start in range(0, num_images, BATCH_SIZE):
-            shapes = model.noise_shapes(min(BATCH_SIZE, num_images - start))
-            drawn.append(model.generate(draw_noise(shapes, generator), temperature).mean())
+            batch_size = min(BATCH_SIZE, num_images - start)
+            sample = model.generate(generator, batch_size=batch_size, temperature=temperature)
+            drawn.append(sample.image.mean())
     return torch.cat(drawn)
 
 
@@ -49,8 +49,7 @@ def re_estimate_batch_norm(
     model.train()
     with hold_weights(model):
         for _ in range(num_draws):
-            shapes = model.noise_shapes(RE_ESTIMATION_BATCH_SIZE)
-            model.generate(draw_noise(shapes, generator), temperature)
+            model.generate(generator, batch_size=RE_ESTIMATION_BATCH_SIZE, temperature=temperature)
     model.train(was_training)
 
 

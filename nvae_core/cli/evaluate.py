@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from nvae_core.cli.running import run_program
-from nvae_core.config import EvaluateConfig
-from nvae_core.data.loader import binarize, check_fits
+from nvae_core.config import EvaluateConfig, ModelConfig
+from nvae_core.data.loader import check_fits
+from nvae_core.data.pixels import to_model_input
 from nvae_core.data.prepared import PreparedSplit, open_prepared
 from nvae_core.distributed import choose_device
 from nvae_core.evaluation.likelihood import (
@@ -44,7 +45,7 @@ def _evaluate(config: EvaluateConfig, run: RunDirectory) -> Result:
     try:
         for running in estimate_likelihood(
             model,
-            _batches(split, config, padding=model.config.image_padding, device=device),
+            _batches(split, config, model.config, device),
             num_samples=config.importance_samples,
             generator=seeded_generator(device, Stream.LATENTS, config.seed),
             should_stop=stop.is_set,
@@ -67,14 +68,14 @@ def _result(running: RunningLikelihood | None, reason: ExitReason | None) -> Res
 
 
 def _batches(
-    split: PreparedSplit, config: EvaluateConfig, *, padding: int, device: torch.device
+    split: PreparedSplit, config: EvaluateConfig, model: ModelConfig, device: torch.device
 ) -> Iterator[Tensor]:
     # One generator for the whole split, on the CPU: the binarization is the same in every
     # evaluation, whatever the batch size and the device.
     generator = seeded_generator(torch.device("cpu"), Stream.PIXELS, config.seed)
     for start in range(0, len(split.images), config.batch_size):
         images = split.images[start : start + config.batch_size]
-        yield binarize(images, generator, padding=padding).to(device)
+        yield to_model_input(images, model, generator).to(device)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,14 @@
-"""Which images each step sees, and how they become the model's input."""
+"""Which images each step sees."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from nvae_core.config import ModelConfig
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.data.prepared import DatasetManifest
-from nvae_core.data.sources import Images
 from nvae_core.model.noise import Stream, derive_seed
 
 
@@ -84,21 +80,3 @@ def check_fits(manifest: DatasetManifest, model: ModelConfig) -> None:
             f"the images of the data set have {manifest.num_colors} colour channels, "
             f"but model.num_colors is {model.num_colors}"
         )
-
-
-def binarize(images: Images, generator: torch.Generator, *, padding: int) -> Tensor:
-    """Draw each pixel from a Bernoulli of its intensity, and pad with zeros.
-
-    Args:
-        images: (B, H, W, 1), 0 to 255.
-        generator: also says on which device.
-        padding: number of zero pixels added on each side.
-
-    Returns:
-        (B, 1, H + 2 padding, W + 2 padding) of zeros and ones.
-    """
-    device = generator.device
-    intensities = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2) / 255.0
-    uniform = torch.rand(intensities.shape, generator=generator, device=device)
-    pixels = (uniform < intensities).float()
-    return F.pad(pixels, (padding,) * 4).contiguous(memory_format=torch.channels_last)

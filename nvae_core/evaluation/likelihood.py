@@ -1,14 +1,14 @@
 """Negative ELBO and importance-weighted likelihood of a model on images."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from nvae_core.model.layers import hold_weights
-from nvae_core.model.noise import draw_noise
+from nvae_core.model.convolutions import hold_weights
+from nvae_core.model.noise import Noise
 from nvae_core.model.nvae import NVAE
 
 
@@ -53,7 +53,7 @@ class RunningLikelihood:
             "importance_weighted_nll": nll,
             "bits_per_dim": nll / (math.log(2) * self.num_dimensions),
             "num_images": float(self.num_images),
-            **name_groups(kl_per_group),
+            **name_groups("kl", kl_per_group),
         }
 
 
@@ -71,18 +71,11 @@ def estimate_likelihood(
     Raises:
         EvaluationStopped: `should_stop`, asked before each sample, said so.
     """
-    config = model.config
-    running = RunningLikelihood(config.num_colors * config.image_size**2)
+    running = RunningLikelihood(model.config.num_dimensions)
     model.eval()
     for x in batches:
         with hold_weights(model):
-            part = score_images(
-                model,
-                x,
-                num_samples=num_samples,
-                generator=generator,
-                should_stop=should_stop,
-            )
+            part = score_images(model, x, [generator] * num_samples, should_stop=should_stop)
         running.parts.append(part)
         yield running
 
@@ -91,9 +84,8 @@ def estimate_likelihood(
 def score_images(
     model: NVAE,
     x: Tensor,
+    noise_per_sample: Sequence[Noise],
     *,
-    num_samples: int,
-    generator: torch.Generator,
     should_stop: Callable[[], bool] = _never,
 ) -> ImageLikelihoods:
     """Estimate the likelihood of padded images x (B, C, R, R); they are encoded once.
@@ -105,21 +97,23 @@ def score_images(
     log_weights: list[Tensor] = []
     negative_elbo = x.new_zeros(len(x))
     kl_per_group = x.new_zeros(len(x), len(features))
-    for _ in range(num_samples):
+    for noise in noise_per_sample:
         if should_stop():
             raise EvaluationStopped
-        reconstruction = model.reconstruct(
-            features, draw_noise(model.noise_shapes(len(x)), generator)
-        )
+        reconstruction = model.reconstruct(features, noise)
         log_weights.append(reconstruction.importance_log_weight(x))
-        kl = reconstruction.kl_per_group()
-        negative_elbo += kl.sum(dim=1) - reconstruction.image.log_prob(x)
+        kl = reconstruction.kl_per_channel().sum(dim=2)
+        negative_elbo += kl.sum(dim=1) - reconstruction.log_prob(x)
         kl_per_group += kl
+    num_samples = len(noise_per_sample)
     # log mean_k p(x, z_k) / q(z_k | x), as in importance-weighted autoencoders.
     log_mean = torch.stack(log_weights).logsumexp(dim=0) - math.log(num_samples)
     return ImageLikelihoods(negative_elbo / num_samples, -log_mean, kl_per_group / num_samples)
 
 
-def name_groups(kl_per_group: Tensor) -> dict[str, float]:
-    """Return the KL of each group (G,) under a name that sorts in its order, top first."""
-    return {f"kl/group_{index:02d}": value for index, value in enumerate(kl_per_group.tolist())}
+def name_groups(quantity: str, per_group: Tensor) -> dict[str, float]:
+    """Return a quantity of each group (G,) under a name that sorts in its order, top first."""
+    return {
+        f"{quantity}/group_{index:02d}": float(value)
+        for index, value in enumerate(per_group.tolist())
+    }

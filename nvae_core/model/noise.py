@@ -31,6 +31,14 @@ def seeded_generator(device: torch.device, stream: Stream, *key: int) -> torch.G
     return torch.Generator(device).manual_seed(derive_seed(stream, *key))
 
 
+Noise = Sequence[Tensor] | torch.Generator
+
+
+def take_noise(noise: Noise, shapes: Sequence[tuple[int, ...]]) -> Sequence[Tensor]:
+    """Return the noise that is given, or draw it."""
+    return draw_noise(shapes, noise) if isinstance(noise, torch.Generator) else noise
+
+
 def draw_noise(shapes: Sequence[tuple[int, ...]], generator: torch.Generator) -> tuple[Tensor, ...]:
     """Draw standard normal noise of these shapes, in this order."""
     return tuple(

@@ -1,70 +1,48 @@
 """The NVAE: posterior and prior passes over the latent hierarchy."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from nvae_core.config import ModelConfig
+from nvae_core.hierarchy import build_hierarchy
 from nvae_core.model.decoder import Decoder
-from nvae_core.model.distributions import BernoulliImage, Normal, kl_divergence
 from nvae_core.model.encoder import Encoder, PosteriorHead
-from nvae_core.model.hierarchy import latent_groups, latent_shape
-from nvae_core.model.noise import Stream, derive_seed
+from nvae_core.model.noise import Noise, Stream, derive_seed, take_noise
+from nvae_core.model.passes import GroupSample, PriorSample, Reconstruction
 
-
-@dataclass(frozen=True)
-class GroupSample:
-    """One group's distributions and the sample z of its posterior, (B, Z, H, W)."""
-
-    prior: Normal
-    posterior: Normal
-    z: Tensor
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """What the model says about images by one sample of the posterior."""
-
-    image: BernoulliImage
-    groups: tuple[GroupSample, ...]  # top first
-
-    def kl_per_group(self) -> Tensor:
-        """Return the KL divergence of each image and group in closed form, (B, G) nats."""
-        divergences = [
-            kl_divergence(group.posterior, group.prior).sum(dim=(1, 2, 3)) for group in self.groups
-        ]
-        return torch.stack(divergences, dim=1)
-
-    def importance_log_weight(self, x: Tensor) -> Tensor:
-        """Return log p(x, z) - log q(z | x) of each image, (B,) nats."""
-        log_weight = self.image.log_prob(x)
-        for group in self.groups:
-            log_ratio = group.prior.log_density(group.z) - group.posterior.log_density(group.z)
-            log_weight = log_weight + log_ratio.sum(dim=(1, 2, 3))
-        return log_weight
+NOTHING_FIXED: Mapping[int, Tensor] = MappingProxyType({})
 
 
 class NVAE(nn.Module):
-    """A deep hierarchical VAE (Vahdat and Kautz, 2020)."""
+    """A deep hierarchical VAE (Vahdat and Kautz, 2020).
+
+    Where a method takes noise, that is one standard normal tensor per group, top first, or a
+    generator that draws them.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        self.hierarchy = build_hierarchy(config)
+        self.encoder = Encoder(config, self.hierarchy)
         self.posteriors = nn.ModuleList(
-            PosteriorHead(group, config) for group in latent_groups(config)
+            PosteriorHead(group, config) for group in self.hierarchy.groups
         )
-        self.decoder = Decoder(config)
+        self.decoder = Decoder(config, self.hierarchy)
 
     def noise_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
-        """Return the shape of each group's noise, top first."""
+        """Return the shape of each group's noise, top first: (B, Z, H, W)."""
+        num_latents = self.config.num_latents_per_group
         return [
-            (batch_size, *latent_shape(group, self.config)) for group in latent_groups(self.config)
+            (batch_size, num_latents, group.resolution, group.resolution)
+            for group in self.hierarchy.groups
         ]
 
-    def forward(self, x: Tensor, noise: Sequence[Tensor]) -> Reconstruction:
+    def forward(self, x: Tensor, noise: Noise) -> Reconstruction:
         """Encode padded images (B, C, R, R) in [0, 1] and reconstruct them from one sample."""
         return self.reconstruct(self.encode(x), noise)
 
@@ -73,12 +51,15 @@ class NVAE(nn.Module):
         features: tuple[Tensor, ...] = self.encoder(x)
         return features
 
-    def reconstruct(self, features: Sequence[Tensor], noise: Sequence[Tensor]) -> Reconstruction:
+    def reconstruct(self, features: Sequence[Tensor], noise: Noise) -> Reconstruction:
         """Sample the posterior from the top down (Eq. 1) and decode the sample."""
-        state = self.decoder.initial_state(features[0].shape[0])
+        batch_size = features[0].shape[0]
+        draws = take_noise(noise, self.noise_shapes(batch_size))
+        state = self.decoder.initial_state(batch_size)
         groups: list[GroupSample] = []
+        posterior_heads = cast(Sequence[PosteriorHead], self.posteriors)
         for index, (group, posterior_head) in enumerate(
-            zip(self.decoder.steps(), self.posteriors, strict=True)
+            zip(self.decoder.steps(), posterior_heads, strict=True)
         ):
             state = group.advance(state)
             raw_prior = group.prior(state)
@@ -86,19 +67,35 @@ class NVAE(nn.Module):
             if self.config.residual_posterior and index > 0:
                 raw_posterior = raw_prior + raw_posterior
             prior, posterior = raw_prior.clamp(), raw_posterior.clamp()
-            z = posterior.sample(noise[index])
+            sample = posterior.sample(draws[index])
+            z = posterior_head.flow(sample)
             state = group.combine(state, z)
-            groups.append(GroupSample(prior, posterior, z))
+            groups.append(GroupSample(prior, posterior, sample, z))
         return Reconstruction(self.decoder.image(state), tuple(groups))
 
-    def generate(self, noise: Sequence[Tensor], temperature: float) -> BernoulliImage:
-        """Sample the prior from the top down, its standard deviations scaled by temperature."""
-        state = self.decoder.initial_state(noise[0].shape[0])
-        for group, group_noise in zip(self.decoder.steps(), noise, strict=True):
+    def generate(
+        self,
+        noise: Noise,
+        *,
+        batch_size: int,
+        temperature: float = 1.0,
+        fixed: Mapping[int, Tensor] = NOTHING_FIXED,
+    ) -> PriorSample:
+        """Sample the prior from the top down, its standard deviations scaled by temperature.
+
+        `fixed` gives the latents (B, Z, H, W) of some groups by index, in place of samples.
+        """
+        draws = take_noise(noise, self.noise_shapes(batch_size))
+        state = self.decoder.initial_state(batch_size)
+        latents: list[Tensor] = []
+        for index, group in enumerate(self.decoder.steps()):
             state = group.advance(state)
-            z = group.prior(state).clamp(temperature).sample(group_noise)
+            z = fixed.get(index)
+            if z is None:
+                z = group.prior(state).clamp(temperature).sample(draws[index])
             state = group.combine(state, z)
-        return self.decoder.image(state)
+            latents.append(z)
+        return PriorSample(self.decoder.image(state), tuple(latents))
 
 
 def build_model(config: ModelConfig, seed: int) -> NVAE:

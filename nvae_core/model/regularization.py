@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nvae_core.model.layers import BatchNorm, Conv2d
+from nvae_core.model.batch_norm import BatchNorm
+from nvae_core.model.convolutions import Conv2d
 
 ITERATIONS_PER_STEP = 4
 FIRST_ITERATIONS = 40

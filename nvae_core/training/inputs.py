@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nvae_core.config import TrainConfig
-from nvae_core.data.loader import DataOrder, binarize, check_fits, order_for_training
+from nvae_core.config import ModelConfig, TrainConfig
+from nvae_core.data.loader import DataOrder, check_fits, order_for_training
+from nvae_core.data.pixels import to_model_input
 from nvae_core.data.prepared import PreparedSplit, open_prepared
 from nvae_core.distributed import Ranks
 from nvae_core.model.noise import Stream, draw_noise, seeded_generator
@@ -22,13 +23,15 @@ class TrainingInputs:
     order: DataOrder
     ranks: Ranks
     seed: int
-    padding: int
+    model: ModelConfig
+    flip: bool
 
     def images(self, step: int) -> Tensor:
-        """Return this rank's padded and binarized images of one step, (B, C, R, R)."""
+        """Return this rank's padded images of one step, (B, C, R, R) in [0, 1]."""
         indices = self.order.batch(step, rank=self.ranks.rank, world_size=self.ranks.world_size)
         generator = self._generator(Stream.PIXELS, step)
-        return binarize(self.split.images[indices], generator, padding=self.padding)
+        images = self.split.images[indices]
+        return to_model_input(images, self.model, generator, flip=self.flip)
 
     def noise(self, step: int, model: NVAE) -> tuple[Tensor, ...]:
         """Return the noise of each latent group; it differs between ranks."""
@@ -53,4 +56,6 @@ def open_inputs(config: TrainConfig, run: RunDirectory, ranks: Ranks) -> Trainin
         world_size=ranks.world_size,
         seed=config.seed,
     )
-    return TrainingInputs(split, order, ranks, config.seed, config.model.image_padding)
+    return TrainingInputs(
+        split, order, ranks, config.seed, config.model, config.optimization.horizontal_flip
+    )

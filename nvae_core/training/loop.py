@@ -5,7 +5,6 @@ from collections import deque
 
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import Ranks
-from nvae_core.model.hierarchy import latent_groups
 from nvae_core.model.nvae import count_parameters
 from nvae_core.objective import balance_kl
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
@@ -14,7 +13,7 @@ from nvae_core.training.inputs import open_inputs
 from nvae_core.training.reporting import Reporter
 from nvae_core.training.schedules import weights_at
 from nvae_core.training.shutdown import StopSignal
-from nvae_core.training.state import TrainingState, start_training
+from nvae_core.training.state import TrainingState, initialize_from_data, start_training
 from nvae_core.training.step import StepOutcome, take_step
 
 MAX_SKIPPED_STEPS = 20
@@ -38,7 +37,9 @@ def train(config: TrainConfig, run: RunDirectory, ranks: Ranks, stop: StopSignal
     inputs = open_inputs(config, run, ranks)
     num_steps = optimization.epochs * inputs.order.steps_per_epoch
     state = _start_or_resume(config, run, ranks)
-    balancing = balance_kl(optimization.kl_balancing, latent_groups(config.model))
+    if state.step == 0:
+        initialize_from_data(state.model, inputs.images(0), inputs.noise(0, state.model))
+    balancing = balance_kl(optimization.kl_balancing, state.model.hierarchy.groups)
     health = _Health()
     reporter = Reporter(run, config, ranks)
     reporter.started(state, num_steps)

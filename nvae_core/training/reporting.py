@@ -23,6 +23,7 @@ from nvae_core.training.state import TrainingState
 from nvae_core.training.step import StepOutcome
 
 NUM_SAMPLES = 64
+ACTIVE_CHANNEL_KL = 0.1  # nats, above which a latent channel counts as active (Fig. 10)
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Tally:
     """Means over the steps since they were last taken; steps that were skipped do not count."""
 
     sums: dict[str, float] = field(default_factory=dict)
+    kl_per_channel: torch.Tensor | None = None  # sum over the steps, (G, Z) nats
     num_steps: int = 0
     num_finite_steps: int = 0
     since: float = field(default_factory=time.perf_counter)
@@ -40,12 +42,23 @@ class Tally:
         if not outcome.was_finite:
             return
         self.num_finite_steps += 1
-        for name, value in (outcome.values | name_groups(outcome.kl_per_group)).items():
+        for name, value in outcome.values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+        kl = outcome.kl_per_channel
+        self.kl_per_channel = kl if self.kl_per_channel is None else self.kl_per_channel + kl
 
     def means(self) -> dict[str, float]:
-        """Return the means by name."""
-        return {name: value / self.num_finite_steps for name, value in self.sums.items()}
+        """Return the means by name, and how many latent channels are active by them."""
+        if self.kl_per_channel is None:
+            return {}
+        kl = self.kl_per_channel / self.num_finite_steps
+        active = (kl > ACTIVE_CHANNEL_KL).sum(dim=1)
+        return {
+            **{name: value / self.num_finite_steps for name, value in self.sums.items()},
+            **name_groups("kl", kl.sum(dim=1)),
+            **name_groups("active_channels", active),
+            "active_channels": float(active.sum()),
+        }
 
     def steps_per_second(self) -> float:
         """Return the rate of all steps, finite or not."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from nvae_core.config import ModelConfig, OptimizationConfig
-from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.convolutions import DataInitializedConv2d, fit_to_data
+from nvae_core.model.noise import Noise, Stream, seeded_generator
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.model.regularization import SpectralRegularizer, convolutions_of
 
@@ -77,3 +78,12 @@ def start_training(
     generator = seeded_generator(torch.device("cpu"), Stream.SINGULAR_VECTORS, seed)
     spectral = SpectralRegularizer(convolutions_of(model), generator).to(device)
     return TrainingState(model, optimizer, spectral)
+
+
+@torch.no_grad()
+def initialize_from_data(model: NVAE, x: Tensor, noise: Noise) -> None:
+    """Fit the convolutions that no batch norm precedes, if there are any, to a first batch."""
+    if not any(isinstance(module, DataInitializedConv2d) for module in model.modules()):
+        return
+    with fit_to_data(model):
+        model(x, noise)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from nvae_core.distributed import average_over_ranks
-from nvae_core.model.layers import BatchNorm, hold_weights
+from nvae_core.model.batch_norm import BatchNorm
+from nvae_core.model.convolutions import hold_weights
 from nvae_core.model.regularization import batch_norm_penalty, convolutions_of
 from nvae_core.objective import KLBalancing, Objective, compute_objective
 from nvae_core.training.schedules import StepWeights
@@ -20,7 +21,7 @@ class StepOutcome:
     """What one step measured, as means over the images of all ranks."""
 
     values: dict[str, float]
-    kl_per_group: Tensor  # (G,)
+    kl_per_channel: Tensor  # (G, Z), nats
     was_finite: bool  # else the update was skipped
     stop_agreed: bool  # whether any rank was asked to stop
 
@@ -76,15 +77,15 @@ def _agree(
         "batch_norm_penalty": penalty,
     }
     measured = torch.stack([value.detach() for value in scalars.values()])
-    kl_per_group = objective.kl_per_group.detach()
+    kl_per_channel = objective.kl_per_channel.detach()
     # The request to stop rides on this reduction, so that all ranks leave at the same step.
     stop = measured.new_tensor(float(stop_requested))
     gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
-    average_over_ranks([*gradients, measured, kl_per_group, stop])
+    average_over_ranks([*gradients, measured, kl_per_channel, stop])
     values = dict(zip(scalars, measured.tolist(), strict=True))
     values["gradient_norm"] = torch.nn.utils.get_total_norm(gradients).item()
     was_finite = math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])
-    return StepOutcome(values, kl_per_group, was_finite, stop_agreed=stop.item() > 0)
+    return StepOutcome(values, kl_per_channel, was_finite, stop_agreed=stop.item() > 0)
 
 
 def _weight_penalties(

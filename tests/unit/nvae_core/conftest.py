@@ -31,8 +31,10 @@ def model_config() -> ModelConfig:
         num_encoder_channels=4,
         num_decoder_channels=4,
         num_preprocess_blocks=1,
-        num_cells_per_block=1,
-        num_cells_per_group=1,
+        num_preprocess_cells=1,
+        num_postprocess_cells=1,
+        num_encoder_cells_per_group=1,
+        num_decoder_cells_per_group=1,
     )
 
 

@@ -2,11 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from nvae_core.config import ModelConfig
 from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.loader import binarize, check_fits, order_for_training
+from nvae_core.data.loader import check_fits, order_for_training
 from nvae_core.data.prepared import read_manifest
 
 
@@ -34,32 +33,6 @@ def test_too_few_images_are_refused_by_name_of_the_field() -> None:
         InvalidDataset, match=r"optimization\.batch_size: .* 30 together, .* has 29"
     ):
         order_for_training(29, batch_size=15, world_size=2, seed=0)
-
-
-def test_binarization_follows_the_intensities() -> None:
-    images = np.full((2000, 1, 3, 1), [[[[0], [51], [255]]]], np.uint8).reshape(2000, 1, 3, 1)
-    x = binarize(images, torch.Generator().manual_seed(0), padding=0)
-    assert x.unique().tolist() == [0, 1]
-    means = x.mean(dim=(0, 1, 2))
-    assert means[0] == 0
-    assert means[1].item() == pytest.approx(0.2, abs=0.03)
-    assert means[2] == 1
-
-
-def test_binarized_images_are_padded_with_zeros() -> None:
-    x = binarize(np.full((1, 2, 2, 1), 255, np.uint8), torch.Generator(), padding=1)
-    assert x.shape == (1, 1, 4, 4)
-    assert x.sum() == 4
-    assert x[..., 1:3, 1:3].sum() == 4
-
-
-def test_binarization_repeats_for_a_seed() -> None:
-    images = np.full((2, 8, 8, 1), 128, np.uint8)
-    first, second, other = (
-        binarize(images, torch.Generator().manual_seed(seed), padding=2) for seed in (1, 1, 2)
-    )
-    assert torch.equal(first, second)
-    assert not torch.equal(first, other)
 
 
 def test_images_of_another_size_are_refused(dataset: Path, model_config: ModelConfig) -> None:

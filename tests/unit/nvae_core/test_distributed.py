@@ -6,7 +6,7 @@ import torch
 import torch.multiprocessing as mp
 
 from nvae_core.distributed import average_over_ranks, join_ranks
-from nvae_core.model.layers import BatchNorm
+from nvae_core.model.batch_norm import BatchNorm
 
 
 def inputs() -> torch.Tensor:

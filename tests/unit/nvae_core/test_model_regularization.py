@@ -1,6 +1,7 @@
 import torch
 
-from nvae_core.model.layers import BatchNorm, Conv2d, WeightNormConv2d
+from nvae_core.model.batch_norm import BatchNorm
+from nvae_core.model.convolutions import Conv2d, WeightNormConv2d
 from nvae_core.model.regularization import SpectralRegularizer, batch_norm_penalty
 
 

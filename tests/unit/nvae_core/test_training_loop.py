@@ -77,7 +77,7 @@ def test_run_ends_when_the_loss_stays_non_finite(
     tmp_path: Path, train_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "nvae_core.training.inputs.binarize",
+        "nvae_core.training.inputs.to_model_input",
         lambda images, *_args, **_kwargs: torch.full((len(images), 1, 16, 16), torch.nan),
     )
     optimization = train_config.optimization.model_copy(update={"epochs": 10})

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from nvae_core.config import ModelConfig, OptimizationConfig
-from nvae_core.model.hierarchy import latent_groups
 from nvae_core.model.noise import draw_noise
 from nvae_core.objective import balance_kl
 from nvae_core.training.schedules import StepWeights
@@ -29,7 +28,7 @@ def step_once(state: TrainingState, x: torch.Tensor, weights: StepWeights = WEIG
         x,
         draw_noise(state.model.noise_shapes(len(x)), generator),
         weights=weights,
-        balancing=balance_kl("multiply", latent_groups(state.model.config)),
+        balancing=balance_kl("multiply", state.model.hierarchy.groups),
         penalize_batch_norm=True,
         stop_requested=False,
     )

@@ -3,13 +3,7 @@ import math
 import pytest
 import torch
 
-from nvae_core.model.distributions import (
-    BernoulliImage,
-    Normal,
-    RawNormal,
-    kl_divergence,
-    soft_clamp,
-)
+from nvae_core.model.normal import Normal, RawNormal, kl_divergence, soft_clamp
 
 
 def scalar(value: float) -> torch.Tensor:
@@ -55,12 +49,16 @@ def test_temperature_scales_sigma_after_its_floor() -> None:
     assert cold.sigma.item() == pytest.approx(0.5 * (math.exp(-5) + 0.01))
 
 
-def test_bernoulli_counts_only_the_pixels_inside_the_padding() -> None:
-    logits = torch.full((1, 1, 4, 4), 100.0)  # certain of ones in the padding, wrongly
-    logits[..., 1:3, 1:3] = torch.tensor([[0.0, math.log(3)], [0.0, -math.log(3)]])
-    x = torch.zeros(1, 1, 4, 4)
-    x[..., 1:3, 1:3] = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
-    image = BernoulliImage(logits, padding=1)
-    expected = math.log(0.5) + math.log(0.75) + math.log(0.5) + math.log(0.25)
-    assert image.log_prob(x).item() == pytest.approx(expected, rel=1e-5)
-    torch.testing.assert_close(image.mean(), torch.tensor([[[[0.5, 0.75], [0.5, 0.25]]]]))
+def test_networks_of_half_precision_give_distributions_of_single_precision() -> None:
+    normal = RawNormal.split(torch.zeros(1, 4, 2, 2, dtype=torch.bfloat16)).clamp()
+    assert normal.mean.dtype == normal.sigma.dtype == torch.float32
+
+
+@pytest.mark.parametrize("raw", [-1e4, 0.0, 1e4])
+def test_extreme_parameters_give_finite_divergence_and_gradients(raw: float) -> None:
+    parameters = [torch.full((), value, requires_grad=True) for value in (raw, -raw, -raw, raw)]
+    q, p = RawNormal(parameters[0], parameters[1]), RawNormal(parameters[2], parameters[3])
+    kl = kl_divergence(q.clamp(), p.clamp())
+    kl.backward()
+    assert kl.isfinite()
+    assert all(value.grad is not None and value.grad.isfinite() for value in parameters)

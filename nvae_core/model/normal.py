@@ -1,10 +1,9 @@
-"""Normal distributions of the latents, and the distribution of the image given them."""
+"""Normal distributions of the latents; computed in float32 whatever the network computes in."""
 
 import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 MIN_SIGMA = 0.01
@@ -37,7 +36,7 @@ class RawNormal:
     @classmethod
     def split(cls, parameters: Tensor) -> "RawNormal":
         """Read the first half of the channels as means, the second as log sigmas."""
-        mean, log_sigma = parameters.chunk(2, dim=1)
+        mean, log_sigma = parameters.float().chunk(2, dim=1)
         return cls(mean, log_sigma)
 
     def __add__(self, residual: "RawNormal") -> "RawNormal":
@@ -62,27 +61,3 @@ def kl_divergence(q: Normal, p: Normal) -> Tensor:
     ratio = q.sigma / p.sigma
     distance = (q.mean - p.mean) / p.sigma
     return 0.5 * (distance.square() + ratio.square()) - 0.5 - ratio.log()
-
-
-@dataclass(frozen=True)
-class BernoulliImage:
-    """Independent Bernoulli pixels; the padding around the image is no part of it."""
-
-    logits: Tensor  # (B, 1, R, R), padding included
-    padding: int
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x | z) of each image, (B,) nats, for padded images x of (B, 1, R, R)."""
-        log_prob = -F.binary_cross_entropy_with_logits(
-            crop(self.logits, self.padding), crop(x, self.padding), reduction="none"
-        )
-        return log_prob.sum(dim=(1, 2, 3))
-
-    def mean(self) -> Tensor:
-        """Return the mean image, (B, 1, H, W) in [0, 1], without padding."""
-        return torch.sigmoid(crop(self.logits, self.padding))
-
-
-def crop(x: Tensor, padding: int) -> Tensor:
-    """Remove the padding from the last two dimensions."""
-    return x[..., padding : x.shape[-2] - padding, padding : x.shape[-1] - padding]

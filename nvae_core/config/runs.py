@@ -1,0 +1,83 @@
+"""What one run does: train, evaluate, sample or prepare a data set."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, TypeAdapter, model_validator
+
+from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
+from nvae_core.config.model import ModelConfig
+from nvae_core.config.optimization import OptimizationConfig
+from nvae_core.config.sources import DatasetSource
+
+
+class CheckpointPolicy(Config):
+    """When training saves a checkpoint, and how many the run directory keeps."""
+
+    every_steps: PositiveInt = 1000
+    keep_last: PositiveInt = 3
+
+
+class SamplePolicy(Config):
+    """When training draws sample grids, and at which temperatures; 0 means only at the end."""
+
+    every_steps: Annotated[int, Field(ge=0)] = 0
+    temperatures: Annotated[tuple[Temperature, ...], Field(max_length=8)] = (0.8,)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len({f"{temperature:g}" for temperature in self.temperatures}) < len(self.temperatures):
+            raise ValueError("temperatures must differ")
+        return self
+
+
+class TrainConfig(Config):
+    """Everything one training run needs; paths are absolute or relative to the run directory."""
+
+    kind: Literal["train"] = "train"
+    model: ModelConfig
+    optimization: OptimizationConfig
+    dataset: str  # folder of a prepared data set
+    seed: Seed = 0
+    checkpoint: CheckpointPolicy = CheckpointPolicy()
+    samples: SamplePolicy = SamplePolicy()
+    report_every_steps: PositiveInt = 10
+    resume_from: str | None = None  # folder of a checkpoint
+
+
+class EvaluateConfig(Config):
+    """Negative ELBO and importance-weighted likelihood of a checkpoint on one split."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    checkpoint: str
+    dataset: str
+    split: Literal["train", "test"] = "test"
+    importance_samples: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    batch_size: PositiveInt = 100
+    seed: Seed = 0
+
+
+class SampleConfig(Config):
+    """One grid of images drawn from the prior of a checkpoint."""
+
+    kind: Literal["sample"] = "sample"
+    checkpoint: str
+    temperature: Temperature = 1.0
+    num_images: Annotated[int, Field(ge=1, le=1024)] = 64
+    batch_norm: Literal["running", "re-estimate"] = "running"
+    seed: Seed = 0
+
+
+class PrepareDatasetConfig(Config):
+    """Turns a source of images into a prepared data set in the run directory."""
+
+    kind: Literal["prepare_dataset"] = "prepare_dataset"
+    source: DatasetSource
+    seed: Seed = 0  # of the split, where the source has none
+
+
+RunConfig = Annotated[
+    TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig, Field(discriminator="kind")
+]
+RUN_CONFIG: TypeAdapter[TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig] = (
+    TypeAdapter(RunConfig)
+)

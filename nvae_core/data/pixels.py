@@ -1,0 +1,45 @@
+"""How images of bytes become the model's input."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nvae_core.config import ModelConfig
+from nvae_core.data.sources import Images
+
+
+def to_model_input(
+    images: Images, model: ModelConfig, generator: torch.Generator, *, flip: bool = False
+) -> Tensor:
+    """Return the model's input for images (B, H, W, C) of bytes, on the generator's device.
+
+    Pixels are binarized for Bernoulli pixels, else reduced to the model's bit depth; then zeros
+    are added around them: (B, C, R, R) in [0, 1]. `flip` mirrors every other image, at random.
+    """
+    levels = torch.from_numpy(np.array(images)).to(generator.device).permute(0, 3, 1, 2)
+    if flip:
+        levels = flip_at_random(levels, generator)
+    if model.image_distribution == "bernoulli":
+        pixels = binarize(levels, generator)
+    else:
+        pixels = reduce_bit_depth(levels, model.bit_depth)
+    padded = F.pad(pixels, (model.image_padding,) * 4)
+    return padded.contiguous(memory_format=torch.channels_last)
+
+
+def binarize(levels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw each pixel from a Bernoulli of its intensity, level / 255 (dynamic binarization)."""
+    uniform = torch.rand(levels.shape, generator=generator, device=generator.device)
+    return (uniform < levels / 255.0).float()
+
+
+def reduce_bit_depth(levels: Tensor, bit_depth: int) -> Tensor:
+    """Return the highest bits of each level, k / (2^bits - 1) in [0, 1]."""
+    return (levels >> (8 - bit_depth)) / float(2**bit_depth - 1)
+
+
+def flip_at_random(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image (C, H, W) of a batch left to right, or not, with equal probability."""
+    uniform = torch.rand(len(images), generator=generator, device=generator.device)
+    return torch.where((uniform < 0.5)[:, None, None, None], images.flip(3), images)

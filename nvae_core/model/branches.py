@@ -1,0 +1,83 @@
+"""Branches of the residual cells: two convolutions, and the inverted residual."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nvae_core.cell_kinds import InvertedResidual, TwoConvolutions
+from nvae_core.hierarchy import Cell
+from nvae_core.model.batch_norm import BatchNorm
+from nvae_core.model.convolutions import Conv2d, DataInitializedConv2d, WeightNormConv2d
+
+
+def build_branch(cell: Cell) -> nn.Module:
+    """Build the branch of a cell, which changes resolution and channels as the cell does."""
+    if isinstance(cell.kind, InvertedResidual):
+        return InvertedResidualBranch(cell, cell.kind)
+    return nn.Sequential(
+        ActivatedConvolution(cell, cell.kind, position=0),
+        ActivatedConvolution(cell, cell.kind, position=1),
+    )
+
+
+class ActivatedConvolution(nn.Module):
+    """Batch norm, swish or ELU, 3x3 convolution; the first of two changes the resolution."""
+
+    def __init__(self, cell: Cell, kind: TwoConvolutions, *, position: int) -> None:
+        super().__init__()
+        is_first = position == 0
+        in_channels = cell.in_channels if is_first else cell.out_channels
+        self.upsample = is_first and cell.direction == "up"
+        self.activate = F.silu if kind.activation == "swish" else F.elu
+        self.norm = BatchNorm(in_channels) if kind.batch_norm else nn.Identity()
+        convolution = WeightNormConv2d if kind.batch_norm else DataInitializedConv2d
+        self.conv = convolution(
+            in_channels,
+            cell.out_channels,
+            3,
+            stride=2 if is_first and cell.direction == "down" else 1,
+            dilation=kind.dilations[position],
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, Cin, H, W) to (B, Cout, H', W')."""
+        x = self.activate(self.norm(x))
+        if self.upsample:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        y: Tensor = self.conv(x)
+        return y
+
+
+class InvertedResidualBranch(nn.Module):
+    """Expand to more channels, depthwise convolution, project; batch norm around each."""
+
+    def __init__(self, cell: Cell, kind: InvertedResidual) -> None:
+        super().__init__()
+        num_hidden = kind.expansion * cell.in_channels
+        self.upsample = cell.direction == "up"
+        self.norm_in = BatchNorm(cell.in_channels)
+        self.expand = Conv2d(cell.in_channels, num_hidden, 1, bias=False)
+        self.norm_expanded = BatchNorm(num_hidden)
+        self.depthwise = Conv2d(
+            num_hidden,
+            num_hidden,
+            kind.kernel_size,
+            stride=2 if cell.direction == "down" else 1,
+            groups=kind.num_convolution_groups or num_hidden,
+            bias=False,
+        )
+        self.norm_depthwise = BatchNorm(num_hidden)
+        self.project = Conv2d(num_hidden, cell.out_channels, 1, bias=False)
+        self.norm_out = BatchNorm(cell.out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, Cin, H, W) to (B, Cout, H', W')."""
+        # Upsampling to nearest neighbours commutes with all that comes before the depthwise
+        # convolution, and is four times cheaper after it.
+        copies = 4 if self.upsample else 1
+        x = self.expand(self.norm_in(x, copies))
+        x = F.silu(self.norm_expanded(x, copies))
+        if self.upsample:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        x = F.silu(self.norm_depthwise(self.depthwise(x)))
+        y: Tensor = self.norm_out(self.project(x))
+        return y

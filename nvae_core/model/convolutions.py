@@ -1,0 +1,197 @@
+"""Convolutions: plain, weight-normalized, initialized from data, and autoregressively masked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from nvae_core.distributed import average_over_ranks
+
+INITIAL_STD = 5.0  # data-dependent initialization divides the output by this many of its own
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution of `same` padding."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=dilation * (kernel_size - 1) // 2,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
+
+    def effective_weight(self) -> Tensor:
+        """Return the weight that the convolution applies, (Cout, Cin / groups, k, k)."""
+        return self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, Cin, H, W) to (B, Cout, H / stride, W / stride)."""
+        y: Tensor = self._conv_forward(x, self.effective_weight(), self.bias)
+        return y
+
+
+class WeightNormConv2d(Conv2d):
+    """Convolution whose weight has a learned norm per output channel (weight normalization)."""
+
+    held_weight: Tensor | None = None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
+        self.log_weight_norm = nn.Parameter(torch.log(_norm(self.weight.detach()) + 0.01))
+
+    def effective_weight(self) -> Tensor:
+        """Return the weight that is held, or compute it."""
+        return self.normalize_weight() if self.held_weight is None else self.held_weight
+
+    def normalize_weight(self) -> Tensor:
+        """Return exp(l) v / (|v| + 1e-5), the norm taken per output channel."""
+        direction = self.direction()
+        scale = self.log_weight_norm.exp() / (_norm(direction) + 1e-5)
+        return torch.mul(direction, scale)
+
+    def direction(self) -> Tensor:
+        """Return v, of the shape of the weight."""
+        return self.weight
+
+
+class MaskedConv2d(WeightNormConv2d):
+    """Convolution that sees, in raster order, only what precedes its output (PixelCNN).
+
+    At the same pixel it sees the channels before its own; its own too, unless it is `strict`.
+    `mirrored` reverses the order of the pixels, not that of the channels.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        strict: bool,
+        mirrored: bool,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, groups=groups, bias=bias)
+        mask = autoregressive_mask(
+            in_channels, out_channels, kernel_size, groups=groups, strict=strict, mirrored=mirrored
+        )
+        self.register_buffer("mask", mask, persistent=False)
+        with torch.no_grad():
+            self.log_weight_norm.copy_(torch.log(_norm(self.direction()) + 0.01))
+
+    def direction(self) -> Tensor:
+        """Return the masked v, of the shape of the weight."""
+        return self.weight * self.mask
+
+
+def autoregressive_mask(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    groups: int,
+    strict: bool,
+    mirrored: bool,
+) -> Tensor:
+    """Return a mask of zeros and ones, (Cout, Cin / groups, k, k); groups is 1 or Cin."""
+    center = kernel_size // 2
+    mask = torch.zeros(out_channels, in_channels // groups, kernel_size, kernel_size)
+    mask[:, :, :center] = 1.0
+    mask[:, :, center, :center] = 1.0
+    if groups == 1:
+        # Channels of both sides in as many blocks as the narrower side has channels.
+        num_blocks = min(in_channels, out_channels)
+        out_block = torch.arange(out_channels)[:, None] // (out_channels // num_blocks)
+        in_block = torch.arange(in_channels)[None, :] // (in_channels // num_blocks)
+        mask[:, :, center, center] = (in_block < out_block if strict else in_block <= out_block).to(
+            mask.dtype
+        )
+    else:
+        mask[:, :, center, center] = float(not strict)
+    return mask.flip(2, 3) if mirrored else mask
+
+
+class DataInitializedConv2d(WeightNormConv2d):
+    """Weight-normalized convolution that `initialize_from_data` fits to its first inputs."""
+
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Choose norm and bias so that the output for x has mean 0 and deviation 1/5."""
+        unit_weight = self.weight / (_norm(self.weight) + 1e-5)
+        y = self._conv_forward(x, unit_weight, None)
+        std, mean = torch.std_mean(y, dim=(0, 2, 3))
+        average_over_ranks([std, mean])
+        divisor = INITIAL_STD * std + 1e-5
+        if self.bias is not None:
+            self.bias.copy_(-mean / divisor)
+        self.log_weight_norm.copy_(-divisor.log()[:, None, None, None])
+
+
+@contextmanager
+def fit_to_data(model: nn.Module) -> Iterator[None]:
+    """Fit each `DataInitializedConv2d` that runs within the block to its input, in their order."""
+    hooks = [
+        module.register_forward_pre_hook(lambda convolution, inputs: convolution.fit(inputs[0]))
+        for module in model.modules()
+        if isinstance(module, DataInitializedConv2d)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def hold_weights(model: nn.Module) -> Iterator[None]:
+    """Normalize each weight once, for all uses until the end of the block."""
+    convolutions = [module for module in model.modules() if isinstance(module, WeightNormConv2d)]
+    for convolution in convolutions:
+        convolution.held_weight = convolution.normalize_weight()
+    try:
+        yield
+    finally:
+        for convolution in convolutions:
+            convolution.held_weight = None
+
+
+def _norm(weight: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)
+    return norm
