@@ -19,6 +19,7 @@ class Objective:
     negative_elbo: Tensor
     reconstruction_loss: Tensor
     kl: Tensor
+    weighted_kl: Tensor  # with warm-up and balancing
     kl_per_channel: Tensor  # (G, Z)
 
 
@@ -78,5 +79,6 @@ def compute_objective(
         negative_elbo=reconstruction_loss + kl,
         reconstruction_loss=reconstruction_loss,
         kl=kl,
+        weighted_kl=weighted_kl,
         kl_per_channel=kl_per_channel.mean(dim=0),
     )

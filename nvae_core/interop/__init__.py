@@ -1,1 +1,1 @@
-"""Reads what the published implementation writes."""
+"""Reads checkpoints of the published implementation."""

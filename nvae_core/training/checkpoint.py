@@ -53,7 +53,15 @@ def save_checkpoint(
 ) -> Path:
     """Write `step_00000120` into the folder of checkpoints and return its path."""
     path = folder / f"step_{state.step:08d}"
-    temporary = folder / f".{path.name}.{os.getpid()}"
+    write_checkpoint(path, state, optimization=optimization, seed=seed)
+    return path
+
+
+def write_checkpoint(
+    path: Path, state: TrainingState, *, optimization: OptimizationConfig, seed: int
+) -> None:
+    """Write a checkpoint as this folder, which appears complete, or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -62,8 +70,7 @@ def save_checkpoint(
         temporary.rename(path)
     finally:  # a full disk must not be left fuller
         shutil.rmtree(temporary, ignore_errors=True)
-    sync_folder(folder)
-    return path
+    sync_folder(path.parent)
 
 
 def _write_files(

@@ -73,6 +73,7 @@ def _agree(
         "negative_elbo": objective.negative_elbo,
         "reconstruction_loss": objective.reconstruction_loss,
         "kl": objective.kl,
+        "weighted_kl": objective.weighted_kl,
         "spectral_norm_sum": spectral,
         "batch_norm_penalty": penalty,
     }

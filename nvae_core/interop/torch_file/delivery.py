@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nvae_core.interop.refusal import Refusal, refuse_damage, shown
-from nvae_core.interop.stand_ins import NamespaceStandIn
-from nvae_core.interop.stream_format import StreamFormat
-from nvae_core.interop.tensor_records import StorageRecord, TensorRecord
-from nvae_core.interop.zip_format import ZipFormat
+from nvae_core.interop.torch_file.refusal import Refusal, refuse_damage, shown
+from nvae_core.interop.torch_file.stand_ins import NamespaceStandIn
+from nvae_core.interop.torch_file.stream_format import StreamFormat
+from nvae_core.interop.torch_file.tensor_records import StorageRecord, TensorRecord
+from nvae_core.interop.torch_file.zip_format import ZipFormat
 
 MAX_DEPTH = 100
 MAX_NODES = 5_000_000

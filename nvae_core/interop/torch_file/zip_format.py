@@ -3,9 +3,9 @@
 import io
 import zipfile
 
-from nvae_core.interop.refusal import Refusal, refuse_damage, shown
-from nvae_core.interop.restricted_pickle import Unpickled, read_pickle
-from nvae_core.interop.tensor_records import StorageRecord
+from nvae_core.interop.torch_file.refusal import Refusal, refuse_damage, shown
+from nvae_core.interop.torch_file.restricted_pickle import Unpickled, read_pickle
+from nvae_core.interop.torch_file.tensor_records import StorageRecord
 
 SIGNATURE = b"PK\x03\x04"
 MAX_PICKLE_BYTES = 16 * 2**20

@@ -14,8 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nvae_core.interop import pickle_opcodes, restricted_pickle, zip_format
-from nvae_core.interop.checkpoint_file import ForeignCheckpoint, read_checkpoint_file
+from nvae_core.interop.torch_file import (
+    ForeignCheckpoint,
+    pickle_opcodes,
+    read_checkpoint_file,
+    restricted_pickle,
+    zip_format,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FIXTURES = Path(

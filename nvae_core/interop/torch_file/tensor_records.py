@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 import torch
 
-from nvae_core.interop.refusal import Refusal
+from nvae_core.interop.torch_file.refusal import Refusal
 
 MAX_DIMENSIONS = 32
 # No storage bounds the other dimensions of a tensor that has a dimension of zero.

@@ -4,11 +4,11 @@ import io
 import os
 from pathlib import Path
 
-from nvae_core.interop import stream_format, zip_format
-from nvae_core.interop.delivery import deliver
-from nvae_core.interop.refusal import Refusal, refuse_damage
-from nvae_core.interop.stream_format import StreamFormat
-from nvae_core.interop.zip_format import ZipFormat
+from nvae_core.interop.torch_file import stream_format, zip_format
+from nvae_core.interop.torch_file.delivery import deliver
+from nvae_core.interop.torch_file.refusal import Refusal, refuse_damage
+from nvae_core.interop.torch_file.stream_format import StreamFormat
+from nvae_core.interop.torch_file.zip_format import ZipFormat
 
 
 class ForeignCheckpoint(ValueError):

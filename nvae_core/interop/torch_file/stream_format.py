@@ -2,9 +2,9 @@
 
 import io
 
-from nvae_core.interop.refusal import Refusal, shown
-from nvae_core.interop.restricted_pickle import read_pickle
-from nvae_core.interop.tensor_records import StorageRecord
+from nvae_core.interop.torch_file.refusal import Refusal, shown
+from nvae_core.interop.torch_file.restricted_pickle import read_pickle
+from nvae_core.interop.torch_file.tensor_records import StorageRecord
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001

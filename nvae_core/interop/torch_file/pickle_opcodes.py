@@ -3,7 +3,7 @@
 import io
 import pickletools
 
-from nvae_core.interop.refusal import Refusal
+from nvae_core.interop.torch_file.refusal import Refusal
 
 PROTOCOL = 2  # the only one that torch.save uses unless told otherwise
 MAX_OPCODES = 2_000_000

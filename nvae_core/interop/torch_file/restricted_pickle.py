@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nvae_core.interop.pickle_opcodes import OPCODES, check_opcodes
-from nvae_core.interop.refusal import Refusal, refuse_damage, shown
-from nvae_core.interop.stand_ins import (
+from nvae_core.interop.torch_file.pickle_opcodes import OPCODES, check_opcodes
+from nvae_core.interop.torch_file.refusal import Refusal, refuse_damage, shown
+from nvae_core.interop.torch_file.stand_ins import (
     GlobalStandIn,
     NamespaceStandIn,
     OrderedDictStandIn,
     unwrap_parameter,
 )
-from nvae_core.interop.tensor_records import (
+from nvae_core.interop.torch_file.tensor_records import (
     STORAGE_DTYPES,
     StorageRecord,
     TensorRecord,

@@ -1,0 +1,147 @@
+"""Reads a checkpoint of the published NVAE code into our model and optimizer."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from nvae_core.config import ModelConfig, OptimizationConfig
+from nvae_core.estimate import estimate
+from nvae_core.interop.arguments import PublishedArguments, model_config, optimization_config
+from nvae_core.interop.pairing import (
+    STATISTICS,
+    paired_parameters,
+    paired_statistics,
+)
+from nvae_core.interop.torch_file import ForeignCheckpoint, read_checkpoint_file
+from nvae_core.run_directory import describe_errors
+from nvae_core.training.state import TrainingState, start_training
+
+# Twins of other entries, and counters that nothing reads.
+IGNORED = ("weight_normalized", "num_batches_tracked")
+MOMENTS = ("exp_avg", "exp_inf")
+
+
+@dataclass(frozen=True)
+class PublishedCheckpoint:
+    """A published model in our terms: all that goes into a checkpoint of ours."""
+
+    state: TrainingState  # with new singular vectors: the published file has none
+    optimization: OptimizationConfig
+    seed: int
+
+
+def read_published(path: Path) -> PublishedCheckpoint:
+    """Read a published checkpoint file; nothing in it is executed.
+
+    Raises:
+        ForeignCheckpoint: it is missing, damaged, hostile, or not of a model that we compute.
+    """
+    content = read_checkpoint_file(path)
+    try:
+        return _convert(content)
+    except ValidationError as error:
+        raise ForeignCheckpoint(f"{path}: args: {describe_errors(error)}") from error
+    except (ValueError, TypeError) as error:
+        raise ForeignCheckpoint(f"{path}: {error}") from error
+
+
+def _convert(content: Mapping[str, object]) -> PublishedCheckpoint:
+    arguments = PublishedArguments.model_validate(_part(content, "args"))
+    tensors = _tensors(_part(content, "state_dict"))
+    config = model_config(arguments, resolution=_resolution(tensors, arguments))
+    _check_size(config, tensors)
+    optimization = optimization_config(arguments)
+    device = torch.device("cpu")
+    state = start_training(config, optimization, seed=arguments.seed, device=device)
+    _load_model(state, tensors)
+    if "optimizer" in content:
+        _load_optimizer(state, _part(_part(content, "optimizer"), "state", "optimizer."))
+    step = content.get("global_step", 0)
+    if not isinstance(step, int) or step < 0:
+        raise ValueError("global_step is not a number of steps")
+    state.step = step
+    return PublishedCheckpoint(state, optimization, arguments.seed)
+
+
+def _part(content: Mapping[str, object], name: str, within: str = "") -> Mapping[Any, object]:
+    part = content.get(name)
+    if not isinstance(part, dict):
+        raise ValueError(f"{within}{name} is missing, or not a table: not an NVAE checkpoint")
+    return part
+
+
+def _tensors(part: Mapping[str, object]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name, value in part.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"state_dict: {name} is not a tensor")
+        if not str(name).endswith(IGNORED):
+            tensors[str(name)] = value
+    return tensors
+
+
+def _resolution(tensors: Mapping[str, Tensor], arguments: PublishedArguments) -> int:
+    """Return the height and width of the padded images, from those of the top latents."""
+    num_halvings = arguments.num_preprocess_blocks + arguments.num_latent_scales - 1
+    top_state = tensors.get("prior_ftr0")
+    if top_state is None or top_state.dim() != 3:
+        raise ValueError("state_dict: prior_ftr0, of (channels, height, width), is missing")
+    return int(top_state.shape[-1]) << num_halvings
+
+
+def _check_size(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse arguments of a model of another size than the file's, before it is built."""
+    expected = estimate(config).num_parameters
+    found = sum(tensor.numel() for name, tensor in tensors.items() if not name.endswith(STATISTICS))
+    if found != expected:
+        raise ValueError(
+            f"args describe a model of {expected} parameters, but state_dict has {found}"
+        )
+
+
+def _load_model(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
+    pairs = [*paired_parameters(state.model), *paired_statistics(state.model)]
+    names = {pair.published for pair in pairs}
+    _refuse("lacks", names - tensors.keys())
+    _refuse("has unknown", tensors.keys() - names)
+    for pair in pairs:
+        source = tensors[pair.published]
+        _copy(source, pair.tensor, pair.published, negate=pair.is_negated)
+
+
+def _load_optimizer(state: TrainingState, states: Mapping[object, object]) -> None:
+    """Take the moments, which the published file numbers in the order of the parameters."""
+    for index, pair in enumerate(paired_parameters(state.model)):
+        entry = states.get(index)
+        if not isinstance(entry, dict):
+            raise ValueError(f"optimizer.state: entry {index}, of {pair.published}, is missing")
+        step = entry.get("step")
+        if not isinstance(step, int) or step < 0:
+            raise ValueError(f"optimizer.state: step of {pair.published} is not a number of steps")
+        loaded = {"step": torch.tensor(float(step))}
+        for name in MOMENTS:
+            moment = entry.get(name)
+            if not isinstance(moment, Tensor):
+                raise ValueError(f"optimizer.state: {name} of {pair.published} is missing")
+            loaded[name] = torch.empty_like(pair.tensor)
+            sign_follows = pair.is_negated and name == "exp_avg"
+            _copy(moment, loaded[name], pair.published, negate=sign_follows)
+        state.optimizer.state[pair.tensor] = loaded
+
+
+@torch.no_grad()
+def _copy(source: Tensor, target: Tensor, name: str, *, negate: bool) -> None:
+    if target.shape != source.shape:
+        raise ValueError(f"{name} has the shape {tuple(source.shape)}, not {tuple(target.shape)}")
+    target.copy_(-source if negate else source)
+
+
+def _refuse(problem: str, names: Iterable[str]) -> None:
+    found = sorted(names)
+    if found:
+        raise ValueError(f"state_dict {problem} {', '.join(found[:3])} ({len(found)} tensors)")

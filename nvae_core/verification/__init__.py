@@ -1,0 +1,1 @@
+"""Checks our model against numbers of the published implementation, quantity by quantity."""

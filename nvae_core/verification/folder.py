@@ -1,0 +1,95 @@
+"""Goes through a folder of reference numbers; any of its files may be absent."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nvae_core.interop.torch_file import ForeignCheckpoint
+from nvae_core.verification.cells import compare_cells, compare_masks
+from nvae_core.verification.comparison import Comparison, worst_of_each
+from nvae_core.verification.fixture import Fixture, InvalidFixture, read_arrays
+from nvae_core.verification.objective import compare_balancing, compare_penalties
+from nvae_core.verification.passes import (
+    compare_importance_samples,
+    compare_posterior_pass,
+    compare_prior_sample,
+)
+from nvae_core.verification.tables import compare_tables
+from nvae_core.verification.training import compare_training_steps
+
+CELLS_NAME = "masks_cells.npz"
+TABLES_NAME = "tables.json"
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """The largest error of each quantity in one file, or why the file could not be used."""
+
+    name: str
+    comparisons: Mapping[str, Comparison]
+    problem: str | None = None
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the file could be used and everything in it is within its bound."""
+        return self.problem is None and all(c.is_within for c in self.comparisons.values())
+
+
+def verify_folder(folder: Path) -> Iterator[FileReport]:
+    """Yield a report on each file of numbers."""
+    for path in sorted([*folder.glob("*.npz"), *folder.glob(TABLES_NAME)]):
+        compared: list[Comparison] = []
+        problem = None
+        try:
+            for comparison in verify_file(path):
+                compared.append(comparison)
+        except (ForeignCheckpoint, InvalidFixture) as error:
+            problem = str(error)
+        except (KeyError, ValueError, RuntimeError) as error:  # of another layout than we know
+            problem = f"{path}: {type(error).__name__}: {error}"
+        yield FileReport(path.name, worst_of_each(compared), problem)
+
+
+def verify_file(path: Path) -> Iterator[Comparison]:
+    """Compare all that one file holds with what we compute.
+
+    Raises:
+        ForeignCheckpoint, InvalidFixture: the file cannot be used.
+    """
+    if path.name == CELLS_NAME:
+        arrays = read_arrays(path)
+        yield from compare_masks(arrays)
+        yield from compare_cells(arrays)
+    elif path.name == TABLES_NAME:
+        yield from compare_tables(_read_tables(path))
+    else:
+        yield from _verify_model(path)
+
+
+def _verify_model(path: Path) -> Iterator[Comparison]:
+    """Compare all that `NAME.npz` holds with the model of `NAME.pt`."""
+    fixture = Fixture(path.with_suffix(".pt"), read_arrays(path))
+    model = fixture.load().model
+    if fixture.has("logits"):
+        yield from compare_posterior_pass(fixture, model)
+    if fixture.has("sr_shapes"):
+        yield from compare_penalties(fixture, fixture.load())
+    if fixture.has("kl_gamma"):
+        yield from compare_balancing(fixture, model)
+    if fixture.has("sample_t07_logits"):
+        yield from compare_prior_sample(fixture, model)
+    if fixture.has("iw_log_w"):
+        yield from compare_importance_samples(fixture, model)
+    if fixture.has("train_components"):
+        yield from compare_training_steps(fixture, fixture.load())
+
+
+def _read_tables(path: Path) -> Mapping[str, object]:
+    try:
+        tables = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidFixture(f"{path}: {error}") from error
+    if not isinstance(tables, dict):
+        raise InvalidFixture(f"{path}: is not a table")
+    return tables
