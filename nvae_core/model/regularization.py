@@ -52,13 +52,13 @@ def convolutions_of(model: nn.Module) -> list[Conv2d]:
 
 
 def batch_norm_penalty(model: nn.Module) -> Tensor:
-    """Return the sum over batch-norm layers of the largest absolute weight."""
+    """Return the sum over batch-norm layers of the largest absolute weight; 0 without any."""
     by_width: dict[int, list[Tensor]] = defaultdict(list)
     for module in model.modules():
         if isinstance(module, BatchNorm):
             by_width[module.weight.numel()].append(module.weight)
     penalties = [torch.stack(weights).abs().amax(dim=1).sum() for weights in by_width.values()]
-    return torch.stack(penalties).sum()
+    return torch.stack(penalties).sum() if penalties else next(model.parameters()).new_zeros(())
 
 
 def _group_by_shape(convolutions: Sequence[Conv2d]) -> dict[tuple[int, int], list[Conv2d]]:

@@ -115,7 +115,7 @@ class _BatchNormStatistics:
             if isinstance(module, BatchNorm)
             for statistic in (module.running_mean, module.running_var)
         ]
-        self._saved = torch.cat(self._live)
+        self._saved = torch.cat(self._live) if self._live else torch.empty(0)
 
     def restore(self) -> None:
         """Put them back."""

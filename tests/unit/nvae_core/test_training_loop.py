@@ -1,9 +1,13 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from nvae_core.config import TrainConfig
+from nvae_core.config import FolderSource, ModelConfig, OptimizationConfig, TrainConfig
+from nvae_core.data.prepared import write_prepared
+from nvae_core.data.sources import ImageSplits
 from nvae_core.distributed import Ranks
 from nvae_core.run_directory import (
     ArtifactLine,
@@ -84,3 +88,52 @@ def test_run_ends_when_the_loss_stays_non_finite(
     config = train_config.model_copy(update={"optimization": optimization})
     with pytest.raises(NonFiniteLoss, match="20 steps in a row"):
         train_in(tmp_path / "run", config)
+
+
+def test_colour_images_are_trained_on_with_flows_and_mixtures(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (20, 8, 8, 3), np.uint8)
+    source = FolderSource(path="images", image_size=8)
+    write_prepared(tmp_path / "dataset", ImageSplits(images[:16], images[16:]), source)
+    config = TrainConfig(
+        model=ModelConfig(
+            image_size=8,
+            num_colors=3,
+            bit_depth=5,
+            image_distribution="logistic_mixture",
+            num_mixtures=3,
+            num_groups_per_scale=(1, 2),
+            num_latents_per_group=3,
+            num_flow_transforms=2,
+            num_encoder_channels=4,
+            num_decoder_channels=4,
+        ),
+        optimization=OptimizationConfig(
+            epochs=5, batch_size=4, warmup_epochs=1, horizontal_flip=True
+        ),
+        dataset=str(tmp_path / "dataset"),
+        report_every_steps=1,
+    )
+    run, result = train_in(tmp_path / "run", config)
+    assert (result.status, result.step) == ("succeeded", 20)
+    metrics = [line for _, line in run.read_progress() if isinstance(line, MetricsLine)]
+    losses = [line.values["negative_elbo"] for line in metrics]
+    assert min(losses[-5:]) < losses[0]
+    assert 0 <= metrics[-1].values["active_channels"] <= 9
+    assert metrics[-1].values["active_channels"] == sum(
+        metrics[-1].values[f"active_channels/group_0{group}"] for group in range(3)
+    )
+    (grid,) = run.samples.iterdir()
+    with Image.open(grid) as picture:
+        assert picture.mode == "RGB"
+
+
+def test_cells_without_batch_norm_are_fitted_to_the_first_batch(
+    tmp_path: Path, train_config: TrainConfig
+) -> None:
+    model = train_config.model.model_copy(update={"cell_architecture": "res_elu"})
+    config = train_config.model_copy(update={"model": model})
+    run, result = train_in(tmp_path / "run", config)
+    assert result.status == "succeeded"
+    first = next(line for _, line in run.read_progress() if isinstance(line, MetricsLine))
+    assert first.values["batch_norm_penalty"] == 0
