@@ -22,6 +22,7 @@ class OptimizationConfig(Config):
     spectral_weight: Annotated[float, Field(ge=0)] = 0.01  # λ
     initial_spectral_weight: Annotated[float, Field(gt=0)] | None = None  # annealed from, to λ
     batch_norm_penalty: bool = True  # added with weight λ
+    max_gradient_norm: Annotated[float, Field(gt=0)] | None = None  # a step above it is skipped
     horizontal_flip: bool = False  # of every other training image, at random
 
     @model_validator(mode="after")

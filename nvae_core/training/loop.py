@@ -21,7 +21,7 @@ FINAL_WINDOW = 50  # steps that the result's negative ELBO is a mean of
 
 
 class NonFiniteLoss(ArithmeticError):
-    """The loss was not finite for many steps in a row."""
+    """Many steps in a row were skipped."""
 
 
 def train(config: TrainConfig, run: RunDirectory, ranks: Ranks, stop: StopSignal) -> Result:
@@ -60,6 +60,7 @@ def train(config: TrainConfig, run: RunDirectory, ranks: Ranks, stop: StopSignal
             balancing=balancing,
             penalize_batch_norm=optimization.batch_norm_penalty,
             stop_requested=stop.is_set(),
+            max_gradient_norm=optimization.max_gradient_norm,
         )
         health.check(outcome)
         stopped = outcome.stop_agreed and state.step < num_steps
@@ -95,14 +96,15 @@ class _Health:
         self._recent: deque[float] = deque(maxlen=FINAL_WINDOW)
 
     def check(self, outcome: StepOutcome) -> None:
-        if outcome.was_finite:
+        if outcome.was_taken:
             self._num_skipped = 0
             self._recent.append(outcome.values["negative_elbo"])
             return
         self._num_skipped += 1
         if self._num_skipped >= MAX_SKIPPED_STEPS:
             raise NonFiniteLoss(
-                f"the loss or its gradient was not finite for {MAX_SKIPPED_STEPS} steps in a row"
+                f"the loss or its gradient was not finite, or the gradient above its bound, "
+                f"for {MAX_SKIPPED_STEPS} steps in a row"
             )
 
     def negative_elbo(self) -> float | None:

@@ -33,15 +33,15 @@ class Tally:
     sums: dict[str, float] = field(default_factory=dict)
     kl_per_channel: torch.Tensor | None = None  # sum over the steps, (G, Z) nats
     num_steps: int = 0
-    num_finite_steps: int = 0
+    num_taken_steps: int = 0
     since: float = field(default_factory=time.perf_counter)
 
     def add(self, outcome: StepOutcome) -> None:
         """Count one step in."""
         self.num_steps += 1
-        if not outcome.was_finite:
+        if not outcome.was_taken:
             return
-        self.num_finite_steps += 1
+        self.num_taken_steps += 1
         for name, value in outcome.values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         kl = outcome.kl_per_channel
@@ -51,10 +51,10 @@ class Tally:
         """Return the means by name, and how many latent channels are active by them."""
         if self.kl_per_channel is None:
             return {}
-        kl = self.kl_per_channel / self.num_finite_steps
+        kl = self.kl_per_channel / self.num_taken_steps
         active = (kl > ACTIVE_CHANNEL_KL).sum(dim=1)
         return {
-            **{name: value / self.num_finite_steps for name, value in self.sums.items()},
+            **{name: value / self.num_taken_steps for name, value in self.sums.items()},
             **name_groups("kl", kl.sum(dim=1)),
             **name_groups("active_channels", active),
             "active_channels": float(active.sum()),
@@ -101,7 +101,7 @@ class Reporter:
             "spectral_weight": weights.spectral_weight,
             "learning_rate": weights.learning_rate,
             "images_per_second": self._tally.steps_per_second() * global_batch_size,
-            "skipped_steps": float(self._tally.num_steps - self._tally.num_finite_steps),
+            "skipped_steps": float(self._tally.num_steps - self._tally.num_taken_steps),
         }
         if self._ranks.is_first:
             self._run.append(MetricsLine(at=time.time(), step=step, values=values))

@@ -1,4 +1,4 @@
-"""One training step: forward, backward, the mean over ranks, and the update if it is finite."""
+"""One training step: forward, backward, the mean over ranks, and the update if it is safe."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class StepOutcome:
 
     values: dict[str, float]
     kl_per_channel: Tensor  # (G, Z), nats
-    was_finite: bool  # else the update was skipped
+    was_taken: bool  # else it was not finite, or its gradient too large, and changed nothing
     stop_agreed: bool  # whether any rank was asked to stop
 
 
@@ -35,6 +35,7 @@ def take_step(
     balancing: KLBalancing,
     penalize_batch_norm: bool,
     stop_requested: bool,
+    max_gradient_norm: float | None = None,
 ) -> StepOutcome:
     """Update the state by one step on this rank's padded images x (B, C, R, R)."""
     statistics = _BatchNormStatistics(state.model)
@@ -50,8 +51,15 @@ def take_step(
             weight_penalty=weights.spectral_weight * (spectral + penalty),
         )
         objective.loss.backward()  # type: ignore[no-untyped-call]
-    outcome = _agree(state, objective, spectral, penalty, stop_requested=stop_requested)
-    if outcome.was_finite:
+    outcome = _agree(
+        state,
+        objective,
+        spectral,
+        penalty,
+        stop_requested=stop_requested,
+        max_gradient_norm=math.inf if max_gradient_norm is None else max_gradient_norm,
+    )
+    if outcome.was_taken:
         _update(state, weights.learning_rate)
     else:
         statistics.restore()
@@ -66,6 +74,7 @@ def _agree(
     penalty: Tensor,
     *,
     stop_requested: bool,
+    max_gradient_norm: float,
 ) -> StepOutcome:
     """Average the gradients over the ranks, and with them all that the ranks must agree on."""
     scalars = {
@@ -85,8 +94,9 @@ def _agree(
     average_over_ranks([*gradients, measured, kl_per_channel, stop])
     values = dict(zip(scalars, measured.tolist(), strict=True))
     values["gradient_norm"] = torch.nn.utils.get_total_norm(gradients).item()
-    was_finite = math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])
-    return StepOutcome(values, kl_per_channel, was_finite, stop_agreed=stop.item() > 0)
+    is_finite = math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])
+    was_taken = is_finite and values["gradient_norm"] <= max_gradient_norm
+    return StepOutcome(values, kl_per_channel, was_taken, stop_agreed=stop.item() > 0)
 
 
 def _weight_penalties(

@@ -21,7 +21,13 @@ def state(model_config: ModelConfig) -> TrainingState:
     return built
 
 
-def step_once(state: TrainingState, x: torch.Tensor, weights: StepWeights = WEIGHTS) -> StepOutcome:
+def step_once(
+    state: TrainingState,
+    x: torch.Tensor,
+    weights: StepWeights = WEIGHTS,
+    *,
+    max_gradient_norm: float | None = None,
+) -> StepOutcome:
     generator = torch.Generator().manual_seed(state.step)
     return take_step(
         state,
@@ -31,6 +37,7 @@ def step_once(state: TrainingState, x: torch.Tensor, weights: StepWeights = WEIG
         balancing=balance_kl("multiply", state.model.hierarchy.groups),
         penalize_batch_norm=True,
         stop_requested=False,
+        max_gradient_norm=max_gradient_norm,
     )
 
 
@@ -65,13 +72,24 @@ def test_non_finite_step_changes_nothing_but_the_count(
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
     moments = {name: value.clone() for name, value in state.training_tensors().items()}
     outcome = step_once(state, torch.full_like(padded_images, torch.nan))
-    assert not outcome.was_finite
+    assert not outcome.was_taken
     assert state.step == 2
     torch.testing.assert_close(state.model.state_dict(), before, rtol=0, atol=0)
     for name, value in state.training_tensors().items():
         if name.startswith("optimizer/"):
             assert torch.equal(value, moments[name])
-    assert step_once(state, padded_images).was_finite
+    assert step_once(state, padded_images).was_taken
+
+
+def test_step_with_too_large_a_gradient_changes_nothing_but_the_count(
+    state: TrainingState, padded_images: torch.Tensor
+) -> None:
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    outcome = step_once(state, padded_images, max_gradient_norm=1e-6)
+    assert not outcome.was_taken
+    assert (state.step, outcome.values["gradient_norm"] > 1e-6) == (1, True)
+    torch.testing.assert_close(state.model.state_dict(), before, rtol=0, atol=0)
+    assert step_once(state, padded_images, max_gradient_norm=1e6).was_taken
 
 
 def test_without_spectral_weight_the_loss_has_no_penalties(
