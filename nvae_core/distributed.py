@@ -4,10 +4,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from nvae_core.config import RankPolicy
 
 
 @dataclass(frozen=True)
@@ -24,20 +28,43 @@ class Ranks:
         return self.rank == 0
 
 
+class RanksMissing(RuntimeError):
+    """Not all ranks joined in time."""
+
+
 @contextmanager
-def join_ranks() -> Iterator[Ranks]:
-    """Join the ranks that torchrun started, or be the only one; at the end leave together."""
+def join_ranks(policy: RankPolicy) -> Iterator[Ranks]:
+    """Join the ranks that torchrun started, or be the only one; at the end leave together.
+
+    Raises:
+        RanksMissing: a rank did not join in time.
+    """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = own_rank()
     device = choose_device()
     if world_size == 1:
         yield Ranks(rank=rank, world_size=1, device=device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    _join("nccl" if device.type == "cuda" else "gloo", policy)
     yield Ranks(rank=rank, world_size=world_size, device=device)
     # Not after an error: the others would fail too, and might be the first to say why.
     dist.barrier()  # rank 0 is still writing files
     dist.destroy_process_group()
+
+
+def _join(backend: str, policy: RankPolicy) -> None:
+    limit = timedelta(seconds=policy.join_timeout_seconds)
+    try:
+        store, rank, num_ranks = next(iter(rendezvous("env://", timeout=limit)))
+        store.set(f"joined/{rank}", "")
+        store.wait([f"joined/{other}" for other in range(num_ranks)], limit)
+    except dist.DistError as error:
+        raise RanksMissing(
+            f"not all ranks joined within {policy.join_timeout_seconds:g} seconds: {error}"
+        ) from error
+    # Longer than a stall may last: whoever watches for stalls can say more than a collective.
+    patience = timedelta(seconds=2 * policy.stall_timeout_seconds)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=num_ranks, timeout=patience)
 
 
 def own_rank() -> int:

@@ -18,7 +18,7 @@ def main() -> int:
 def _train(config: TrainConfig, run: RunDirectory) -> Result:
     stop = StopSignal(run)
     stop.listen()
-    with join_ranks() as ranks:
+    with join_ranks(config.ranks) as ranks:
         return train(config, run, ranks, stop)
 
 

@@ -8,10 +8,12 @@ from nvae_core.config.runs import (
     CheckpointPolicy,
     EvaluateConfig,
     PrepareDatasetConfig,
+    RankPolicy,
     RunConfig,
     SampleConfig,
     SamplePolicy,
     TrainConfig,
+    ValidationPolicy,
 )
 from nvae_core.config.sources import BundledSource, DatasetSource, FolderSource
 
@@ -28,10 +30,12 @@ __all__ = [
     "OptimizationConfig",
     "PositiveInt",
     "PrepareDatasetConfig",
+    "RankPolicy",
     "RunConfig",
     "SampleConfig",
     "SamplePolicy",
     "Seed",
     "Temperature",
     "TrainConfig",
+    "ValidationPolicy",
 ]

@@ -11,10 +11,11 @@ from nvae_core.config.sources import DatasetSource
 
 
 class CheckpointPolicy(Config):
-    """When training saves a checkpoint, and how many the run directory keeps."""
+    """When training saves a checkpoint, and which ones the run directory keeps."""
 
     every_steps: PositiveInt = 1000
     keep_last: PositiveInt = 3
+    keep_every_steps: PositiveInt | None = None  # those of its multiples are kept as well
 
 
 class SamplePolicy(Config):
@@ -30,6 +31,20 @@ class SamplePolicy(Config):
         return self
 
 
+class ValidationPolicy(Config):
+    """When training measures the negative ELBO on the test split; 0 means never."""
+
+    every_steps: Annotated[int, Field(ge=0)] = 0
+    num_images: PositiveInt = 1000  # at most
+
+
+class RankPolicy(Config):
+    """How long the ranks wait for each other before the run ends."""
+
+    join_timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
+    stall_timeout_seconds: Annotated[float, Field(gt=0)] = 1800.0  # without any progress
+
+
 class TrainConfig(Config):
     """Everything one training run needs; paths are absolute or relative to the run directory."""
 
@@ -40,6 +55,8 @@ class TrainConfig(Config):
     seed: Seed = 0
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     samples: SamplePolicy = SamplePolicy()
+    validation: ValidationPolicy = ValidationPolicy()
+    ranks: RankPolicy = RankPolicy()
     report_every_steps: PositiveInt = 10
     resume_from: str | None = None  # folder of a checkpoint
 

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     LATENTS = 4
     SPLIT = 5
     BATCH_NORM = 6
+    VALIDATION = 7
 
 
 def derive_seed(stream: Stream, *key: int) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 import torch.multiprocessing as mp
 
+from nvae_core.config import RankPolicy
 from nvae_core.distributed import average_over_ranks, join_ranks
 from nvae_core.model.batch_norm import BatchNorm
 
@@ -45,7 +46,7 @@ def normalize_half(rank: int, folder: str) -> None:
         MASTER_PORT=Path(folder, "port").read_text(),
     )
     half = slice(3 * rank, 3 * rank + 3)
-    with join_ranks():
+    with join_ranks(RankPolicy()):
         torch.save(normalize(inputs()[half], targets()[half]), Path(folder, f"{rank}.pt"))
 
 

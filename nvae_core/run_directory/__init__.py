@@ -1,0 +1,47 @@
+"""The file contract between whoever starts a trainer and the trainer; free of torch.
+
+`docs/run_directory.md` describes it for people. Both sides use this package, so names exist once.
+"""
+
+from nvae_core.run_directory.directory import InvalidRunDirectory, RunDirectory
+from nvae_core.run_directory.files import (
+    AppendedFile,
+    describe_errors,
+    file_sha256,
+    is_disk_full,
+    sync_folder,
+    write_atomically,
+)
+from nvae_core.run_directory.progress import (
+    ArtifactLine,
+    CheckpointLine,
+    MetricsLine,
+    NoticeLine,
+    ProgressLine,
+    StartedLine,
+)
+from nvae_core.run_directory.rank_file import Phase, RankFile, RankState, read_rank_file
+from nvae_core.run_directory.result import ExitReason, Result
+
+__all__ = [
+    "AppendedFile",
+    "ArtifactLine",
+    "CheckpointLine",
+    "ExitReason",
+    "InvalidRunDirectory",
+    "MetricsLine",
+    "NoticeLine",
+    "Phase",
+    "ProgressLine",
+    "RankFile",
+    "RankState",
+    "Result",
+    "RunDirectory",
+    "StartedLine",
+    "describe_errors",
+    "file_sha256",
+    "is_disk_full",
+    "read_rank_file",
+    "sync_folder",
+    "write_atomically",
+]
