@@ -10,11 +10,12 @@ from nvae_core.objective import balance_kl
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
 from nvae_core.training.checkpoint import restore_training
 from nvae_core.training.inputs import open_inputs
+from nvae_core.training.outcome import StepOutcome
 from nvae_core.training.reporting import Reporter
 from nvae_core.training.schedules import weights_at
 from nvae_core.training.shutdown import StopSignal
 from nvae_core.training.state import TrainingState, initialize_from_data, start_training
-from nvae_core.training.step import StepOutcome, take_step
+from nvae_core.training.step import take_step
 
 MAX_SKIPPED_STEPS = 20
 FINAL_WINDOW = 50  # steps that the result's negative ELBO is a mean of

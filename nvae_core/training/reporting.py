@@ -18,9 +18,9 @@ from nvae_core.run_directory import (
 )
 from nvae_core.sampling import draw_images, report_grid
 from nvae_core.training.checkpoint import drop_old_checkpoints, save_checkpoint
+from nvae_core.training.outcome import StepOutcome
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import TrainingState
-from nvae_core.training.step import StepOutcome
 
 NUM_SAMPLES = 64
 ACTIVE_CHANNEL_KL = 0.1  # nats, above which a latent channel counts as active (Fig. 10)

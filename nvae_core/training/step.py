@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,18 +11,9 @@ from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.convolutions import hold_weights
 from nvae_core.model.regularization import batch_norm_penalty, convolutions_of
 from nvae_core.objective import KLBalancing, Objective, compute_objective
+from nvae_core.training.outcome import StepOutcome
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import TrainingState
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    """What one step measured, as means over the images of all ranks."""
-
-    values: dict[str, float]
-    kl_per_channel: Tensor  # (G, Z), nats
-    was_taken: bool  # else it was not finite, or its gradient too large, and changed nothing
-    stop_agreed: bool  # whether any rank was asked to stop
 
 
 def take_step(

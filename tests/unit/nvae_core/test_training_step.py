@@ -6,9 +6,10 @@ import torch
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.model.noise import draw_noise
 from nvae_core.objective import balance_kl
+from nvae_core.training.outcome import StepOutcome
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import TrainingState, start_training
-from nvae_core.training.step import StepOutcome, take_step
+from nvae_core.training.step import take_step
 
 WEIGHTS = StepWeights(learning_rate=0.01, kl_weight=0.5, spectral_weight=0.01)
 

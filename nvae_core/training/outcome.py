@@ -1,0 +1,15 @@
+"""What one step measured."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """Means over the images of all ranks; the same on each rank."""
+
+    values: dict[str, float]
+    kl_per_channel: Tensor  # (G, Z), nats
+    was_taken: bool  # else it was not finite, or its gradient too large, and changed nothing
+    stop_agreed: bool  # whether any rank was asked to stop
