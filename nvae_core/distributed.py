@@ -54,17 +54,20 @@ def join_ranks(policy: RankPolicy) -> Iterator[Ranks]:
 
 def _join(backend: str, policy: RankPolicy) -> None:
     limit = timedelta(seconds=policy.join_timeout_seconds)
+    # Longer than a stall may last: whoever watches for stalls can say more than a collective.
+    patience = timedelta(seconds=2 * policy.stall_timeout_seconds)
     try:
         store, rank, num_ranks = next(iter(rendezvous("env://", timeout=limit)))
         store.set(f"joined/{rank}", "")
         store.wait([f"joined/{other}" for other in range(num_ranks)], limit)
-    except dist.DistError as error:
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=num_ranks, timeout=patience
+        )
+    except RuntimeError as error:
         raise RanksMissing(
-            f"not all ranks joined within {policy.join_timeout_seconds:g} seconds: {error}"
+            f"not all ranks joined within {policy.join_timeout_seconds:g} seconds; "
+            f"the log of the missing one may say why: {error}"
         ) from error
-    # Longer than a stall may last: whoever watches for stalls can say more than a collective.
-    patience = timedelta(seconds=2 * policy.stall_timeout_seconds)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=num_ranks, timeout=patience)
 
 
 def own_rank() -> int:

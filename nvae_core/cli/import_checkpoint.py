@@ -7,7 +7,7 @@ from pathlib import Path
 from nvae_core.interop.published import read_published
 from nvae_core.interop.torch_file import ForeignCheckpoint
 from nvae_core.model.nvae import count_parameters
-from nvae_core.training.checkpoint import write_checkpoint
+from nvae_core.training.snapshot import take_snapshot, write_snapshot
 
 
 def main() -> int:
@@ -27,9 +27,8 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     state = published.state
-    write_checkpoint(
-        arguments.folder, state, optimization=published.optimization, seed=published.seed
-    )
+    snapshot = take_snapshot(state, optimization=published.optimization, seed=published.seed)
+    write_snapshot(arguments.folder, snapshot)
     sys.stdout.write(
         f"{arguments.folder}: step {state.step}, {count_parameters(state.model)} parameters\n"
     )

@@ -11,10 +11,17 @@ import torch
 from nvae_core.cli import PARENT_AT_START
 from nvae_core.config import Config
 from nvae_core.data.invalid import InvalidDataset
-from nvae_core.distributed import limit_threads, own_rank
-from nvae_core.run_directory import ExitReason, InvalidRunDirectory, Result, RunDirectory
+from nvae_core.distributed import RanksMissing, limit_threads, own_rank
+from nvae_core.run_directory import (
+    ExitReason,
+    InvalidRunDirectory,
+    Result,
+    RunDirectory,
+    is_disk_full,
+)
 from nvae_core.training.checkpoint import CheckpointCorrupt
-from nvae_core.training.loop import NonFiniteLoss
+from nvae_core.training.introspection import dump_stacks_on_request
+from nvae_core.training.measured import NonFiniteLoss
 from nvae_core.training.shutdown import die_with_parent, watch_deadman
 
 USAGE_STATUS = 2
@@ -38,7 +45,11 @@ def run_program(config_type: type[ConfigT], work: Callable[[ConfigT, RunDirector
         return USAGE_STATUS
     watch_deadman(run)
     try:
+        if own_rank() == 0:
+            run.reserve_result()
+        dump_stacks_on_request(run, own_rank())
         result = work(_read_config(run, config_type), run)
+        run.finish_progress()
     except Exception as error:  # whatever it is, the result says so
         traceback.print_exc()
         result = Result(status="failed", reason=reason_for(error), message=_describe(error))
@@ -57,10 +68,13 @@ def reason_for(error: Exception) -> ExitReason:
         (NonFiniteLoss, ExitReason.NON_FINITE_LOSS),
         (torch.OutOfMemoryError, ExitReason.OUT_OF_MEMORY),
         (MemoryError, ExitReason.OUT_OF_MEMORY),
+        (RanksMissing, ExitReason.RENDEZVOUS_TIMEOUT),
     )
     for kind, reason in reasons:
         if isinstance(error, kind):
             return reason
+    if is_disk_full(error):
+        return ExitReason.DISK_FULL
     if "DefaultCPUAllocator" in str(error):  # torch has no class for it
         return ExitReason.OUT_OF_MEMORY
     return ExitReason.TRAINER_CRASHED
@@ -74,4 +88,7 @@ def _read_config(run: RunDirectory, config_type: type[ConfigT]) -> ConfigT:
 
 
 def _describe(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    message = str(error) or type(error).__name__
+    if "gloo" in message:  # torch has no class for it
+        return f"another rank ended or does not answer, its log may say why: {message}"
+    return message

@@ -1,25 +1,24 @@
-"""Checkpoints: written so that they are complete or absent, verified before they are used."""
+"""Checkpoints: what is in them, and reading them; each file is verified before it is used."""
 
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from nvae_core.config import ModelConfig, OptimizationConfig
+from nvae_core.config import ModelConfig, OptimizationConfig, PositiveInt
 from nvae_core.model.nvae import NVAE, build_model
-from nvae_core.run_directory import describe_errors, file_sha256, sync_folder, write_atomically
-from nvae_core.training.state import TrainingState
+from nvae_core.run_directory import describe_errors, file_sha256
+from nvae_core.training.state import TrainingState, under
 
 MANIFEST_NAME = "checkpoint.json"
 MODEL_NAME = "model.safetensors"
 TRAINING_NAME = "training.safetensors"
+MEASURED_PREFIX = "measured/"
 
 
 class CheckpointCorrupt(ValueError):
@@ -35,65 +34,28 @@ class FileRecord(BaseModel):
     sha256: str
 
 
+class TrainedOn(BaseModel):
+    """What the order of the images and their noise depended on, besides the seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    world_size: PositiveInt
+    global_batch_size: PositiveInt  # images of one step, on all ranks
+    dataset_hash: str
+
+
 class CheckpointManifest(BaseModel):
     """Contents of `checkpoint.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    step: int
+    step: NonNegativeInt
     seed: int
     model: ModelConfig
     optimization: OptimizationConfig
+    trained_on: TrainedOn | None = None  # not known of an imported one
     files: dict[str, FileRecord]
-
-
-def save_checkpoint(
-    folder: Path, state: TrainingState, *, optimization: OptimizationConfig, seed: int
-) -> Path:
-    """Write `step_00000120` into the folder of checkpoints and return its path."""
-    path = folder / f"step_{state.step:08d}"
-    write_checkpoint(path, state, optimization=optimization, seed=seed)
-    return path
-
-
-def write_checkpoint(
-    path: Path, state: TrainingState, *, optimization: OptimizationConfig, seed: int
-) -> None:
-    """Write a checkpoint as this folder, which appears complete, or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        _write_files(temporary, state, optimization=optimization, seed=seed)
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
-    finally:  # a full disk must not be left fuller
-        shutil.rmtree(temporary, ignore_errors=True)
-    sync_folder(path.parent)
-
-
-def _write_files(
-    folder: Path, state: TrainingState, *, optimization: OptimizationConfig, seed: int
-) -> None:
-    files = {
-        MODEL_NAME: _write_tensors(folder / MODEL_NAME, state.model.state_dict()),
-        TRAINING_NAME: _write_tensors(folder / TRAINING_NAME, state.training_tensors()),
-    }
-    manifest = CheckpointManifest(
-        step=state.step,
-        seed=seed,
-        model=state.model.config,
-        optimization=optimization,
-        files=files,
-    )
-    write_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2).encode())
-
-
-def drop_old_checkpoints(folder: Path, *, keep_last: int) -> None:
-    """Delete all but the last checkpoints of a folder; a reader sees each whole or not at all."""
-    for path in sorted(folder.glob("step_*"))[:-keep_last]:
-        shutil.rmtree(path.rename(path.with_name(f".dropped_{path.name}")))
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[NVAE, CheckpointManifest]:
@@ -108,7 +70,7 @@ def load_model(folder: Path, device: torch.device) -> tuple[NVAE, CheckpointMani
     return model.to(device).eval(), manifest
 
 
-def restore_training(state: TrainingState, folder: Path) -> None:
+def restore_training(state: TrainingState, folder: Path) -> CheckpointManifest:
     """Continue from a checkpoint: replace all of the state by it.
 
     Raises:
@@ -122,11 +84,15 @@ def restore_training(state: TrainingState, folder: Path) -> None:
         )
     _load_into(state.model, folder, manifest)
     tensors = _read_tensors(folder, TRAINING_NAME, manifest)
+    measured = under(MEASURED_PREFIX, tensors)
     try:
         state.load_training_tensors(tensors)
-    except (KeyError, RuntimeError) as error:
+        if measured:  # an imported checkpoint has measured nothing
+            state.measured.load_tensors(measured)
+    except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointCorrupt(f"{folder / TRAINING_NAME}: {error}") from error
     state.step = manifest.step
+    return manifest
 
 
 def read_manifest(folder: Path) -> CheckpointManifest:
@@ -142,13 +108,6 @@ def read_manifest(folder: Path) -> CheckpointManifest:
         raise CheckpointCorrupt(f"{path}: {error.strerror}") from error
     except ValidationError as error:
         raise CheckpointCorrupt(f"{path}: {describe_errors(error)}") from error
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
-    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return FileRecord(num_bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 def _read_tensors(folder: Path, name: str, manifest: CheckpointManifest) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Everything that training changes, and that an exact resume needs back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from nvae_core.model.convolutions import DataInitializedConv2d, fit_to_data
 from nvae_core.model.noise import Noise, Stream, seeded_generator
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.model.regularization import SpectralRegularizer, convolutions_of
+from nvae_core.training.measured import Measured
 
 ADAMAX_BETAS = (0.9, 0.999)
 ADAMAX_EPSILON = 1e-3
@@ -17,12 +18,13 @@ ADAMAX_EPSILON = 1e-3
 
 @dataclass
 class TrainingState:
-    """The model, its optimizer, the singular vectors, and how many steps have been taken."""
+    """The model, its optimizer, the singular vectors, the steps taken, and what they measured."""
 
     model: NVAE
     optimizer: torch.optim.Adamax
     spectral: SpectralRegularizer
     step: int = 0
+    measured: Measured = field(default_factory=Measured)
 
     def training_tensors(self) -> dict[str, Tensor]:
         """Return optimizer state and singular vectors by name: what the model does not hold."""
@@ -38,24 +40,32 @@ class TrainingState:
         Raises:
             KeyError, RuntimeError: the tensors are not those of this model.
         """
-        prefix = "spectral/"
-        self.spectral.load_state_dict(
-            {
-                name.removeprefix(prefix): value
-                for name, value in tensors.items()
-                if name.startswith(prefix)
-            }
-        )
+        self.spectral.load_state_dict(under("spectral/", tensors))
         for name, parameter in self.model.named_parameters():
             if f"optimizer/step/{name}" not in tensors:
                 continue  # saved before the first update
             self.optimizer.state[parameter] = {
                 "step": tensors[f"optimizer/step/{name}"].clone(),
                 **{
-                    part: torch.empty_like(parameter).copy_(tensors[f"optimizer/{part}/{name}"])
+                    part: _like(parameter, tensors[f"optimizer/{part}/{name}"])
                     for part in ("exp_avg", "exp_inf")
                 },
             }
+
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with the prefix, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _like(parameter: Tensor, saved: Tensor) -> Tensor:
+    if saved.shape != parameter.shape:
+        raise RuntimeError(f"a moment is {tuple(saved.shape)}, not {tuple(parameter.shape)}")
+    return torch.empty_like(parameter).copy_(saved)
 
 
 def start_training(

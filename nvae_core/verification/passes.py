@@ -12,7 +12,7 @@ from nvae_core.model.images import crop
 from nvae_core.model.logistic_mixture import LogisticMixtureImage
 from nvae_core.model.nvae import NVAE
 from nvae_core.model.passes import Reconstruction
-from nvae_core.training.reporting import ACTIVE_CHANNEL_KL
+from nvae_core.training.measured import ACTIVE_CHANNEL_KL
 from nvae_core.verification.comparison import Comparison, compare, compare_each, exactly
 from nvae_core.verification.fixture import Fixture
 

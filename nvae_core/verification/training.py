@@ -8,9 +8,10 @@ from torch import Tensor
 from nvae_core.interop.pairing import batch_norms_in_published_order, paired_parameters
 from nvae_core.model.nvae import NVAE
 from nvae_core.objective import balance_kl
+from nvae_core.training.outcome import StepOutcome
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import TrainingState
-from nvae_core.training.step import StepOutcome, take_step
+from nvae_core.training.step import take_step
 from nvae_core.verification.comparison import Comparison, compare, compare_each, exactly
 from nvae_core.verification.fixture import Fixture
 from nvae_core.verification.objective import load_singular_vectors

@@ -7,11 +7,10 @@ import torch
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.training.checkpoint import (
     CheckpointCorrupt,
-    drop_old_checkpoints,
     load_model,
     restore_training,
-    save_checkpoint,
 )
+from nvae_core.training.snapshot import save_checkpoint
 from nvae_core.training.state import TrainingState, start_training
 
 CPU = torch.device("cpu")
@@ -100,10 +99,3 @@ def test_resuming_with_another_model_names_the_difference(
     state = start_training(wider, OPTIMIZATION, seed=0, device=CPU)
     with pytest.raises(CheckpointCorrupt, match="num_latents_per_group is 5, in the checkpoint 3"):
         restore_training(state, path)
-
-
-def test_only_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
-    for step in (5, 10, 15):
-        (tmp_path / f"step_{step:08d}").mkdir()
-    drop_old_checkpoints(tmp_path, keep_last=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000010", "step_00000015"]

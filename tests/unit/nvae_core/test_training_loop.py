@@ -14,11 +14,14 @@ from nvae_core.run_directory import (
     CheckpointLine,
     ExitReason,
     MetricsLine,
+    RankFile,
     Result,
     RunDirectory,
     StartedLine,
 )
-from nvae_core.training.loop import NonFiniteLoss, train
+from nvae_core.training.loop import train
+from nvae_core.training.measured import NonFiniteLoss
+from nvae_core.training.phase_clock import PhaseClock
 from nvae_core.training.shutdown import StopSignal
 
 ALONE = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
@@ -27,7 +30,8 @@ ALONE = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
 def train_in(path: Path, config: TrainConfig) -> tuple[RunDirectory, Result]:
     run = RunDirectory(path)
     run.create(config)
-    return run, train(config, run, ALONE, StopSignal(run))
+    clock = PhaseClock(RankFile(run.rank_path(0)), ALONE.device)
+    return run, train(config, run, ALONE, StopSignal(run), clock)
 
 
 def test_run_reports_what_it_does(tmp_path: Path, train_config: TrainConfig) -> None:

@@ -1,0 +1,79 @@
+"""Where a run begins: a new state, or the one of a checkpoint, and what is different since then."""
+
+from pydantic import BaseModel
+
+from nvae_core.config import TrainConfig
+from nvae_core.distributed import Ranks
+from nvae_core.run_directory import InvalidRunDirectory, RunDirectory
+from nvae_core.training.checkpoint import CheckpointManifest, TrainedOn, restore_training
+from nvae_core.training.inputs import TrainingInputs
+from nvae_core.training.state import TrainingState, initialize_from_data, start_training
+
+
+def start_or_resume(
+    config: TrainConfig, run: RunDirectory, inputs: TrainingInputs, *, num_steps: int
+) -> tuple[TrainingState, tuple[str, ...]]:
+    """Return the state to train on from, and in words what changed since its checkpoint.
+
+    Raises:
+        CheckpointCorrupt: the checkpoint cannot be used.
+        InvalidRunDirectory: the configuration does not continue the checkpoint's run.
+    """
+    device = inputs.ranks.device
+    state = start_training(config.model, config.optimization, seed=config.seed, device=device)
+    if config.resume_from is None:
+        initialize_from_data(state.model, inputs.images(0), inputs.noise(0, state.model))
+        return state, ()
+    manifest = restore_training(state, run.path / config.resume_from)
+    if state.step > num_steps:
+        raise InvalidRunDirectory(
+            f"optimization.epochs: the run ends at step {num_steps}, "
+            f"but the checkpoint in resume_from is of step {state.step}"
+        )
+    _check_batch(config, manifest, inputs.ranks)
+    return state, _describe_changes(config, manifest, trained_on(inputs))
+
+
+def trained_on(inputs: TrainingInputs) -> TrainedOn:
+    """Return what the order of the images and their noise depend on, besides the seed."""
+    return TrainedOn(
+        world_size=inputs.ranks.world_size,
+        global_batch_size=inputs.order.global_batch_size,
+        dataset_hash=inputs.split.manifest.content_hash,
+    )
+
+
+def _check_batch(config: TrainConfig, manifest: CheckpointManifest, ranks: Ranks) -> None:
+    """The order of the images depends on the size of the global batch, and steps count by it."""
+    batch_size, world_size = config.optimization.batch_size, ranks.world_size
+    saved = manifest.trained_on
+    if saved is None or saved.global_batch_size == batch_size * world_size:
+        return
+    wanted, rest = divmod(saved.global_batch_size, world_size)
+    advice = f"; batch_size {wanted} gives that" if rest == 0 else ""
+    raise InvalidRunDirectory(
+        f"optimization.batch_size: {batch_size} images on each of {world_size} ranks are "
+        f"{batch_size * world_size} in each step, but the run in resume_from was trained with "
+        f"{saved.global_batch_size}{advice}"
+    )
+
+
+def _describe_changes(
+    config: TrainConfig, manifest: CheckpointManifest, now: TrainedOn
+) -> tuple[str, ...]:
+    changes: list[str] = []
+    if config.seed != manifest.seed:
+        changes.append(f"seed is {config.seed}, in the checkpoint {manifest.seed}")
+    changes += _differences(config.optimization, manifest.optimization, "optimization.")
+    if manifest.trained_on is not None:
+        changes += _differences(now, manifest.trained_on, "")
+    return tuple(changes)
+
+
+def _differences(ours: BaseModel, saved: BaseModel, prefix: str) -> list[str]:
+    before = saved.model_dump()
+    return [
+        f"{prefix}{name} is {value}, in the checkpoint {before[name]}"
+        for name, value in ours.model_dump().items()
+        if value != before[name]
+    ]
