@@ -28,7 +28,12 @@ def main() -> int:
         return 1
     state = published.state
     snapshot = take_snapshot(state, optimization=published.optimization, seed=published.seed)
-    write_snapshot(arguments.folder, snapshot)
+    try:
+        write_snapshot(arguments.folder, snapshot)
+    except OSError as error:
+        sys.stderr.write(f"{arguments.folder}: {error.strerror}
+")
+        return 1
     sys.stdout.write(
         f"{arguments.folder}: step {state.step}, {count_parameters(state.model)} parameters\n"
     )

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from nvae_core.config import CellArchitecture, ModelConfig, OptimizationConfig
+from nvae_core.training.schedules import CONSTANT_FRACTION
 
 Count = Annotated[int, Field(ge=0, le=4096)]
 GREY_DATASETS = frozenset({"mnist", "omniglot"})  # 28x28, padded to 32x32, Bernoulli pixels
@@ -48,6 +49,7 @@ class PublishedArguments(BaseModel):
     weight_decay_norm_init: float = 10.0
     weight_decay_norm_anneal: bool = False
     kl_anneal_portion: float
+    kl_const_portion: float = CONSTANT_FRACTION
     kl_const_coeff: float
 
     @property
@@ -126,6 +128,8 @@ def optimization_config(arguments: PublishedArguments) -> OptimizationConfig:
     Raises:
         ValueError: the combination is not valid.
     """
+    if arguments.kl_const_portion != CONSTANT_FRACTION:
+        raise ValueError(f"kl_const_portion is not {CONSTANT_FRACTION}: not supported")
     annealed = arguments.weight_decay_norm_anneal
     return OptimizationConfig(
         epochs=arguments.epochs,

@@ -59,12 +59,9 @@ def _convert(content: Mapping[str, object]) -> PublishedCheckpoint:
     device = torch.device("cpu")
     state = start_training(config, optimization, seed=arguments.seed, device=device)
     _load_model(state, tensors)
-    if "optimizer" in content:
+    if content.get("optimizer") is not None:
         _load_optimizer(state, _part(_part(content, "optimizer"), "state", "optimizer."))
-    step = content.get("global_step", 0)
-    if not isinstance(step, int) or step < 0:
-        raise ValueError("global_step is not a number of steps")
-    state.step = step
+    state.step = _num_steps(content.get("global_step", 0), "global_step")
     return PublishedCheckpoint(state, optimization, arguments.seed)
 
 
@@ -120,9 +117,7 @@ def _load_optimizer(state: TrainingState, states: Mapping[object, object]) -> No
         entry = states.get(index)
         if not isinstance(entry, dict):
             raise ValueError(f"optimizer.state: entry {index}, of {pair.published}, is missing")
-        step = entry.get("step")
-        if not isinstance(step, int) or step < 0:
-            raise ValueError(f"optimizer.state: step of {pair.published} is not a number of steps")
+        step = _num_steps(entry.get("step"), f"optimizer.state: step of {pair.published}")
         loaded = {"step": torch.tensor(float(step))}
         for name in MOMENTS:
             moment = entry.get(name)
@@ -130,7 +125,9 @@ def _load_optimizer(state: TrainingState, states: Mapping[object, object]) -> No
                 raise ValueError(f"optimizer.state: {name} of {pair.published} is missing")
             loaded[name] = torch.empty_like(pair.tensor)
             sign_follows = pair.is_negated and name == "exp_avg"
-            _copy(moment, loaded[name], pair.published, negate=sign_follows)
+            _copy(moment, loaded[name], f"{name} of {pair.published}", negate=sign_follows)
+            if name == "exp_inf" and moment.min() < 0:
+                raise ValueError(f"exp_inf of {pair.published} has negative values")
         state.optimizer.state[pair.tensor] = loaded
 
 
@@ -138,7 +135,21 @@ def _load_optimizer(state: TrainingState, states: Mapping[object, object]) -> No
 def _copy(source: Tensor, target: Tensor, name: str, *, negate: bool) -> None:
     if target.shape != source.shape:
         raise ValueError(f"{name} has the shape {tuple(source.shape)}, not {tuple(target.shape)}")
+    if not source.is_floating_point() or not source.isfinite().all():
+        raise ValueError(f"{name} has values that are not finite numbers")
+    if name.endswith("running_var") and source.min() < 0:
+        raise ValueError(f"{name} has negative values")
     target.copy_(-source if negate else source)
+
+
+def _num_steps(value: object, name: str) -> int:
+    """Return a number of steps, which newer optimizers keep as a tensor."""
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"{name} is not a number of steps")
+    if not 0 <= number < 2**53 or number != int(number):
+        raise ValueError(f"{name} is not a number of steps")
+    return int(number)
 
 
 def _refuse(problem: str, names: Iterable[str]) -> None:

@@ -156,6 +156,8 @@ class DataInitializedConv2d(WeightNormConv2d):
         """Choose norm and bias so that the output for x has mean 0 and deviation 1/5."""
         unit_weight = self.weight / (_norm(self.weight) + 1e-5)
         y = self._conv_forward(x, unit_weight, None)
+        if y[:, 0].numel() < 2:
+            return  # a single value has no deviation
         std, mean = torch.std_mean(y, dim=(0, 2, 3))
         average_over_ranks([std, mean])
         divisor = INITIAL_STD * std + 1e-5
@@ -183,9 +185,9 @@ def fit_to_data(model: nn.Module) -> Iterator[None]:
 def hold_weights(model: nn.Module) -> Iterator[None]:
     """Normalize each weight once, for all uses until the end of the block."""
     convolutions = [module for module in model.modules() if isinstance(module, WeightNormConv2d)]
-    for convolution in convolutions:
-        convolution.held_weight = convolution.normalize_weight()
     try:
+        for convolution in convolutions:
+            convolution.held_weight = convolution.normalize_weight()
         yield
     finally:
         for convolution in convolutions:

@@ -28,7 +28,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map padded images (B, C, R, R) in [0, 1] to the features of each group, top first."""
-        h = self.preprocess(self.stem(2.0 * x - 1.0))
+        h = self.preprocess(self.stem((2.0 * x - 1.0).to(self.stem.weight.dtype)))
         features: list[Tensor] = []
         for stage in self.tower:
             h = stage(h)

@@ -28,9 +28,9 @@ class AutoregressiveTransform(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Transform z of (B, Z, H, W)."""
-        h = F.elu(self.depthwise(F.elu(self.expand(z))))
-        shifted: Tensor = z + self.project(F.elu(h))  # the second ELU in a row is intended
-        return shifted
+        h = F.elu(self.depthwise(F.elu(self.expand(z.to(self.expand.weight.dtype)))))
+        shift: Tensor = self.project(F.elu(h))  # the second ELU in a row is intended
+        return z + shift.to(z.dtype)
 
 
 def build_flow(num_latents: int, *, num_transforms: int) -> nn.Sequential:

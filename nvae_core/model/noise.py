@@ -36,8 +36,17 @@ Noise = Sequence[Tensor] | torch.Generator
 
 
 def take_noise(noise: Noise, shapes: Sequence[tuple[int, ...]]) -> Sequence[Tensor]:
-    """Return the noise that is given, or draw it."""
-    return draw_noise(shapes, noise) if isinstance(noise, torch.Generator) else noise
+    """Return the noise that is given, or draw it.
+
+    Raises:
+        ValueError: noise that is given has other shapes.
+    """
+    if isinstance(noise, torch.Generator):
+        return draw_noise(shapes, noise)
+    given = [tuple(tensor.shape) for tensor in noise]
+    if given != [tuple(shape) for shape in shapes]:
+        raise ValueError(f"the noise has the shapes {given}, not {list(shapes)}")
+    return noise
 
 
 def draw_noise(shapes: Sequence[tuple[int, ...]], generator: torch.Generator) -> tuple[Tensor, ...]:

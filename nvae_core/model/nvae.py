@@ -1,5 +1,6 @@
 """The NVAE: posterior and prior passes over the latent hierarchy."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import cast
@@ -14,6 +15,7 @@ from nvae_core.model.encoder import Encoder, PosteriorHead
 from nvae_core.model.noise import Noise, Stream, derive_seed, take_noise
 from nvae_core.model.passes import GroupSample, PriorSample, Reconstruction
 
+_BUILDING = threading.Lock()
 NOTHING_FIXED: Mapping[int, Tensor] = MappingProxyType({})
 
 
@@ -99,10 +101,19 @@ class NVAE(nn.Module):
 
 
 def build_model(config: ModelConfig, seed: int) -> NVAE:
-    """Build a model on the CPU, its parameters drawn from the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(Stream.PARAMETERS, seed))
-        model = NVAE(config)
+    """Build a model on the CPU, its parameters drawn from the seed alone.
+
+    torch initializes layers from its global generator of the CPU: it is seeded for as long as it
+    takes, by one thread at a time, and then put back where it was.
+    """
+    generator = torch.default_generator
+    with _BUILDING:
+        before = generator.get_state()
+        generator.manual_seed(derive_seed(Stream.PARAMETERS, seed))
+        try:
+            model = NVAE(config)
+        finally:
+            generator.set_state(before)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

@@ -32,7 +32,14 @@ class SpectralRegularizer(nn.Module):
             self.register_buffer(f"right_{rows}x{columns}", _normalize(right))
 
     def forward(self, convolutions: Sequence[Conv2d]) -> Tensor:
-        """Return the sum of u W v over the layers, with gradient through the weights W only."""
+        """Return the sum of u W v over the layers, with gradient through the weights W only.
+
+        In float32, whatever the network computes in.
+        """
+        with torch.autocast(self.is_fresh.device.type, enabled=False):
+            return self._sum_of_norms(convolutions)
+
+    def _sum_of_norms(self, convolutions: Sequence[Conv2d]) -> Tensor:
         num_iterations = FIRST_ITERATIONS if self.is_fresh else ITERATIONS_PER_STEP
         self.is_fresh.fill_(False)
         total = self.is_fresh.new_zeros((), dtype=torch.float32)
@@ -71,7 +78,7 @@ def _group_by_shape(convolutions: Sequence[Conv2d]) -> dict[tuple[int, int], lis
 
 def _as_matrix(convolution: Conv2d) -> Tensor:
     weight = convolution.effective_weight()
-    return weight.reshape(weight.shape[0], -1)
+    return weight.reshape(weight.shape[0], -1).float()
 
 
 @torch.no_grad()

@@ -48,6 +48,8 @@ def verify_folder(folder: Path) -> Iterator[FileReport]:
             problem = str(error)
         except (KeyError, ValueError, RuntimeError) as error:  # of another layout than we know
             problem = f"{path}: {type(error).__name__}: {error}"
+        if not compared and problem is None:
+            problem = f"{path}: there is nothing in it that we know how to compare"
         yield FileReport(path.name, worst_of_each(compared), problem)
 
 

@@ -60,6 +60,22 @@ def test_older_files_lack_some_arguments(tmp_path: Path, published_model: NVAE) 
     assert read_published(tmp_path / "c.pt").state.model.config == config
 
 
+def test_optimizer_state_can_be_absent(tmp_path: Path, published_model: NVAE) -> None:
+    content = published_content(published_model)
+    content["optimizer"] = None
+    torch.save(content, tmp_path / "c.pt")
+    assert len(read_published(tmp_path / "c.pt").state.optimizer.state) == 0
+
+
+def test_count_of_steps_can_be_a_tensor(tmp_path: Path, published_model: NVAE) -> None:
+    content = published_content(published_model)
+    for entry in content["optimizer"]["state"].values():
+        entry["step"] = torch.tensor(3.0)
+    torch.save(content, tmp_path / "c.pt")
+    state = read_published(tmp_path / "c.pt").state
+    assert {moments["step"].item() for moments in state.optimizer.state.values()} == {3.0}
+
+
 def _without(part: str, name: str) -> Any:
     def change(content: dict[str, Any]) -> None:
         del content[part][name]
@@ -108,6 +124,25 @@ def _set_argument(name: str, value: object) -> Any:
             "exp_inf of prior_ftr0 is missing",
         ),
         (lambda content: content.update(global_step="many"), "global_step is not a number"),
+        (lambda content: content.update(global_step=True), "global_step is not a number"),
+        (lambda content: content.update(global_step=10**30), "global_step is not a number"),
+        (
+            _with("state_dict", "stem.bias", torch.full((4,), torch.nan)),
+            "stem.bias has values that are not finite",
+        ),
+        (
+            _with("state_dict", "stem.bias", torch.zeros(4, dtype=torch.int64)),
+            "stem.bias has values that are not finite",
+        ),
+        (
+            _with("state_dict", "enc_tower.0._ops.0.bn_act.running_var", torch.full((8,), -1.0)),
+            "running_var has negative values",
+        ),
+        (
+            lambda content: content["optimizer"]["state"][0]["exp_inf"].neg_(),
+            "exp_inf of prior_ftr0 has negative values",
+        ),
+        (_set_argument("kl_const_portion", 0.2), "kl_const_portion is not 0.0001"),
     ],
 )
 def test_file_that_is_no_published_model_is_refused(

@@ -1,5 +1,6 @@
 import copy
 
+import pytest
 import torch
 from torch import nn
 
@@ -91,3 +92,19 @@ def test_convolutions_are_fitted_within_the_block_only() -> None:
         pass
     convolution(torch.ones(1, 2, 3, 3))
     torch.testing.assert_close(convolution.state_dict(), before, rtol=0, atol=0)
+
+
+def test_single_value_per_channel_leaves_a_convolution_as_it_is() -> None:
+    convolution = DataInitializedConv2d(2, 2, 3)
+    before = copy.deepcopy(convolution.state_dict())
+    with torch.no_grad(), fit_to_data(convolution):
+        convolution(torch.ones(1, 2, 1, 1))
+    torch.testing.assert_close(convolution.state_dict(), before, rtol=0, atol=0)
+
+
+def test_weights_that_cannot_be_held_are_released() -> None:
+    good, bad = WeightNormConv2d(2, 2, 3), WeightNormConv2d(2, 2, 3)
+    bad.log_weight_norm = nn.Parameter(torch.zeros(7, 1, 1, 1))
+    with pytest.raises(RuntimeError), hold_weights(nn.ModuleList([good, bad])):
+        pass
+    assert good.held_weight is None

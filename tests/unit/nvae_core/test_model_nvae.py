@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -19,6 +21,37 @@ def test_building_a_model_leaves_the_global_generator_alone(model_config: ModelC
     before = torch.get_rng_state()
     build_model(model_config, seed=0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_models_that_are_built_at_once_do_not_disturb_each_other(
+    model_config: ModelConfig,
+) -> None:
+    alone = build_model(model_config, seed=3).state_dict()
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda _: build_model(model_config, seed=3), range(8)))
+    for model in together:
+        torch.testing.assert_close(model.state_dict(), alone, rtol=0, atol=0)
+
+
+def test_parameters_of_half_precision_can_be_trained(
+    model_config: ModelConfig, padded_images: torch.Tensor
+) -> None:
+    config = model_config.model_copy(update={"num_flow_transforms": 2})
+    model = build_model(config, seed=0).bfloat16()
+    result = model(padded_images, torch.Generator().manual_seed(0))
+    loss = (result.kl_per_channel().sum(dim=(1, 2)) - result.log_prob(padded_images)).mean()
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_noise_of_another_shape_is_refused(
+    model: NVAE, padded_images: torch.Tensor, batch_size: int
+) -> None:
+    noise = draw_noise(model.noise_shapes(batch_size), torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="the noise has the shapes"):
+        model(padded_images, noise)
 
 
 def test_residual_posterior_adds_the_prior(model: NVAE, padded_images: torch.Tensor) -> None:

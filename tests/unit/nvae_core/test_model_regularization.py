@@ -66,3 +66,12 @@ def test_batch_norm_penalty_sums_the_largest_weights() -> None:
         model[0].weight.copy_(torch.tensor([1.0, -4.0, 2.0]))
         model[2].weight.copy_(torch.tensor([0.5, 0.25]))
     assert batch_norm_penalty(model).item() == 4 + 1 + 0.5
+
+
+def test_sum_of_norms_is_taken_in_single_precision() -> None:
+    convolutions = [Conv2d(8, 8, 3)]
+    spectral = SpectralRegularizer(convolutions, torch.Generator().manual_seed(0))
+    expected = spectral(convolutions)
+    again = SpectralRegularizer(convolutions, torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(again(convolutions), expected)

@@ -80,6 +80,14 @@ def test_damaged_and_foreign_files_are_reported_and_the_others_still_checked(
     assert reports["tables.json"].is_within
 
 
+def test_file_of_which_nothing_is_compared_is_no_success(tmp_path: Path) -> None:
+    np.savez(tmp_path / "masks_cells.npz", something=np.zeros(2))
+    (tmp_path / "tables.json").write_text('{"lr_trace": []}')
+    for report in verify_folder(tmp_path):
+        assert not report.is_within
+        assert "nothing in it that we know how to compare" in str(report.problem)
+
+
 def test_error_is_relative_to_the_largest_value() -> None:
     assert compare("q", [1.0, 100.02], [1.0, 100.0]).error == pytest.approx(2e-4)
     assert compare_each("q", [1.01, 100.0], [1.0, 100.0]).error == pytest.approx(0.01)
