@@ -31,8 +31,7 @@ def main() -> int:
     try:
         write_snapshot(arguments.folder, snapshot)
     except OSError as error:
-        sys.stderr.write(f"{arguments.folder}: {error.strerror}
-")
+        sys.stderr.write(f"{arguments.folder}: {error.strerror}\n")
         return 1
     sys.stdout.write(
         f"{arguments.folder}: step {state.step}, {count_parameters(state.model)} parameters\n"
