@@ -20,6 +20,9 @@ RETRY_RULES: Mapping[Reason, RetryRule] = {
     Reason.NOT_CLAIMED: RetryRule(budget=10),
     Reason.STORAGE_UNAVAILABLE: RetryRule(budget=10),
     Reason.RUNNER_FAILED: RetryRule(budget=3),
+    Reason.DISK_FULL: RetryRule(budget=3),
+    Reason.RENDEZVOUS_TIMEOUT: RetryRule(budget=10),
+    Reason.STALLED: RetryRule(budget=10),
     Reason.TRAINER_CRASHED: RetryRule(budget=2, only_after_training=True),
 }
 """Every reason that is not here ends the job."""

@@ -43,6 +43,9 @@ class Reason(StrEnum):
     CHECKPOINT_CORRUPT = "checkpoint_corrupt"
     NON_FINITE_LOSS = "non_finite_loss"
     OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
+    RENDEZVOUS_TIMEOUT = "rendezvous_timeout"
+    STALLED = "stalled"
     TRAINER_CRASHED = "trainer_crashed"
 
 
