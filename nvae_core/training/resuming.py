@@ -25,12 +25,12 @@ def start_or_resume(
         initialize_from_data(state.model, inputs.images(0), inputs.noise(0, state.model))
         return state, ()
     manifest = restore_training(state, run.path / config.resume_from)
+    _check_batch(config, manifest, inputs.ranks)
     if state.step > num_steps:
         raise InvalidRunDirectory(
             f"optimization.epochs: the run ends at step {num_steps}, "
             f"but the checkpoint in resume_from is of step {state.step}"
         )
-    _check_batch(config, manifest, inputs.ranks)
     return state, _describe_changes(config, manifest, trained_on(inputs))
 
 

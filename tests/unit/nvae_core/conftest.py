@@ -1,5 +1,7 @@
 """A small model and a small data set."""
 
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +78,24 @@ def run(tmp_path: Path, train_config: TrainConfig) -> RunDirectory:
     directory = RunDirectory(tmp_path / "run")
     directory.create(train_config)
     return directory
+
+
+@pytest.fixture
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes a file system of so many bytes; only root can have one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    is_mounted = False
+
+    def mount(num_bytes: int) -> Path:
+        nonlocal is_mounted
+        options = ["-t", "tmpfs", "-o", f"size={num_bytes}", "tmpfs", str(folder)]
+        done = subprocess.run(["mount", *options], check=False, capture_output=True)
+        if done.returncode != 0:
+            pytest.skip("file systems cannot be mounted here")
+        is_mounted = True
+        return folder
+
+    yield mount
+    if is_mounted:
+        subprocess.run(["umount", str(folder)], check=True)

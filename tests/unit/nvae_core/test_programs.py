@@ -83,21 +83,6 @@ def checkpoint(tmp_path: Path, train_config: TrainConfig) -> Path:
     return path
 
 
-def test_two_ranks_resume_bit_for_bit(
-    tmp_path: Path, run: RunDirectory, train_config: TrainConfig
-) -> None:
-    assert finish(start("train", run, num_ranks=2), run).status == "succeeded"
-    half = run.checkpoints / "step_00000003"
-    resumed = RunDirectory(tmp_path / "resumed")
-    resumed.create(train_config.model_copy(update={"resume_from": str(half)}))
-    process = start("train", resumed, num_ranks=2)
-    assert finish(process, resumed).step == 4
-    assert process.returncode == 0
-    for name in ("model.safetensors", "training.safetensors"):
-        last = Path("checkpoints", "step_00000004", name)
-        assert (run.path / last).read_bytes() == (resumed.path / last).read_bytes()
-
-
 def test_sigterm_stops_both_ranks_with_a_checkpoint(endless: RunDirectory) -> None:
     process = start("train", endless, num_ranks=2)
     wait_until(lambda: has_metrics(endless), process)
@@ -126,6 +111,22 @@ def is_running(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_ranks_say_where_they_are_and_show_their_stacks(endless: RunDirectory) -> None:
+    process = start("train", endless, num_ranks=2)
+    wait_until(lambda: has_metrics(endless), process)
+    ranks = endless.read_ranks()
+    assert list(ranks) == [0, 1]
+    assert all(state.step >= 1 and state.step_seconds > 0 for state in ranks.values())
+    for state in ranks.values():
+        os.kill(state.process_id, signal.SIGUSR1)
+    stacks = [endless.stacks_path(rank) for rank in ranks]
+    wait_until(lambda: all("in train" in path.read_text() for path in stacks), process)
+    step = ranks[1].step
+    wait_until(lambda: endless.read_ranks()[1].step > step, process)  # they go on
+    endless.request_stop()
+    assert finish(process, endless).status == "stopped"
 
 
 def test_rank_leaves_when_its_lease_is_lost(endless: RunDirectory) -> None:

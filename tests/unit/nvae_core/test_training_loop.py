@@ -1,3 +1,5 @@
+import errno
+import math
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from nvae_core.config import FolderSource, ModelConfig, OptimizationConfig, TrainConfig
+from nvae_core.config import (
+    FolderSource,
+    ModelConfig,
+    OptimizationConfig,
+    SamplePolicy,
+    TrainConfig,
+    ValidationPolicy,
+)
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.sources import ImageSplits
 from nvae_core.distributed import Ranks
@@ -14,6 +23,8 @@ from nvae_core.run_directory import (
     CheckpointLine,
     ExitReason,
     MetricsLine,
+    NoticeLine,
+    Phase,
     RankFile,
     Result,
     RunDirectory,
@@ -48,9 +59,18 @@ def test_run_reports_what_it_does(tmp_path: Path, train_config: TrainConfig) -> 
     total_kl = sum(value for name, value in values.items() if name.startswith("kl/group_"))
     assert values["kl"] == pytest.approx(total_kl, rel=1e-5)
     assert values["negative_elbo"] == pytest.approx(values["reconstruction_loss"] + values["kl"])
+    num_bits = values["bits_per_dim"] * 12 * 12
+    assert num_bits == pytest.approx(values["negative_elbo"] / math.log(2))
+    assert values["bits_per_dim"] == pytest.approx(
+        values["reconstruction_bits_per_dim"] + values["kl_bits_per_dim"]
+    )
+    assert 0 < values["step_seconds/fastest_rank"] == values["step_seconds/slowest_rank"]
+    assert 0 <= values["data_wait_share"] < 1
+    assert values["peak_memory_bytes"] > 2**20
     assert {"loss", "kl_weight", "spectral_weight", "learning_rate", "images_per_second"} < set(
         values
     )
+    assert {state.phase for state in run.read_ranks().values()} == {Phase.END}
     checkpoints = [line.step for line in lines if isinstance(line, CheckpointLine)]
     assert checkpoints == [3, 6, 8]
     assert result.status == "succeeded"
@@ -69,6 +89,37 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, train_config: T
     first_line = next(line for _, line in resumed.read_progress())
     assert isinstance(first_line, StartedLine)
     assert first_line.first_step == 3
+
+
+def test_pictures_and_validation_do_not_change_the_training(
+    tmp_path: Path, train_config: TrainConfig
+) -> None:
+    plain, _ = train_in(tmp_path / "plain", train_config)
+    update = {
+        "samples": SamplePolicy(every_steps=1, temperatures=(0.5,)),
+        "validation": ValidationPolicy(every_steps=1, num_images=3),
+    }
+    watched, _ = train_in(tmp_path / "watched", train_config.model_copy(update=update))
+    for name in ("model.safetensors", "training.safetensors"):
+        last = Path("checkpoints", "step_00000008", name)
+        assert (plain.path / last).read_bytes() == (watched.path / last).read_bytes()
+    lines = [line for _, line in watched.read_progress() if isinstance(line, MetricsLine)]
+    validated = [line for line in lines if "validation/bits_per_dim" in line.values]
+    assert [line.step for line in validated] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert len(list(watched.samples.iterdir())) == 8
+
+
+def test_samples_are_given_up_on_a_full_disk(
+    tmp_path: Path, train_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_nothing(*_args: object, **_kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("nvae_core.training.pictures.report_grid", write_nothing)
+    run, result = train_in(tmp_path / "run", train_config)
+    assert result.status == "succeeded"
+    notices = [line for _, line in run.read_progress() if isinstance(line, NoticeLine)]
+    assert [(line.name, line.step) for line in notices] == [("disk_full", 8)]
 
 
 def test_stop_file_ends_the_run_with_a_checkpoint(
