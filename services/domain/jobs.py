@@ -16,6 +16,7 @@ from nvae_core.config import (
     SamplePolicy,
     Seed,
     TrainConfig,
+    ValidationPolicy,
 )
 
 C = TypeVar("C", bound=Config)
@@ -48,6 +49,7 @@ class TrainSpec(_Submission):
     resources: Resources = Resources()
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     samples: SamplePolicy = SamplePolicy()
+    validation: ValidationPolicy = ValidationPolicy()
     seed: Seed = 0
 
 
@@ -122,6 +124,7 @@ def run_config(
             seed=spec.seed,
             checkpoint=spec.checkpoint,
             samples=spec.samples,
+            validation=spec.validation,
             resume_from=checkpoint,
         )
     if isinstance(spec, EvaluateSpec):

@@ -14,6 +14,11 @@ def test_fault_of_the_job_is_not_retried(reason):
     assert retry_delay_seconds(reason, earlier=[], has_trained=True) is None
 
 
+@pytest.mark.parametrize("reason", [Reason.RENDEZVOUS_TIMEOUT, Reason.STALLED, Reason.DISK_FULL])
+def test_fault_of_the_machine_is_retried(reason):
+    assert retry_delay_seconds(reason, earlier=[], has_trained=False) == 5
+
+
 def test_lost_worker_is_replaced_at_once_the_first_time():
     assert retry_delay_seconds(Reason.WORKER_LOST, earlier=[], has_trained=False) == 0
 
