@@ -7,6 +7,7 @@ from nvae_core.cell_kinds import InvertedResidual, TwoConvolutions
 from nvae_core.hierarchy import Cell
 from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.convolutions import Conv2d, DataInitializedConv2d, WeightNormConv2d
+from nvae_core.model.normalization import Activation, activate
 
 
 def build_branch(cell: Cell) -> nn.Module:
@@ -27,8 +28,8 @@ class ActivatedConvolution(nn.Module):
         is_first = position == 0
         in_channels = cell.in_channels if is_first else cell.out_channels
         self.upsample = is_first and cell.direction == "up"
-        self.activate = F.silu if kind.activation == "swish" else F.elu
-        self.norm = BatchNorm(in_channels) if kind.batch_norm else nn.Identity()
+        activation = kind.activation
+        self.norm = BatchNorm(in_channels, activation) if kind.batch_norm else Activate(activation)
         convolution = WeightNormConv2d if kind.batch_norm else DataInitializedConv2d
         self.conv = convolution(
             in_channels,
@@ -40,11 +41,23 @@ class ActivatedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Cin, H, W) to (B, Cout, H', W')."""
-        x = self.activate(self.norm(x))
+        x = self.norm(x)
         if self.upsample:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
         y: Tensor = self.conv(x)
         return y
+
+
+class Activate(nn.Module):
+    """An activation where there is no batch norm before it."""
+
+    def __init__(self, activation: Activation) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to each element."""
+        return activate(x, self.activation)
 
 
 class InvertedResidualBranch(nn.Module):
@@ -56,7 +69,7 @@ class InvertedResidualBranch(nn.Module):
         self.upsample = cell.direction == "up"
         self.norm_in = BatchNorm(cell.in_channels)
         self.expand = Conv2d(cell.in_channels, num_hidden, 1, bias=False)
-        self.norm_expanded = BatchNorm(num_hidden)
+        self.norm_expanded = BatchNorm(num_hidden, "swish")
         self.depthwise = Conv2d(
             num_hidden,
             num_hidden,
@@ -65,7 +78,7 @@ class InvertedResidualBranch(nn.Module):
             groups=kind.num_convolution_groups or num_hidden,
             bias=False,
         )
-        self.norm_depthwise = BatchNorm(num_hidden)
+        self.norm_depthwise = BatchNorm(num_hidden, "swish")
         self.project = Conv2d(num_hidden, cell.out_channels, 1, bias=False)
         self.norm_out = BatchNorm(cell.out_channels)
 
@@ -74,10 +87,9 @@ class InvertedResidualBranch(nn.Module):
         # Upsampling to nearest neighbours commutes with all that comes before the depthwise
         # convolution, and is four times cheaper after it.
         copies = 4 if self.upsample else 1
-        x = self.expand(self.norm_in(x, copies))
-        x = F.silu(self.norm_expanded(x, copies))
+        x = self.norm_expanded(self.expand(self.norm_in(x, copies)), copies)
         if self.upsample:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
-        x = F.silu(self.norm_depthwise(self.depthwise(x)))
+        x = self.norm_depthwise(self.depthwise(x))
         y: Tensor = self.norm_out(self.project(x))
         return y

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nvae_core.distributed import average_over_ranks
+from nvae_core.kernels.depthwise import depthwise_convolution, depthwise_fits
 
 INITIAL_STD = 5.0  # data-dependent initialization divides the output by this many of its own
 
@@ -42,8 +43,12 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Cin, H, W) to (B, Cout, H / stride, W / stride)."""
-        y: Tensor = self._conv_forward(x, self.effective_weight(), self.bias)
-        return y
+        weight = self.effective_weight()
+        if self.groups == self.out_channels and depthwise_fits(x, weight, self.stride[0]):
+            y = depthwise_convolution(x, weight)
+            return y if self.bias is None else y + self.bias[:, None, None]
+        plain: Tensor = self._conv_forward(x, weight, self.bias)
+        return plain
 
 
 class WeightNormConv2d(Conv2d):

@@ -1,0 +1,175 @@
+"""Training step, samples and likelihood on one thread, in yardsticks, beside the published code.
+
+`python benchmarks/model_speed.py [NAME …] [--rounds N]`; float32, CPU. The published code was timed
+on another machine, beside the same yardstick in one process (medians of 4 to 6 rounds, ±8 %).
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.yardstick import measure, measure_yardstick  # noqa: E402
+from nvae_core.config import ModelConfig, OptimizationConfig  # noqa: E402
+from nvae_core.evaluation.likelihood import score_images  # noqa: E402
+from nvae_core.model.convolutions import hold_weights  # noqa: E402
+from nvae_core.model.nvae import count_parameters  # noqa: E402
+from nvae_core.objective import balance_kl  # noqa: E402
+from nvae_core.presets import find_preset  # noqa: E402
+from nvae_core.sampling import draw_images  # noqa: E402
+from nvae_core.training.schedules import StepWeights  # noqa: E402
+from nvae_core.training.state import TrainingState, start_training  # noqa: E402
+from nvae_core.training.step import take_step  # noqa: E402
+
+NUM_SAMPLES = 16
+NUM_IMPORTANCE_SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the published code takes, in yardsticks."""
+
+    training_step: float
+    samples: float  # 16 of them
+    likelihood: float  # per image and importance sample
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration, and what the published code takes for it."""
+
+    model: ModelConfig
+    batch_size: int
+    num_parameters: int
+    published: Published
+
+
+COLOURS = {"num_colors": 3, "image_distribution": "logistic_mixture", "num_flow_transforms": 2}
+CASES = {
+    "mnist-small": Case(
+        ModelConfig(
+            image_size=28,
+            image_padding=2,
+            num_groups_per_scale=(2, 4),
+            num_encoder_channels=16,
+            num_decoder_channels=16,
+            num_preprocess_blocks=2,
+            num_preprocess_cells=3,
+            num_postprocess_cells=3,
+            num_encoder_cells_per_group=1,
+            num_decoder_cells_per_group=1,
+        ),
+        16,
+        2_267_622,
+        Published(1.42, 0.167, 0.0174),
+    ),
+    "cifar-small": Case(
+        ModelConfig(
+            **COLOURS,
+            image_size=32,
+            num_groups_per_scale=(10,),
+            num_encoder_channels=32,
+            num_decoder_channels=32,
+        ),
+        8,
+        3_654_176,
+        Published(4.8, 0.93, 0.120),
+    ),
+    "celeba64-small": Case(
+        ModelConfig(
+            **COLOURS,
+            image_size=64,
+            num_groups_per_scale=(1, 2, 4),
+            num_encoder_channels=16,
+            num_decoder_channels=16,
+        ),
+        4,
+        2_611_148,
+        Published(3.4, 1.74, 0.197),
+    ),
+    "mnist-released": Case(
+        find_preset("mnist-released").model, 16, 33_363_134, Published(9.3, 1.01, 0.100)
+    ),
+}
+
+
+def prepare(case: Case) -> tuple[TrainingState, torch.Tensor]:
+    """Return a state in the middle of the KL warm-up, and a batch of images."""
+    optimization = OptimizationConfig(epochs=10, batch_size=case.batch_size)
+    state = start_training(case.model, optimization, seed=0, device=torch.device("cpu"))
+    assert count_parameters(state.model) == case.num_parameters
+    generator = torch.Generator().manual_seed(0)
+    size, colours = case.model.resolution, case.model.num_colors
+    levels = torch.randint(0, 256, (case.batch_size, colours, size, size), generator=generator)
+    x = (levels > 127).float() if colours == 1 else levels / 255.0
+    return state, x.contiguous(memory_format=torch.channels_last)
+
+
+def works(state: TrainingState, x: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """Return one call of each kind of work."""
+    model = state.model
+    generator = torch.Generator().manual_seed(1)
+    balancing = balance_kl("divide", model.hierarchy.groups)
+
+    def training_step() -> None:
+        model.train()
+        take_step(
+            state,
+            x,
+            generator,
+            weights=StepWeights(1e-3, kl_weight=0.5, spectral_weight=0.01),
+            balancing=balancing,
+            penalize_batch_norm=True,
+            stop_requested=False,
+        )
+
+    def samples() -> None:
+        model.eval()
+        draw_images(model, NUM_SAMPLES, temperature=0.7, generator=generator)
+
+    def likelihood() -> None:
+        model.eval()
+        with hold_weights(model):
+            score_images(model, x, [generator] * NUM_IMPORTANCE_SAMPLES)
+
+    return {"training_step": training_step, "samples": samples, "likelihood": likelihood}
+
+
+def main() -> None:
+    """Print one JSON line per configuration."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", default=list(CASES), metavar="NAME", help=", ".join(CASES))
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in arguments.names:
+        case = CASES[name]
+        state, x = prepare(case)
+        ratios: dict[str, list[float]] = {"training_step": [], "samples": [], "likelihood": []}
+        for _ in range(arguments.rounds):
+            for kind, work in works(state, x).items():
+                before = measure_yardstick(5, 1)
+                seconds = measure(work, repeats=3, warmup=1)
+                yardstick = (before + measure_yardstick(5, 1)) / 2
+                count = len(x) * NUM_IMPORTANCE_SAMPLES if kind == "likelihood" else 1
+                ratios[kind].append(seconds / yardstick / count)
+        figures = {kind: statistics.median(values) for kind, values in ratios.items()}
+        print(json.dumps({
+            "name": name,
+            **{kind: round(value, 4) for kind, value in figures.items()},
+            **{
+                f"{kind}_of_published": round(value / getattr(case.published, kind), 3)
+                for kind, value in figures.items()
+            },
+        }), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Batch norm and an activation in one differentiable function, over the batches of all ranks.
+
+It keeps its input only: what the activation saw is computed again in the backward pass.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nvae_core.distributed import gather_over_ranks, sum_over_ranks, world_size
+from nvae_core.kernels import batch_norm as kernels
+from nvae_core.kernels.library import fits
+
+Activation = Literal["identity", "swish", "elu"]
+CODES: dict[Activation, int] = {"identity": 0, "swish": 1, "elu": 2}  # of the kernels
+EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What an input is normalized by: mean and biased variance of each channel, (C,)."""
+
+    mean: Tensor
+    variance: Tensor
+
+    @property
+    def inverse_std(self) -> Tensor:
+        """One over the standard deviation of each channel."""
+        return torch.rsqrt(self.variance + EPSILON)
+
+
+def activate(z: Tensor, activation: Activation) -> Tensor:
+    """Apply an activation to each element."""
+    if activation == "swish":
+        return F.silu(z)
+    return F.elu(z) if activation == "elu" else z
+
+
+def normalize_by(
+    x: Tensor, statistics: Statistics, weight: Tensor, bias: Tensor, *, activation: Activation
+) -> Tensor:
+    """Normalize x (B, C, H, W) by given statistics, then apply the activation."""
+    mean, variance = statistics.mean, statistics.variance
+    if not torch.is_grad_enabled() and fits(x):
+        code = CODES[activation]
+        return kernels.normalize(x, (weight, bias, mean, variance), EPSILON, code)
+    return activate(F.batch_norm(x, mean, variance, weight, bias, eps=EPSILON), activation)
+
+
+def normalize(
+    x: Tensor, weight: Tensor, bias: Tensor, *, activation: Activation
+) -> tuple[Tensor, Statistics]:
+    """Normalize x (B, C, H, W) by its statistics over all ranks, which have equal batch sizes.
+
+    Returns:
+        The activated tensor, and the statistics, without gradient.
+    """
+    if torch.compiler.is_compiling() and world_size() == 1:  # decides itself what to keep
+        z, mean, inverse_std = torch.native_batch_norm(
+            x, weight, bias, None, None, True, 0.0, EPSILON
+        )
+        variance = inverse_std.detach().pow(-2) - EPSILON
+        return activate(z, activation), Statistics(mean.detach(), variance)
+    y, mean, variance = _Normalize.apply(x, weight, bias, activation)  # type: ignore[no-untyped-call]
+    return y, Statistics(mean, variance)
+
+
+class _Normalize(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: Activation
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        statistics = _statistics_over_ranks(x)
+        y = normalize_by(x, statistics, weight, bias, activation=activation)
+        ctx.save_for_backward(x, weight, bias, statistics.mean, statistics.variance)
+        ctx.activation = activation
+        ctx.mark_non_differentiable(statistics.mean, statistics.variance)
+        return y, statistics.mean, statistics.variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, bias, mean, variance = ctx.saved_tensors
+        statistics = Statistics(mean, variance)
+        backward = _backward_by_kernel if fits(x) else _backward
+        return (*backward(gradients[0], x, statistics, (weight, bias), ctx.activation), None)
+
+
+def _statistics_over_ranks(x: Tensor) -> Statistics:
+    if fits(x):
+        local = kernels.moments(x)
+    else:
+        local = torch.stack(torch.batch_norm_update_stats(x, None, None, 0.0))
+    if world_size() == 1:
+        return Statistics(local[0], local[1])
+    means, variances = gather_over_ranks(local).unbind(1)
+    mean = means.mean(dim=0)
+    return Statistics(mean, (variances + (means - mean).square()).mean(dim=0))
+
+
+def _backward_by_kernel(
+    gradient: Tensor,
+    x: Tensor,
+    statistics: Statistics,
+    affine: tuple[Tensor, Tensor],
+    activation: Activation,
+) -> tuple[Tensor, Tensor, Tensor]:
+    parameters = (*affine, statistics.mean, statistics.variance)
+    is_alone = world_size() == 1
+    code = CODES[activation]
+    grad_x, sums = kernels.backward(gradient, x, parameters, EPSILON, code, is_whole=is_alone)
+    if not is_alone:
+        count = world_size() * x.numel() // x.shape[1]
+        kernels.finish(grad_x, x, parameters, EPSILON, sum_over_ranks(sums), count)
+    return grad_x, sums[1] * statistics.inverse_std, sums[0]
+
+
+def _backward(
+    gradient: Tensor,
+    x: Tensor,
+    statistics: Statistics,
+    affine: tuple[Tensor, Tensor],
+    activation: Activation,
+) -> tuple[Tensor, Tensor, Tensor]:
+    (weight, bias), mean = affine, statistics.mean
+    if activation != "identity":
+        z = F.batch_norm(x, mean, statistics.variance, weight, bias, eps=EPSILON)
+        gradient = _activation_backward(gradient, z, activation)
+    inverse_std = statistics.inverse_std
+    is_alone = world_size() == 1
+    grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+        gradient, x, weight, mean, mean, mean, inverse_std, is_alone, EPSILON, [True] * 3
+    )
+    if not is_alone:
+        # That took the statistics as constants. They add, with x_hat = (x - mean) s:
+        # dL/dx = w s (g - mean(g) - x_hat mean(g x_hat)).
+        count = world_size() * x.numel() // x.shape[1]
+        sums = sum_over_ranks(torch.stack([grad_bias, grad_weight]))
+        mean_grad, mean_grad_x_hat = sums / count
+        scale = weight * inverse_std
+        slope = scale * inverse_std * mean_grad_x_hat
+        offset = slope * mean - scale * mean_grad
+        grad_x += torch.addcmul(offset[:, None, None], x, -slope[:, None, None])
+    return grad_x, grad_weight, grad_bias
+
+
+def _activation_backward(gradient: Tensor, z: Tensor, activation: Activation) -> Tensor:
+    if activation == "swish":
+        through: Tensor = torch.ops.aten.silu_backward(gradient, z)
+    else:
+        through = torch.ops.aten.elu_backward(gradient, 1.0, 1.0, 1.0, False, z)
+    return through
