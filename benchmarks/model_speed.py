@@ -1,32 +1,28 @@
 """Training step, samples and likelihood on one thread, in yardsticks, beside the published code.
 
-`python benchmarks/model_speed.py [NAME …] [--rounds N]`; float32, CPU. The published code was timed
+`python -m benchmarks.model_speed [NAME …] [--rounds N]`; float32, CPU. The published code was timed
 on another machine, beside the same yardstick in one process (medians of 4 to 6 rounds, ±8 %).
 """
 
 import argparse
 import json
 import statistics
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.yardstick import measure, measure_yardstick  # noqa: E402
-from nvae_core.config import ModelConfig, OptimizationConfig  # noqa: E402
-from nvae_core.evaluation.likelihood import score_images  # noqa: E402
-from nvae_core.model.convolutions import hold_weights  # noqa: E402
-from nvae_core.model.nvae import count_parameters  # noqa: E402
-from nvae_core.objective import balance_kl  # noqa: E402
-from nvae_core.presets import find_preset  # noqa: E402
-from nvae_core.sampling import draw_images  # noqa: E402
-from nvae_core.training.schedules import StepWeights  # noqa: E402
-from nvae_core.training.state import TrainingState, start_training  # noqa: E402
-from nvae_core.training.step import take_step  # noqa: E402
+from benchmarks.yardstick import measure, measure_yardstick
+from nvae_core.config import ModelConfig, OptimizationConfig
+from nvae_core.evaluation.likelihood import score_images
+from nvae_core.model.convolutions import hold_weights
+from nvae_core.model.nvae import count_parameters
+from nvae_core.objective import balance_kl
+from nvae_core.presets import find_preset
+from nvae_core.sampling import draw_images
+from nvae_core.training.schedules import StepWeights
+from nvae_core.training.state import TrainingState, start_training
+from nvae_core.training.step import take_step
 
 NUM_SAMPLES = 16
 NUM_IMPORTANCE_SAMPLES = 5
@@ -145,7 +141,9 @@ def works(state: TrainingState, x: torch.Tensor) -> dict[str, Callable[[], objec
 def main() -> None:
     """Print one JSON line per configuration."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*", default=list(CASES), metavar="NAME", help=", ".join(CASES))
+    parser.add_argument(
+        "names", nargs="*", default=list(CASES), metavar="NAME", help=", ".join(CASES)
+    )
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -161,14 +159,19 @@ def main() -> None:
                 count = len(x) * NUM_IMPORTANCE_SAMPLES if kind == "likelihood" else 1
                 ratios[kind].append(seconds / yardstick / count)
         figures = {kind: statistics.median(values) for kind, values in ratios.items()}
-        print(json.dumps({
-            "name": name,
-            **{kind: round(value, 4) for kind, value in figures.items()},
-            **{
-                f"{kind}_of_published": round(value / getattr(case.published, kind), 3)
-                for kind, value in figures.items()
-            },
-        }), flush=True)
+        print(
+            json.dumps(
+                {
+                    "name": name,
+                    **{kind: round(value, 4) for kind, value in figures.items()},
+                    **{
+                        f"{kind}_of_published": round(value / getattr(case.published, kind), 3)
+                        for kind, value in figures.items()
+                    },
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

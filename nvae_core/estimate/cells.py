@@ -49,13 +49,12 @@ def _skip(cell: Cell, x: FeatureMap, y: FeatureMap) -> Cost:
 
 
 def _two_convolutions(x: FeatureMap, y: FeatureMap, kind: TwoConvolutions) -> Cost:
+    normalize = batch_norm if kind.batch_norm else activation
     return add_up(
         (
-            batch_norm(x) if kind.batch_norm else NOTHING,
-            activation(x),
+            normalize(x),
             convolution(_upsample(x, y), y, 3),
-            batch_norm(y) if kind.batch_norm else NOTHING,
-            activation(y),
+            normalize(y),
             convolution(y, y, 3),
         )
     )
@@ -71,7 +70,6 @@ def _inverted_residual(x: FeatureMap, y: FeatureMap, kind: InvertedResidual) -> 
             batch_norm(x),
             convolution(x, hidden_x, 1, weight="plain", bias=False),
             batch_norm(hidden_x),
-            activation(hidden_x),
             convolution(
                 _upsample(hidden_x, y),
                 hidden_y,
@@ -81,7 +79,6 @@ def _inverted_residual(x: FeatureMap, y: FeatureMap, kind: InvertedResidual) -> 
                 bias=False,
             ),
             batch_norm(hidden_y),
-            activation(hidden_y),
             convolution(hidden_y, y, 1, weight="plain", bias=False),
             batch_norm(y),
         )

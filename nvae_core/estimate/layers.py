@@ -53,10 +53,13 @@ def linear(num_inputs: int, num_outputs: int) -> Cost:
 
 
 def batch_norm(x: FeatureMap) -> Cost:
-    """Return the cost of batch norm, whose gradient reads its input."""
+    """Return the cost of batch norm and the activation after it, if any.
+
+    Both gradients are computed from the input of the batch norm.
+    """
     return keep(x.num_values) + Cost(num_parameters=2 * x.channels, num_statistics=2 * x.channels)
 
 
 def activation(x: FeatureMap) -> Cost:
-    """Return the cost of swish or ELU, whose gradients read the input."""
+    """Return the cost of swish or ELU without batch norm, whose gradients read the input."""
     return keep(x.num_values)

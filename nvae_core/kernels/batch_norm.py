@@ -73,7 +73,7 @@ def backward(
 
 
 def finish(
-    t: Tensor, x: Tensor, parameters: Parameters, epsilon: float, sums: Tensor, count: int
+    t: Tensor, x: Tensor, parameters: Parameters, epsilon: float, *, sums: Tensor, count: int
 ) -> None:
     """Turn t into the gradient of x, in place, given the sums over `count` rows of all ranks."""
     channels = x.shape[1]

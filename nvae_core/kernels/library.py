@@ -3,12 +3,13 @@
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 POINTER, COUNT, FLOAT, FLAG = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ctypes.c_int
-SIGNATURES: dict[str, list[type]] = {
+SIGNATURES: dict[str, list[Any]] = {
     "depthwise_weight_gradient": [POINTER] * 3 + [COUNT] * 4,
     "batch_norm_moments": [POINTER] * 3 + [COUNT] * 2,
     "batch_norm_forward": [POINTER] * 5 + [FLOAT, POINTER] + [COUNT] * 2 + [FLAG],

@@ -92,7 +92,9 @@ def _statistics_over_ranks(x: Tensor) -> Statistics:
     if fits(x):
         local = kernels.moments(x)
     else:
-        local = torch.stack(torch.batch_norm_update_stats(x, None, None, 0.0))
+        # Of half the precision, a CPU would return statistics of half the precision.
+        whole = x if x.is_cuda else x.float()
+        local = torch.stack(torch.batch_norm_update_stats(whole, None, None, 0.0))
     if world_size() == 1:
         return Statistics(local[0], local[1])
     means, variances = gather_over_ranks(local).unbind(1)
@@ -113,7 +115,8 @@ def _backward_by_kernel(
     grad_x, sums = kernels.backward(gradient, x, parameters, EPSILON, code, is_whole=is_alone)
     if not is_alone:
         count = world_size() * x.numel() // x.shape[1]
-        kernels.finish(grad_x, x, parameters, EPSILON, sum_over_ranks(sums), count)
+        totals = sum_over_ranks(sums)
+        kernels.finish(grad_x, x, parameters, EPSILON, sums=totals, count=count)
     return grad_x, sums[1] * statistics.inverse_std, sums[0]
 
 
@@ -131,7 +134,14 @@ def _backward(
     inverse_std = statistics.inverse_std
     is_alone = world_size() == 1
     grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-        gradient, x, weight, mean, mean, mean, inverse_std, is_alone, EPSILON, [True] * 3
+        gradient,
+        x,
+        weight,
+        *(mean, statistics.variance),  # used if not alone
+        *(mean, inverse_std),  # used if alone
+        is_alone,
+        EPSILON,
+        [True] * 3,
     )
     if not is_alone:
         # That took the statistics as constants. They add, with x_hat = (x - mean) s:

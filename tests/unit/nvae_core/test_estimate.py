@@ -14,6 +14,7 @@ from nvae_core.cell_kinds import CELL_TABLES
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.estimate import Estimate, estimate
 from nvae_core.estimate.totals import ALLOWANCE_BYTES
+from nvae_core.kernels import library
 from nvae_core.model.convolutions import MaskedConv2d, WeightNormConv2d, hold_weights
 from nvae_core.model.nvae import NVAE, build_model, count_parameters
 from nvae_core.objective import balance_kl, compute_objective
@@ -91,6 +92,12 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(autouse=True)
+def _no_kernels(monkeypatch):
+    """What our kernels do, torch does not count."""
+    monkeypatch.setattr(library, "find_library", lambda: None)
 
 
 @dataclass(frozen=True)
