@@ -16,8 +16,8 @@ enum activation { IDENTITY = 0, SWISH = 1, ELU = 2 };
 /* exp(x) by 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; relative error below 2e-7. */
 INLINE float exponential(float x)
 {
-    x = x > -87.0f ? x : -87.0f; /* written as the processor's own maximum and minimum */
-    x = x < 87.0f ? x : 87.0f;
+    x = -87.0f > x ? -87.0f : x; /* the processor's own maximum and minimum; NaN stays NaN */
+    x = 87.0f < x ? 87.0f : x;
     const float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23 rounds to a whole number */
     const float n = shifted - 12582912.0f;
     const float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;

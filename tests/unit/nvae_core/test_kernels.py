@@ -1,0 +1,139 @@
+"""The kernels compute what torch's own operations do."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nvae_core.kernels import library
+from nvae_core.kernels.depthwise import depthwise_convolution, depthwise_fits
+from nvae_core.kernels.library import fits
+from nvae_core.model.normalization import Activation, Statistics, activate, normalize, normalize_by
+
+EPSILON = 1e-5
+each_activation = pytest.mark.parametrize("activation", ["identity", "swish", "elu"])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return values.to(memory_format=torch.channels_last) if len(shape) == 4 else values
+
+
+def gradients(y: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad((y * random(*y.shape, seed=9)).sum(), inputs)
+
+
+def test_the_kernels_are_there_where_there_is_a_compiler():
+    assert library.find_library() is not None
+
+
+@each_activation
+@pytest.mark.parametrize("num_channels", [1, 3, 16, 20, 64, 100, 150])  # whole blocks and tails
+@pytest.mark.parametrize("size", [1, 4, 9])
+def test_normalize_and_its_gradients_are_those_in_double_precision(activation, num_channels, size):
+    x = (3 * random(5, num_channels, size, size) + 2).requires_grad_()
+    weight, bias = random(num_channels, seed=1), random(num_channels, seed=2)
+    parameters = [weight.requires_grad_(), bias.requires_grad_()]
+    assert fits(x)
+    y, statistics = normalize(x, *parameters, activation=activation)
+    exact = [tensor.detach().double().requires_grad_() for tensor in (x, *parameters)]
+    expected, expected_statistics = normalize_exactly(*exact, activation)
+    torch.testing.assert_close(y.double(), expected, rtol=2e-5, atol=2e-5)
+    for one, other in (
+        (statistics.mean, expected_statistics.mean),
+        (statistics.variance, expected_statistics.variance),
+    ):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-6)
+    found, wanted = gradients(y, x, *parameters), gradients(expected, *exact)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
+
+
+def normalize_exactly(
+    x: Tensor, weight: Tensor, bias: Tensor, activation: Activation
+) -> tuple[Tensor, Statistics]:
+    variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+    x_hat = (x - mean[:, None, None]) * torch.rsqrt(variance + EPSILON)[:, None, None]
+    z = x_hat * weight[:, None, None] + bias[:, None, None]
+    return activate(z, activation), Statistics(mean.detach(), variance.detach())
+
+
+@each_activation
+def test_normalize_by_given_statistics_is_that_of_torch(activation):
+    x, statistics = random(2, 40, 6, 6), Statistics(random(40), random(40, seed=1).square())
+    weight, bias = random(40, seed=2), random(40, seed=3)
+    with torch.no_grad():
+        y = normalize_by(x, statistics, weight, bias, activation=activation)
+    plain = F.batch_norm(x, statistics.mean, statistics.variance, weight, bias, eps=EPSILON)
+    torch.testing.assert_close(y, activate(plain, activation), rtol=1e-5, atol=1e-5)
+
+
+@each_activation
+def test_extreme_values_stay_what_they_are(activation):
+    x = torch.tensor([-1e30, -200.0, -90.0, 0.0, 90.0, 200.0, 1e30]).reshape(7, 1, 1, 1)
+    weight, bias = torch.ones(1), torch.zeros(1)
+    statistics = Statistics(torch.zeros(1), torch.ones(1))
+    with torch.no_grad():
+        y = normalize_by(x, statistics, weight, bias, activation=activation)
+    torch.testing.assert_close(
+        y, activate(x / (1 + EPSILON) ** 0.5, activation), rtol=2e-5, atol=1e-7
+    )
+
+
+@each_activation
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_not_hidden(activation, value):
+    x = random(4, 20, 3, 3)
+    x[1, 7, 2, 1] = value
+    y, _ = normalize(x, torch.ones(20), torch.zeros(20), activation=activation)
+    assert not y[:, 7].isfinite().all()
+    assert y[:, :7].isfinite().all()
+
+
+def test_a_mean_far_from_zero_costs_no_digits():
+    x = random(64, 16, 8, 8) + 1000
+    _, statistics = normalize(x, torch.ones(16), torch.zeros(16), activation="identity")
+    expected = x.double().var(dim=(0, 2, 3), correction=0)
+    torch.testing.assert_close(statistics.variance.double(), expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("num_channels", [16, 24, 120])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (9, 5)])
+def test_depthwise_convolution_and_its_gradients_are_those_of_torch(num_channels, size):
+    x = random(3, num_channels, *size).requires_grad_()
+    weight = torch.randn(num_channels, 1, 5, 5).requires_grad_()
+    assert depthwise_fits(x, weight, stride=1)
+    y = depthwise_convolution(x, weight)
+    expected = F.conv2d(x, weight, padding=2, groups=num_channels)
+    assert torch.equal(y, expected)
+    for one, other in zip(gradients(y, x, weight), gradients(expected, x, weight), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "stride"),
+    [((15, 1, 5, 5), 1), ((16, 1, 3, 3), 1), ((16, 1, 5, 5), 2), ((16, 16, 5, 5), 1)],
+)
+def test_other_convolutions_are_left_to_torch(shape, stride):
+    x = random(2, shape[0], 6, 6)
+    assert not depthwise_fits(x, torch.zeros(shape), stride)
+
+
+@pytest.mark.parametrize(
+    "x", [torch.zeros(2, 4, 3, 3), random(2, 4, 3, 3).double(), random(2, 4, 3, 3).bfloat16()]
+)
+def test_other_tensors_are_left_to_torch(x):
+    assert not fits(x)
+
+
+def test_several_threads_are_left_to_torch():
+    torch.set_num_threads(2)
+    assert not fits(random(2, 4, 3, 3))
