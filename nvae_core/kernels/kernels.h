@@ -12,4 +12,27 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Sums are taken in as many parts, so that the compiler may vectorize them. */
+#define NUM_PARTS 64
+
+INLINE float add_parts(const float *parts)
+{
+    float sum = 0.0f;
+    for (int part = 0; part < NUM_PARTS; part++)
+        sum += parts[part];
+    return sum;
+}
+
+INLINE float dot(const float *a, const float *b, long length)
+{
+    float parts[NUM_PARTS] = {0.0f};
+    const long whole = length - length % NUM_PARTS;
+    for (long start = 0; start < whole; start += NUM_PARTS)
+        for (int part = 0; part < NUM_PARTS; part++)
+            parts[part] += a[start + part] * b[start + part];
+    for (long i = whole; i < length; i++)
+        parts[i - whole] += a[i] * b[i];
+    return add_parts(parts);
+}
+
 #endif

@@ -9,24 +9,36 @@ import torch
 from torch import Tensor
 
 POINTER, COUNT, FLOAT, FLAG = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ctypes.c_int
-SIGNATURES: dict[str, list[Any]] = {
-    "depthwise_weight_gradient": [POINTER] * 3 + [COUNT] * 4,
-    "batch_norm_moments": [POINTER] * 3 + [COUNT] * 2,
-    "batch_norm_forward": [POINTER] * 5 + [FLOAT, POINTER] + [COUNT] * 2 + [FLAG],
-    "batch_norm_backward": [POINTER] * 6 + [FLOAT] + [POINTER] * 3 + [COUNT] * 2 + [FLAG] * 2,
-    "batch_norm_finish": [POINTER] * 5 + [FLOAT] + [POINTER] * 3 + [COUNT] * 3,
+NOTHING = None
+SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "adamax_update": (NOTHING, [POINTER] * 4 + [COUNT] + [FLOAT] * 5),
+    "batch_norm_moments": (NOTHING, [POINTER] * 3 + [COUNT] * 2),
+    "batch_norm_forward": (NOTHING, [POINTER] * 5 + [FLOAT, POINTER] + [COUNT] * 2 + [FLAG]),
+    "batch_norm_backward": (
+        NOTHING,
+        [POINTER] * 6 + [FLOAT] + [POINTER] * 3 + [COUNT] * 2 + [FLAG] * 2,
+    ),
+    "batch_norm_finish": (NOTHING, [POINTER] * 5 + [FLOAT] + [POINTER] * 3 + [COUNT] * 3),
+    "depthwise_weight_gradient": (NOTHING, [POINTER] * 3 + [COUNT] * 4),
+    "power_iteration": (FLOAT, [POINTER] * 3 + [COUNT] * 3),
+    "weight_norm_forward": (NOTHING, [POINTER] * 2 + [FLOAT] + [POINTER] * 2 + [COUNT] * 2),
+    "weight_norm_backward": (NOTHING, [POINTER] * 4 + [FLOAT] + [POINTER] * 2 + [COUNT] * 2),
 }
 
 
 def fits(x: Tensor) -> bool:
-    """Whether the kernels can work on x: float32, channels_last, on a CPU, on one thread."""
+    """Whether the kernels can work on x (B, C, H, W): `is_usable`, and it is channels_last."""
+    return is_usable(x) and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def is_usable(x: Tensor) -> bool:
+    """Whether the kernels can work on tensors like x: float32, on a CPU, on one thread."""
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and torch.get_num_threads() == 1
         and find_library() is not None
-        and x.is_contiguous(memory_format=torch.channels_last)
     )
 
 
@@ -44,7 +56,7 @@ def find_library() -> ctypes.CDLL | None:
     if path is None:
         return None
     loaded = ctypes.CDLL(str(path))
-    for name, argument_types in SIGNATURES.items():
+    for name, (result_type, argument_types) in SIGNATURES.items():
         function = getattr(loaded, name)
-        function.argtypes, function.restype = argument_types, None
+        function.restype, function.argtypes = result_type, argument_types
     return loaded

@@ -1,6 +1,6 @@
 """Convolutions: plain, weight-normalized, initialized from data, and autoregressively masked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from nvae_core.distributed import average_over_ranks
 from nvae_core.kernels.depthwise import depthwise_convolution, depthwise_fits
+from nvae_core.kernels.library import fits
+from nvae_core.kernels.weight_norm import normalize_weights
 
+EPSILON = 1e-5  # added to the norm of a weight
 INITIAL_STD = 5.0  # data-dependent initialization divides the output by this many of its own
 
 
@@ -85,7 +88,7 @@ class WeightNormConv2d(Conv2d):
     def normalize_weight(self) -> Tensor:
         """Return exp(l) v / (|v| + 1e-5), the norm taken per output channel."""
         direction = self.direction()
-        scale = self.log_weight_norm.exp() / (_norm(direction) + 1e-5)
+        scale = self.log_weight_norm.exp() / (_norm(direction) + EPSILON)
         return torch.mul(direction, scale)
 
     def direction(self) -> Tensor:
@@ -159,7 +162,7 @@ class DataInitializedConv2d(WeightNormConv2d):
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Choose norm and bias so that the output for x has mean 0 and deviation 1/5."""
-        unit_weight = self.weight / (_norm(self.weight) + 1e-5)
+        unit_weight = self.weight / (_norm(self.weight) + EPSILON)
         y = self._conv_forward(x, unit_weight, None)
         if y[:, 0].numel() < 2:
             return  # a single value has no deviation
@@ -191,12 +194,20 @@ def hold_weights(model: nn.Module) -> Iterator[None]:
     """Normalize each weight once, for all uses until the end of the block."""
     convolutions = [module for module in model.modules() if isinstance(module, WeightNormConv2d)]
     try:
-        for convolution in convolutions:
-            convolution.held_weight = convolution.normalize_weight()
+        for convolution, weight in zip(convolutions, _normalize(convolutions), strict=True):
+            convolution.held_weight = weight
         yield
     finally:
         for convolution in convolutions:
             convolution.held_weight = None
+
+
+def _normalize(convolutions: Sequence[WeightNormConv2d]) -> Sequence[Tensor]:
+    directions = [convolution.direction() for convolution in convolutions]
+    if not all(fits(direction) for direction in directions):
+        return [convolution.normalize_weight() for convolution in convolutions]
+    log_norms = [convolution.log_weight_norm for convolution in convolutions]
+    return normalize_weights(directions, log_norms, EPSILON)
 
 
 def _norm(weight: Tensor) -> Tensor:

@@ -2,10 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nvae_core.kernels.library import fits
+from nvae_core.kernels.power_iteration import iterate
 from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.convolutions import Conv2d
 
@@ -44,13 +47,53 @@ class SpectralRegularizer(nn.Module):
         self.is_fresh.fill_(False)
         total = self.is_fresh.new_zeros((), dtype=torch.float32)
         for (rows, columns), layers in _group_by_shape(convolutions).items():
-            matrices = torch.stack([_as_matrix(layer) for layer in layers])  # (L, R, C)
+            weights = [layer.effective_weight() for layer in layers]
             left = self.get_buffer(f"left_{rows}x{columns}")  # (L, R)
             right = self.get_buffer(f"right_{rows}x{columns}")  # (L, C)
+            if all(fits(weight) for weight in weights):
+                values = _SpectralNorms.apply(left, right, num_iterations, *weights)  # type: ignore[no-untyped-call]
+                total = total + values
+                continue
+            matrices = torch.stack([as_matrix(weight).float() for weight in weights])  # (L, R, C)
             _iterate(matrices.detach(), left, right, num_iterations)
             products = torch.bmm(matrices, right[:, :, None])[:, :, 0]
             total = total + (left * products).sum()
         return total
+
+
+class _SpectralNorms(torch.autograd.Function):
+    """The sum of u W v over matrices of the same shape, after a power iteration of u and v."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, left: Tensor, right: Tensor, num_iterations: int, *weights: Tensor
+    ) -> Tensor:
+        values = [
+            iterate(weight, u, v, num_iterations)
+            for weight, u, v in zip(weights, left, right, strict=True)
+        ]
+        ctx.save_for_backward(left.clone(), right.clone())
+        ctx.like = weights  # shapes and memory formats; they are alive anyway
+        return left.new_tensor(sum(values))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        left, right = ctx.saved_tensors
+        scaled = left * gradients[0]
+        weight_gradients = []
+        for weight, u, v in zip(ctx.like, scaled, right, strict=True):
+            gradient = torch.empty_like(weight)
+            torch.outer(u, v, out=as_matrix(gradient))
+            weight_gradients.append(gradient)
+        return (None, None, None, *weight_gradients)
+
+
+def as_matrix(weight: Tensor) -> Tensor:
+    """Return a weight (Cout, Cin, k, k) as a matrix of one row per output channel.
+
+    The columns are in the order of the channels_last memory format, so that nothing is moved.
+    """
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
 
 
 def convolutions_of(model: nn.Module) -> list[Conv2d]:
@@ -74,11 +117,6 @@ def _group_by_shape(convolutions: Sequence[Conv2d]) -> dict[tuple[int, int], lis
         rows = convolution.weight.shape[0]
         groups[rows, convolution.weight.numel() // rows].append(convolution)
     return groups
-
-
-def _as_matrix(convolution: Conv2d) -> Tensor:
-    weight = convolution.effective_weight()
-    return weight.reshape(weight.shape[0], -1).float()
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from nvae_core.model.convolutions import DataInitializedConv2d, fit_to_data
 from nvae_core.model.noise import Noise, Stream, seeded_generator
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.model.regularization import SpectralRegularizer, convolutions_of
+from nvae_core.training.adamax import Adamax
 from nvae_core.training.measured import Measured
 
 ADAMAX_BETAS = (0.9, 0.999)
@@ -77,7 +78,7 @@ def start_training(
 ) -> TrainingState:
     """Return the state before the first step; the same on all ranks."""
     model = build_model(model_config, seed).to(device)
-    optimizer = torch.optim.Adamax(
+    optimizer = Adamax(
         model.parameters(),
         lr=optimization.learning_rate,
         betas=ADAMAX_BETAS,

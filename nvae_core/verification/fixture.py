@@ -31,13 +31,11 @@ class Fixture:
     def load(self) -> TrainingState:
         """Return the checkpoint's model, in evaluation mode, with its optimizer.
 
-        In the memory format of the reference: sums are rounded otherwise in another.
-
         Raises:
             ForeignCheckpoint: the file cannot be used.
         """
         state = read_published(self.checkpoint).state
-        state.model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+        state.model.eval()
         return state
 
     def has(self, name: str) -> bool:

@@ -10,6 +10,7 @@ from nvae_core.model.convolutions import Conv2d
 from nvae_core.model.nvae import NVAE
 from nvae_core.model.regularization import (
     SpectralRegularizer,
+    as_matrix,
     batch_norm_penalty,
     convolutions_of,
 )
@@ -60,9 +61,15 @@ def load_singular_vectors(
     for (rows, columns), layers in _by_shape(convolutions_in_published_order(model)).items():
         theirs = {id(layer): index for index, layer in enumerate(layers)}
         order = [theirs[id(layer)] for layer in ours[rows, columns]]
-        for side, vectors in (("left", "u"), ("right", "v")):
-            reference = fixture.tensor(f"sr_{vectors}0_{rows}x{columns}")
-            spectral.get_buffer(f"{side}_{rows}x{columns}").copy_(reference[order])
+        left = fixture.tensor(f"sr_u0_{rows}x{columns}")[order]
+        right = fixture.tensor(f"sr_v0_{rows}x{columns}")[order]
+        # Its columns are in the order of (Cin, k, k).
+        reordered = [
+            as_matrix(vector.view(1, *layer.weight.shape[1:]))[0]
+            for vector, layer in zip(right, ours[rows, columns], strict=True)
+        ]
+        spectral.get_buffer(f"left_{rows}x{columns}").copy_(left)
+        spectral.get_buffer(f"right_{rows}x{columns}").copy_(torch.stack(reordered))
     spectral.is_fresh.fill_(is_fresh)
 
 

@@ -1,5 +1,8 @@
 """The kernels compute what torch's own operations do."""
 
+import copy
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +11,11 @@ from torch import Tensor
 from nvae_core.kernels import library
 from nvae_core.kernels.depthwise import depthwise_convolution, depthwise_fits
 from nvae_core.kernels.library import fits
+from nvae_core.kernels.power_iteration import iterate
+from nvae_core.kernels.weight_norm import normalize_weights
 from nvae_core.model.normalization import Activation, Statistics, activate, normalize, normalize_by
+from nvae_core.model.regularization import as_matrix
+from nvae_core.training.adamax import Adamax
 
 EPSILON = 1e-5
 each_activation = pytest.mark.parametrize("activation", ["identity", "swish", "elu"])
@@ -132,6 +139,84 @@ def test_other_convolutions_are_left_to_torch(shape, stride):
 )
 def test_other_tensors_are_left_to_torch(x):
     assert not fits(x)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 3, 3), (40, 1, 5, 5), (7, 200, 1, 1), (1, 1, 1, 1)])
+def test_weight_normalization_and_its_gradients_are_those_of_torch(shape):
+    directions = [random(*shape, seed=seed).requires_grad_() for seed in range(2)]
+    log_norms = [random(shape[0], 1, 1, 1, seed=seed).requires_grad_() for seed in range(2, 4)]
+    inputs = [*directions, *log_norms]
+    weights = torch.stack(normalize_weights(directions, log_norms, 1e-5))
+    stacked = torch.stack(directions).double()
+    norms = torch.linalg.vector_norm(stacked, dim=(2, 3, 4), keepdim=True)
+    expected = torch.stack(log_norms).double().exp() * stacked / (norms + 1e-5)
+    torch.testing.assert_close(weights.double(), expected, rtol=1e-5, atol=1e-6)
+    for one, other in zip(gradients(weights, *inputs), gradients(expected, *inputs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_direction_of_zeros_has_the_gradient_that_torch_gives_it():
+    v = torch.zeros(2, 3, 1, 1, requires_grad=True)
+    (weight,) = normalize_weights([v], [torch.ones(2, 1, 1, 1)], 1e-5)
+    norm = torch.linalg.vector_norm(v, dim=(1, 2, 3), keepdim=True)
+    expected = math.e * v / (norm + 1e-5)
+    torch.testing.assert_close(gradients(weight, v), gradients(expected, v))
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 3, 3), (33, 70, 1, 1), (3, 1, 5, 5), (1, 2, 1, 1)])
+def test_power_iteration_is_that_of_torch(shape):
+    weight, rows = random(*shape), shape[0]
+    matrix = as_matrix(weight)
+    left, right = random(rows, seed=1), torch.empty(matrix.shape[1])
+    u = left.clone()
+    for _ in range(4):
+        v = F.normalize(u @ matrix, dim=0)
+        u = F.normalize(matrix @ v, dim=0)
+    value = iterate(weight, left, right, 4)
+    torch.testing.assert_close(torch.tensor(value), u @ matrix @ v, rtol=1e-5, atol=0)
+    torch.testing.assert_close(left, u, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(right, v, rtol=1e-4, atol=1e-5)
+
+
+def test_power_iteration_of_zeros_is_zero():
+    left, right = torch.ones(3), torch.ones(4)
+    assert iterate(torch.zeros(3, 4, 1, 1), left, right, 4) == 0
+    assert torch.equal(right, torch.zeros(4))
+
+
+def test_adamax_is_that_of_torch():
+    ours = [random(6, 4, 3, 3), random(100, seed=1), random(1, seed=2)]
+    theirs = [parameter.clone() for parameter in ours]
+    settings = {"lr": 0.01, "eps": 1e-3, "weight_decay": 3e-4}
+    optimizers = [Adamax(ours, **settings), torch.optim.Adamax(theirs, **settings)]
+    for step in range(5):
+        for index, pair in enumerate(zip(ours, theirs, strict=True)):
+            for parameter in pair:
+                # The gradient of a convolution may come in another memory format.
+                parameter.grad = random(*parameter.shape, seed=10 * step + index).contiguous()
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+        states = [optimizers[0].state[one], optimizers[1].state[other]]
+        assert states[0].keys() == states[1].keys()
+        for name, value in states[0].items():
+            torch.testing.assert_close(value, states[1][name], rtol=1e-6, atol=1e-7)
+
+
+def test_adamax_leaves_moments_of_another_memory_format_to_torch():
+    ours, theirs = random(6, 4, 3, 3), random(6, 4, 3, 3)
+    optimizers = [Adamax([ours]), torch.optim.Adamax([theirs])]
+    optimizers[0].state[ours] = {
+        "step": torch.tensor(1.0),
+        "exp_avg": random(6, 4, 3, 3, seed=1).contiguous(),
+        "exp_inf": torch.ones(6, 4, 3, 3),
+    }
+    optimizers[1].state[theirs] = copy.deepcopy(optimizers[0].state[ours])
+    ours.grad = theirs.grad = random(6, 4, 3, 3, seed=2)
+    for optimizer in optimizers:
+        optimizer.step()
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_several_threads_are_left_to_torch():

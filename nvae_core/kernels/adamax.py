@@ -1,0 +1,40 @@
+"""AdaMax by a kernel of ours, in one pass over each parameter."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nvae_core.kernels.library import is_usable, library
+
+
+def adamax_fits(parameter: Tensor, moments: Sequence[Tensor]) -> bool:
+    """Whether a parameter and its moments are as the kernel needs them."""
+    is_dense = parameter.is_contiguous() or (
+        parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
+    )
+    are_alike = all(moment.stride() == parameter.stride() for moment in moments)
+    return is_dense and are_alike and is_usable(parameter)
+
+
+def update(
+    parameter: Tensor,
+    gradient: Tensor,
+    moments: tuple[Tensor, Tensor],
+    *,
+    rate: float,
+    decays: tuple[float, float],
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    """Update a parameter and its moments, mean and infinity norm of its gradients, in place.
+
+    `rate` is the learning rate over one minus the power of the first decay.
+    """
+    if gradient.stride() != parameter.stride():
+        gradient = torch.empty_like(parameter).copy_(gradient)
+    mean, norm = moments
+    library().adamax_update(
+        *(parameter.data_ptr(), gradient.data_ptr(), mean.data_ptr(), norm.data_ptr()),
+        *(parameter.numel(), rate, *decays, epsilon, weight_decay),
+    )
