@@ -4,7 +4,7 @@ import io
 import stat
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -30,10 +30,11 @@ class ZipFiles:
         self._path = path
         if not path.is_file():
             raise InvalidDataset(f"source.path: there is no file {path}")
-        with refuse_damage(path.name):
-            self._file = path.open("rb")
+        with refuse_damage(path.name), ExitStack() as on_refusal:
+            self._file = on_refusal.enter_context(path.open("rb"))
             self._archive = zipfile.ZipFile(_BoundedReader(self._file))
             self._entries = _check_entries(self._archive.infolist(), path)
+            on_refusal.pop_all()
 
     def names(self) -> list[str]:
         """Return the sorted names, without hidden files."""

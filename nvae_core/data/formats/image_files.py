@@ -1,6 +1,7 @@
 """Images of a folder or zip archive of image files."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -35,11 +36,8 @@ def open_zip(source: ZipSource, path: Path, seed: int) -> ImageStream:
 
 def list_zip(path: Path) -> list[str]:
     """Return the names of an archive's files, after a check of every entry."""
-    archive = ZipFiles(path)
-    try:
+    with closing(ZipFiles(path)) as archive:
         return archive.names()
-    finally:
-        archive.close()
 
 
 def find_images(names: Sequence[str], path: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -54,9 +54,8 @@ def _lying_at(path: Path) -> Callable[[], AbstractContextManager[Path]]:
 
 @contextmanager
 def _unzipped(archive: Path, entry: str, scratch: Path) -> Iterator[Path]:
-    files = ZipFiles(archive)
-    try:
-        with files.local_path(entry, scratch, max_bytes=MAX_BATCH_BYTES) as path:
-            yield path
-    finally:
-        files.close()
+    with (
+        closing(ZipFiles(archive)) as files,
+        files.local_path(entry, scratch, max_bytes=MAX_BATCH_BYTES) as path,
+    ):
+        yield path

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -38,11 +38,8 @@ class StoredArray:
 
 def list_arrays(path: Path) -> list[str]:
     """Return the names of the arrays in an npz."""
-    archive = ZipFiles(path)
-    try:
+    with closing(ZipFiles(path)) as archive:
         return [name.removesuffix(".npy") for name in archive.names() if name.endswith(".npy")]
-    finally:
-        archive.close()
 
 
 def find_array(path: Path, name: str | None = None) -> StoredArray:
@@ -79,9 +76,5 @@ def _opened(path: Path, entry: str | None) -> Iterator[tuple[IO[bytes], int]]:
         with path.open("rb") as file:
             yield file, path.stat().st_size
         return
-    archive = ZipFiles(path)
-    try:
-        with archive.open(entry) as member:
-            yield member, archive.size(entry)
-    finally:
-        archive.close()
+    with closing(ZipFiles(path)) as archive, archive.open(entry) as member:
+        yield member, archive.size(entry)
