@@ -19,6 +19,8 @@ import nvae_core
 from nvae_core.data.decoding.image import DecodePlan
 from nvae_core.data.decoding.worker import READY
 
+PROGRAM = "nvae_core.data.decoding.worker"
+START_SECONDS = 120.0
 TIMEOUT_SECONDS = 60.0  # without a reply; decoding takes milliseconds
 ROOT = Path(nvae_core.__file__).parents[1]
 
@@ -77,21 +79,21 @@ class Decoder:
     def _read_reply(self, num_images: int) -> list[Decoded]:
         if not self._is_ready:
             self._wait_until_ready()
-        problems = json.loads(self._receive_bytes())
-        pixels = np.frombuffer(self._receive_bytes(), np.uint8).reshape(-1, *self._plan.shape)
-        images = iter(pixels)
+        problems = json.loads(self._receive_bytes(TIMEOUT_SECONDS))
+        pixels = np.frombuffer(self._receive_bytes(TIMEOUT_SECONDS), np.uint8)
+        images = iter(pixels.reshape(-1, *self._plan.shape))
         assert len(problems) == num_images
         return [next(images) if problem is None else str(problem) for problem in problems]
 
     def _wait_until_ready(self) -> None:
         try:
-            self._is_ready = self._receive_bytes() == READY
+            self._is_ready = self._receive_bytes(START_SECONDS) == READY
         except (EOFError, OSError) as error:
             message = "the image decoder does not start; what it printed says why"
             raise DecoderDoesNotStart(message) from error
 
-    def _receive_bytes(self) -> bytes:
-        if not self._connection.poll(TIMEOUT_SECONDS):
+    def _receive_bytes(self, timeout_seconds: float) -> bytes:
+        if not self._connection.poll(timeout_seconds):
             raise TimeoutError
         return self._connection.recv_bytes()
 
@@ -106,7 +108,7 @@ class Decoder:
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _python_path()}
         with far:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "nvae_core.data.decoding.worker", *arguments],
+                [sys.executable, "-m", PROGRAM, *arguments],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(far.fileno(),),
