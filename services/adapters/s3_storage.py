@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,14 @@ class StorageUnavailable(Exception):
 
 class DamagedObject(ValueError):
     """A stored file is missing, or is not the one that was uploaded."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object that others have stored."""
+
+    key: str
+    size_bytes: int
 
 
 class S3Storage:
@@ -90,6 +99,30 @@ class S3Storage:
         finally:
             partial.unlink(missing_ok=True)
 
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+        """Yield what lies below a prefix of any bucket these credentials can read.
+
+        Raises:
+            DamagedObject: there is no such bucket.
+            StorageUnavailable: the store is away, or the bucket must not be read.
+        """
+        with _translated():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    yield StoredObject(item["Key"], item["Size"])
+
+    def find_object(self, bucket: str, key: str) -> StoredObject:
+        """Return the object of this key; errors as those of `list_objects`."""
+        with _translated():
+            head = self._client.head_object(Bucket=bucket, Key=key)
+        return StoredObject(key, head["ContentLength"])
+
+    def download_object(self, bucket: str, key: str, path: Path) -> None:
+        """Fetch what others have stored, of which no checksum is known."""
+        with _translated():
+            self._client.download_file(bucket, key, str(path), Config=_TRANSFER)
+
     def presigned_url(self, key: str, *, file_name: str) -> str:
         """Return a URL that lets anyone who has it download the file for a while."""
         parameters = {
@@ -122,7 +155,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in {"404", "NoSuchKey"}:
+        if error.response.get("Error", {}).get("Code") in {"404", "NoSuchKey", "NoSuchBucket"}:
             raise DamagedObject("there is no such object") from error
         raise StorageUnavailable(str(error)) from error
     except (BotoCoreError, Boto3Error) as error:

@@ -21,6 +21,7 @@ from services.worker.assignment import Assignment
 from services.worker.inputs import CorruptInput, InputCache
 from services.worker.publishing import PreparedDataset, Publisher
 from services.worker.slots import take_inventory
+from services.worker.sources import SourceLocator, staging_folder
 from services.worker.trainer import TERM_SECONDS, Trainer, TrainerPlan, attempt_marker
 
 LOOK_SECONDS = 0.5
@@ -74,9 +75,13 @@ class Execution:
     async def _prepare(self) -> Ending | None:
         """Fetch the inputs and write `config.json`; a cancel does not wait for a download."""
         cache = InputCache(self.settings.data_folder / "inputs", self.storage)
-        configure = asyncio.to_thread(
-            self.assignment.configure, cache, datasets_folder=self.settings.datasets_folder
+        sources = SourceLocator(
+            self.settings.datasets_folder,
+            staging_folder(self.run_directory),
+            self.settings.max_source_bytes,
+            self.storage,
         )
+        configure = asyncio.to_thread(self.assignment.configure, cache, sources)
         fetching = asyncio.create_task(configure)
         stopping = asyncio.create_task(self.stop_requested.wait())
         try:

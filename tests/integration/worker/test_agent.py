@@ -7,7 +7,7 @@ from nvae_core.config import FolderSource
 from services.domain.errors import InvalidSpec
 from services.settings import LeaseSettings, WorkerSettings
 from services.worker.agent import NodeAgent
-from services.worker.assignment import resolve_source
+from services.worker.sources import resolve_source
 
 
 @pytest.fixture
