@@ -90,7 +90,9 @@ class WorkerSettings(BaseSettings):
     node_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     data_folder: Path
     datasets_folder: Path | None = None  # the root of sources on the node
-    max_source_bytes: Annotated[int, Field(ge=1)] = 500 * 10**9  # copied from S3 for a data set
+    # What is copied from S3 for one data set.
+    max_source_bytes: Annotated[int, Field(ge=1)] = 500 * 10**9
+    max_source_files: Annotated[int, Field(ge=1)] = 1_000_000
     slots: Annotated[int, Field(ge=1)] | None = None  # none: GPUs, or cores where there are none
     address: str = "127.0.0.1"
     poll_seconds: Annotated[float, Field(gt=0)] = 3.0

@@ -16,7 +16,8 @@ def check_source(source: DatasetSource, *, s3_prefixes: Sequence[str]) -> None:
         return
     if source.is_in_s3:
         if not any(source.path.startswith(prefix) for prefix in s3_prefixes):
-            message = f"must lie below one of: {', '.join(s3_prefixes)}"
+            allowed = f"must lie below one of: {', '.join(s3_prefixes)}"
+            message = allowed if s3_prefixes else "sources in S3 are not allowed here"
             raise InvalidSpec.at("/source/path", message)
     elif source.path.startswith("/") or ".." in source.parts:
         message = "must be relative to the nodes' folder of sources, without '..'"

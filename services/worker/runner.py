@@ -34,7 +34,7 @@ from services.worker.assignment import load_assignment
 from services.worker.execution import Execution, patiently
 from services.worker.lease import Lease
 from services.worker.lifeline import wait_for_end_of
-from services.worker.sources import staging_folder
+from services.worker.sources import drop_staging
 from services.worker.trainer import attempt_marker
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -55,9 +55,9 @@ def is_runner_alive(data_folder: Path, attempt_id: str) -> bool:
 def drop_large_files(run_directory: RunDirectory) -> None:
     """Delete what an attempt that has ended does not need any more; its logs stay."""
     unfinished = [*run_directory.path.glob(".dataset.*"), *run_directory.path.glob(".unpacked.*")]
-    kept = (run_directory.checkpoints, run_directory.dataset, staging_folder(run_directory))
-    for folder in (*kept, *unfinished):
+    for folder in (run_directory.checkpoints, run_directory.dataset, *unfinished):
         shutil.rmtree(folder, ignore_errors=True)
+    drop_staging(run_directory)
 
 
 async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> None:

@@ -1,9 +1,9 @@
 """Where the source of a data set lies on this node; what is in S3 is copied next to the attempt."""
 
+import contextlib
 import errno
+import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,28 +11,29 @@ from nvae_core.config import PathSource
 from nvae_core.run_directory import RunDirectory
 from services.adapters.s3_storage import DamagedObject, S3Storage, StoredObject
 from services.domain.errors import InvalidSpec
+from services.settings import WorkerSettings
 
-NUM_DOWNLOADS_AT_ONCE = 8  # most sources are many small files
+MAX_NAME_BYTES = 255  # of one part of a path, on every file system there is
 
 
 @dataclass(frozen=True)
 class SourceLocator:
-    """Finds a source on the node, or copies it there."""
+    """Finds a source on the node, or copies it there; `staging` goes when the attempt ends."""
 
-    datasets_folder: Path | None
-    staging_folder: Path  # of this attempt, removed with it
-    max_bytes: int
+    settings: WorkerSettings
+    staging: Path
     storage: S3Storage
 
     def locate(self, source: PathSource) -> Path:
         """Return the local path; blocks, so call it in a thread.
 
         Raises:
-            InvalidSpec: the source is not there, is too large, or is not below the node's folder.
+            InvalidSpec: the source is not there, is too large, or leads out of the node's folder.
             StorageUnavailable: the object store is away.
+            OSError: the disk has no room for it.
         """
         if not source.is_in_s3:
-            return resolve_source(source, self.datasets_folder)
+            return resolve_source(source, self.settings.datasets_folder)
         bucket, _, prefix = source.path.removeprefix("s3://").partition("/")
         try:
             return self._copy(bucket, prefix.rstrip("/"))
@@ -41,44 +42,43 @@ class SourceLocator:
 
     def _copy(self, bucket: str, prefix: str) -> Path:
         """Copy all objects below the prefix, or the one object of this name."""
-        root = self.staging_folder / prefix.rpartition("/")[2]
-        objects = list(self._below(bucket, f"{prefix}/"))
-        copies = {stored.key: _path_below(root, stored.key, f"{prefix}/") for stored in objects}
-        if not objects:
-            objects = [self.storage.find_object(bucket, prefix)]
-            copies = {prefix: root}
-        self._check_size(sum(stored.size_bytes for stored in objects))
-        for folder in {path.parent for path in copies.values()}:
+        root = self.staging / prefix.rpartition("/")[2]
+        below = self._list_below(bucket, f"{prefix}/")
+        copies = {_path_below(root, stored.key, f"{prefix}/"): stored for stored in below}
+        if not copies:
+            copies = {root: self.storage.find_object(bucket, prefix)}
+        num_bytes = sum(stored.size_bytes for stored in copies.values())
+        self._check_limits(len(copies), num_bytes)
+        folders = {folder for path in copies for folder in path.parents}
+        if not folders.isdisjoint(copies):
+            raise InvalidSpec.at("/source/path", "a key is the name of a file and of a folder")
+        for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(NUM_DOWNLOADS_AT_ONCE) as downloads:
-            tasks = [
-                downloads.submit(self.storage.download_object, bucket, key, path)
-                for key, path in copies.items()
-            ]
-            try:
-                for task in tasks:
-                    task.result()
-            finally:
-                downloads.shutdown(wait=True, cancel_futures=True)
+        free = shutil.disk_usage(self.staging).free
+        if num_bytes > free:
+            raise OSError(errno.ENOSPC, f"the source has {num_bytes} bytes, the disk {free} left")
+        self.storage.copy_objects(bucket, copies)
         return root
 
-    def _below(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+    def _list_below(self, bucket: str, prefix: str) -> list[StoredObject]:
+        found: list[StoredObject] = []
         num_bytes = 0
         for stored in self.storage.list_objects(bucket, prefix):
             if stored.key.endswith("/"):
                 continue  # some programs mark folders so
+            found.append(stored)
             num_bytes += stored.size_bytes
-            self._check_size(num_bytes)
-            yield stored
+            self._check_limits(len(found), num_bytes)  # now: the list may be endless
+        return found
 
-    def _check_size(self, num_bytes: int) -> None:
-        if num_bytes > self.max_bytes:
-            message = f"has more than {self.max_bytes} bytes, as many as a source may have"
-            raise InvalidSpec.at("/source/path", message)
-        self.staging_folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.staging_folder).free
-        if num_bytes > free:
-            raise OSError(errno.ENOSPC, f"the source has {num_bytes} bytes, the disk {free} left")
+    def _check_limits(self, num_files: int, num_bytes: int) -> None:
+        for count, limit, unit in (
+            (num_files, self.settings.max_source_files, "files"),
+            (num_bytes, self.settings.max_source_bytes, "bytes"),
+        ):
+            if count > limit:
+                message = f"has more than {limit} {unit}, as many as a source may have"
+                raise InvalidSpec.at("/source/path", message)
 
 
 def staging_folder(run_directory: RunDirectory) -> Path:
@@ -86,23 +86,55 @@ def staging_folder(run_directory: RunDirectory) -> Path:
     return run_directory.path.with_name("source")
 
 
+def drop_staging(run_directory: RunDirectory) -> None:
+    """Delete the copy of a source, even one that is still being made."""
+    staging = staging_folder(run_directory)
+    dropped = staging.with_name("source.dropped")
+    with contextlib.suppress(FileNotFoundError):
+        staging.rename(dropped)  # what a thread would still add has no folder any more
+    shutil.rmtree(dropped, ignore_errors=True)
+
+
 def resolve_source(source: PathSource, datasets_folder: Path | None) -> Path:
-    """Return the path on this node; links may not lead out of the folder of sources."""
+    """Return the path on this node.
+
+    Raises:
+        InvalidSpec: the path, or a link below it, leads out of the folder of sources.
+    """
     if datasets_folder is None:
         message = "this node has no folder of sources (NVAE_WORKER_DATASETS_FOLDER)"
         raise InvalidSpec.at("/source/path", message)
     try:
         root = datasets_folder.resolve()
         path = (root / source.path).resolve()
+        if not path.is_relative_to(root):
+            message = f"{source.path!r} leads out of the folder of sources"
+            raise InvalidSpec.at("/source/path", message)
+        _check_links(path, root)
     except (OSError, RuntimeError) as error:  # a loop of links
         raise InvalidSpec.at("/source/path", f"{source.path!r}: {error}") from error
-    if not path.is_relative_to(root):
-        raise InvalidSpec.at("/source/path", f"{source.path!r} leads out of the folder of sources")
     return path
+
+
+def _check_links(path: Path, root: Path) -> None:
+    """Refuse links that would be followed out of the folder of sources.
+
+    A link to a folder has to stay below the path itself, where what it leads to is looked at too.
+    """
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            link = Path(folder, name)
+            if not link.is_symlink():
+                continue
+            target = link.resolve()
+            if not target.is_relative_to(path if target.is_dir() else root):
+                message = f"the link {str(link.relative_to(root))!r} leads out of the source"
+                raise InvalidSpec.at("/source/path", message)
 
 
 def _path_below(root: Path, key: str, prefix: str) -> Path:
     parts = key.removeprefix(prefix).split("/")
-    if not {"", ".", ".."}.isdisjoint(parts) or not key.isprintable():
-        raise InvalidSpec.at("/source/path", f"the key {key!r} is not the name of a file")
+    is_bad = any(part in {"", ".", ".."} or len(part.encode()) > MAX_NAME_BYTES for part in parts)
+    if is_bad or not key.isprintable():
+        raise InvalidSpec.at("/source/path", f"the key {key[:200]!r} is not the name of a file")
     return root.joinpath(*parts)
