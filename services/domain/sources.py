@@ -19,6 +19,8 @@ def check_source(source: DatasetSource, *, s3_prefixes: Sequence[str]) -> None:
             allowed = f"must lie below one of: {', '.join(s3_prefixes)}"
             message = allowed if s3_prefixes else "sources in S3 are not allowed here"
             raise InvalidSpec.at("/source/path", message)
+    elif "://" in source.path:
+        raise InvalidSpec.at("/source/path", "is not a path, nor one of s3://bucket/prefix")
     elif source.path.startswith("/") or ".." in source.parts:
         message = "must be relative to the nodes' folder of sources, without '..'"
         raise InvalidSpec.at("/source/path", message)
