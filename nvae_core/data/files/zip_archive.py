@@ -11,9 +11,10 @@ from typing import IO
 from nvae_core.data.invalid import InvalidDataset, refuse_damage, shown
 from nvae_core.data.limits import check_disk, check_inflation
 
-MAX_ENTRIES = 2_000_000
+MAX_ENTRIES = 1_000_000  # each takes half a kilobyte of memory, in every process that decodes
 MAX_DIRECTORY_BYTES = 256 * 2**20
 MAX_NAME_CHARACTERS = 1000
+ENTRY_MARK = b"PK\x01\x02"  # each entry of the directory begins with it
 CHUNK_BYTES = 2**16  # an entry that lies about its size inflates by no more than this
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 ENCRYPTED = 0x1
@@ -103,13 +104,16 @@ class _BoundedReader:
     def read(self, num_bytes: int = -1) -> bytes:
         if num_bytes > MAX_DIRECTORY_BYTES:
             raise InvalidDataset("source.path: the directory of the zip archive is too large")
-        return self._file.read(num_bytes if num_bytes >= 0 else MAX_DIRECTORY_BYTES)
+        content = self._file.read(num_bytes if num_bytes >= 0 else MAX_DIRECTORY_BYTES)
+        if content.count(ENTRY_MARK) > MAX_ENTRIES:  # before an object is made of each
+            raise InvalidDataset(
+                f"source.path: the zip archive has more than {MAX_ENTRIES} entries"
+            )
+        return content
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> dict[str, zipfile.ZipInfo]:
     num_file_bytes = path.stat().st_size
-    if len(entries) > MAX_ENTRIES:
-        raise InvalidDataset(f"source.path: {path.name} has more than {MAX_ENTRIES} entries")
     for entry in entries:
         problem = _find_problem(entry)
         if problem:

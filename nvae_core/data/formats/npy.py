@@ -72,6 +72,8 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.ge
 
 @contextmanager
 def _opened(path: Path, entry: str | None) -> Iterator[tuple[IO[bytes], int]]:
+    if not path.is_file():
+        raise InvalidDataset(f"source.path: there is no file {path}")  # a pipe has no end
     if entry is None:
         with path.open("rb") as file:
             yield file, path.stat().st_size

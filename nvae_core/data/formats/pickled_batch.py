@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from nvae_core.data.invalid import refuse_damage
 
-MAX_BYTES = 2**30  # a batch of ImageNet 32 has 394 MB
+MAX_BYTES = 2**29  # a batch of ImageNet 32 has 394 MB
+MAX_READS = 1_000_000  # an operation takes one or two; ImageNet 32 has 128 117 labels in a batch
 MAX_LINE_BYTES = 256
 OPCODES = (
     *("PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET"),
@@ -50,15 +51,22 @@ def read_pickled_rows(path: Path, *, num_columns: int) -> npt.NDArray[np.uint8]:
 
 
 class _BoundedReader:
-    """A file of which no more is asked for than there is: a pickle may claim any length."""
+    """A file of which no more is read than there is, and not in too many pieces.
+
+    A pickle may claim any length, and each of its bytes may be an operation that makes an object.
+    """
 
     def __init__(self, file: io.BufferedReader, num_bytes: int) -> None:
         self._file = file
         self._num_bytes = num_bytes
+        self._num_reads_left = MAX_READS
 
     def read(self, num_bytes: int) -> bytes:
         if num_bytes > self._num_bytes - self._file.tell():
             raise EOFError("it claims more bytes than it has")
+        self._num_reads_left -= 1
+        if self._num_reads_left < 0:
+            raise ValueError("it has more operations than a batch of images")
         return self._file.read(num_bytes)
 
     def readline(self) -> bytes:
@@ -124,6 +132,7 @@ _GLOBALS = {
 
 # The pure-Python class: the one in C allocates its memo by the largest index a pickle names.
 class _BatchUnpickler(pickle._Unpickler):
+    read: Callable[[int], bytes]
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
 
@@ -134,6 +143,9 @@ class _BatchUnpickler(pickle._Unpickler):
         if (module, name) not in _GLOBALS:
             raise ValueError(f"it names {module}.{name}, which is not allowed")
         return _GLOBALS[module, name]
+
+    def load_frame(self) -> None:
+        self.read(8)  # its length; what it holds follows, and is read like the rest
 
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
@@ -167,6 +179,7 @@ class _BatchUnpickler(pickle._Unpickler):
         for opcode in pickletools.opcodes
         if opcode.name in OPCODES
     } | {
+        pickle.FRAME[0]: load_frame,
         pickle.REDUCE[0]: load_reduce,
         pickle.BUILD[0]: load_build,
         pickle.SETITEM[0]: load_setitem,

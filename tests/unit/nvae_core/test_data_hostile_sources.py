@@ -191,6 +191,10 @@ BAD_BATCHES = {
     "no data": pickle.dumps({b"labels": [1, 2]}, 2),
     "a list": pickle.dumps([1, 2], 2),
     "keys that are slow to hash": b"\x80\x02}(K\x01" + b"\x85" * 50 + b"K\x01u.",
+    "very many objects": b"\x80\x02(" + b"]" * 1_100_000 + b"l.",
+    "very many objects in a frame": b"\x80\x04\x95"
+    + struct.pack("<Q", 1_100_002)
+    + (b"(" + b"]" * 1_100_000 + b"."),
     "a frame longer than the file": b"\x80\x04\x95" + struct.pack("<Q", 2**60) + b"}.",
 }
 
@@ -219,6 +223,23 @@ def test_tar_bomb_is_refused(tmp_path: Path) -> None:
     assert "data_batch_1 claims" in refusal(Cifar10Source(path=str(tmp_path / "a.tar.gz")))
     (tmp_path / "b.tar.gz").write_bytes(gzip.compress(PNG * 100))
     assert "b.tar.gz is damaged" in refusal(Cifar10Source(path=str(tmp_path / "b.tar.gz")))
+
+
+def test_tar_of_very_many_members_is_refused(tmp_path: Path) -> None:
+    files = {f"{number}": b"" for number in range(1001)}
+    path = write_tar_gz(tmp_path / "a.tar.gz", files)
+    assert "more than 1000 members" in refusal(Cifar10Source(path=str(path)))
+
+
+def test_tar_with_a_huge_name_is_refused(tmp_path: Path) -> None:
+    name = tarfile.TarInfo("././@LongLink")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 2**32
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+        file.write(name.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(300):
+            file.write(bytes(2**20))
+    message = refusal(Cifar10Source(path=str(tmp_path / "a.tar.gz")))
+    assert "unpacks to more than 268435456 bytes" in message
 
 
 def npy_bytes(header: str, body: bytes = bytes(64)) -> bytes:
@@ -255,6 +276,15 @@ def test_array_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     for length in (0, 5, 100, len(content) - 1):
         (tmp_path / "a.npy").write_bytes(content[:length])
         assert "a.npy" in refusal(ArraySource(path=str(tmp_path / "a.npy")))
+
+
+def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("a.npy", "a.npz", "a.zip", "train-images-idx3-ubyte"):
+        os.mkfifo(tmp_path / name)
+    for name in ("a.npy", "a.npz"):
+        assert "there is no file" in refusal(ArraySource(path=str(tmp_path / name)))
+    assert "there is no file" in refusal(zip_source(tmp_path / "a.zip"))
+    assert "there is no train-images" in refusal(MnistSource(path=str(tmp_path)))
 
 
 def test_npz_of_pickled_objects_is_refused(tmp_path: Path) -> None:
