@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 64 * 1024 * 1024
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # not those that start other programs
@@ -37,9 +37,10 @@ def decode_image(content: bytes, plan: DecodePlan) -> npt.NDArray[np.uint8]:
     """Decode an image file, crop it to its largest square, and resize it: (H, W, C).
 
     Raises:
-        ValueError: it is too large, or has no pixels of 8 or 16 bits; the decoder raises others.
+        ValueError: it is no image, is too large, or has no pixels of 8 or 16 bits; the decoder
+            raises others.
     """
-    with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+    with _opened(content) as opened:
         # Before the first pixel is decoded: the size is in the header.
         if opened.width * opened.height > MAX_PIXELS:
             raise ValueError(f"{opened.width}x{opened.height} is more than 64 megapixels")
@@ -54,6 +55,13 @@ def decode_image(content: bytes, plan: DecodePlan) -> npt.NDArray[np.uint8]:
         box=(left, top, left + side, top + side),
     )
     return np.asarray(square, np.uint8).reshape(plan.shape)
+
+
+def _opened(content: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"is not an image in {', '.join(FORMATS)} format") from error
 
 
 def _as_seen(opened: Image.Image) -> Image.Image:

@@ -85,5 +85,5 @@ def test_decoder_that_cannot_start_is_not_blamed_on_the_images(
 
 
 def test_postscript_is_not_an_image_whatever_its_name() -> None:
-    with pytest.raises(OSError, match="cannot identify"):
+    with pytest.raises(ValueError, match="is not an image in BMP, GIF"):
         decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n", PLAN)
