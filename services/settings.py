@@ -38,6 +38,19 @@ class StorageSettings(BaseSettings):
     presigned_url_seconds: Annotated[int, Field(ge=1)] = 3600
 
 
+class SourceSettings(BaseSettings):
+    """Where in S3 the sources of data sets may lie."""
+
+    model_config = SettingsConfigDict(env_prefix="NVAE_SOURCES_", frozen=True)
+
+    # A JSON list; none: `datasets/` in the service's own bucket.
+    s3_prefixes: tuple[Annotated[str, Field(pattern=r"^s3://[^/]+/(.*/)?$")], ...] | None = None
+
+    def allowed(self, own_bucket: str) -> tuple[str, ...]:
+        """Return the prefixes below which sources may lie."""
+        return (f"s3://{own_bucket}/datasets/",) if self.s3_prefixes is None else self.s3_prefixes
+
+
 class LeaseSettings(BaseSettings):
     """How long a node or a runner may be silent before it counts as lost."""
 
@@ -76,7 +89,10 @@ class WorkerSettings(BaseSettings):
 
     node_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     data_folder: Path
-    datasets_folder: Path | None = None  # the root of `folder` sources
+    datasets_folder: Path | None = None  # the root of sources on the node
+    # What is copied from S3 for one data set.
+    max_source_bytes: Annotated[int, Field(ge=1)] = 500 * 10**9
+    max_source_files: Annotated[int, Field(ge=1)] = 1_000_000
     slots: Annotated[int, Field(ge=1)] | None = None  # none: GPUs, or cores where there are none
     address: str = "127.0.0.1"
     poll_seconds: Annotated[float, Field(gt=0)] = 3.0

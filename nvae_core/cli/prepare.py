@@ -4,8 +4,8 @@ import sys
 
 from nvae_core.cli.running import run_program
 from nvae_core.config import PrepareDatasetConfig
-from nvae_core.data.prepared import write_prepared
-from nvae_core.data.sources import read_source
+from nvae_core.data.preparing import prepare_dataset
+from nvae_core.data.unreadable import MAX_REPORTED_FILES
 from nvae_core.run_directory import Result, RunDirectory
 
 
@@ -15,17 +15,17 @@ def main() -> int:
 
 
 def _prepare(config: PrepareDatasetConfig, run: RunDirectory) -> Result:
-    splits = read_source(config.source, seed=config.seed)
-    manifest = write_prepared(run.dataset, splits, config.source)
+    manifest = prepare_dataset(config, run)
     return Result(
         status="succeeded",
         values={
             "content_hash": manifest.content_hash,
-            "num_train_images": manifest.splits["train"].num_images,
-            "num_test_images": manifest.splits["test"].num_images,
+            **{f"num_{name}_images": file.num_images for name, file in manifest.splits.items()},
             "height": manifest.height,
             "width": manifest.width,
             "num_colors": manifest.num_colors,
+            "num_unreadable": manifest.num_unreadable,
+            "unreadable": list(manifest.unreadable[:MAX_REPORTED_FILES]),
         },
     )
 

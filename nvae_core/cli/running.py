@@ -88,6 +88,8 @@ def _read_config(run: RunDirectory, config_type: type[ConfigT]) -> ConfigT:
 
 
 def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and is_disk_full(error):
+        return f"the disk is full: {error.strerror}"
     message = str(error) or type(error).__name__
     if "gloo" in message:  # torch has no class for it
         return f"another rank ended or does not answer, its log may say why: {message}"

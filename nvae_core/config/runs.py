@@ -67,7 +67,7 @@ class EvaluateConfig(Config):
     kind: Literal["evaluate"] = "evaluate"
     checkpoint: str
     dataset: str
-    split: Literal["train", "test"] = "test"
+    split: Literal["train", "validation", "test"] = "test"
     importance_samples: Annotated[int, Field(ge=1, le=10_000)] = 1000
     batch_size: PositiveInt = 100
     seed: Seed = 0
@@ -90,6 +90,7 @@ class PrepareDatasetConfig(Config):
     kind: Literal["prepare_dataset"] = "prepare_dataset"
     source: DatasetSource
     seed: Seed = 0  # of the split, where the source has none
+    origin: str | None = None  # recorded as the path, where the source is a copy
 
 
 RunConfig = Annotated[

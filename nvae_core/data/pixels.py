@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nvae_core.config import ModelConfig
-from nvae_core.data.sources import Images
+from nvae_core.data.streams import Images
 
 
 def to_model_input(

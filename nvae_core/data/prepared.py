@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,11 +13,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nvae_core.config import DatasetSource
 from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.sources import Images, ImageSplits
+from nvae_core.data.limits import check_disk
+from nvae_core.data.split_writer import SplitWriter
+from nvae_core.data.streams import Images, ImageStream, SplitName, SplitStream
 from nvae_core.run_directory import describe_errors, file_sha256, sync_folder, write_atomically
 
+__all__ = [
+    "DatasetManifest",
+    "PreparedSplit",
+    "SplitFile",
+    "SplitName",
+    "open_prepared",
+    "read_manifest",
+    "write_prepared",
+]
+
 MANIFEST_NAME = "dataset.json"
-SplitName = Literal["train", "test"]
 
 
 class SplitFile(BaseModel):
@@ -41,6 +53,9 @@ class DatasetManifest(BaseModel):
     splits: dict[SplitName, SplitFile]
     content_hash: str
     source: DatasetSource
+    licence: str = ""  # a note, for people
+    num_unreadable: int = 0  # image files that were left out
+    unreadable: tuple[str, ...] = ()  # the first of them, "name: problem"
 
 
 @dataclass(frozen=True)
@@ -51,13 +66,31 @@ class PreparedSplit:
     manifest: DatasetManifest
 
 
-def write_prepared(folder: Path, splits: ImageSplits, source: DatasetSource) -> DatasetManifest:
-    """Write a prepared data set; the folder appears complete, or not at all."""
+def write_prepared(
+    folder: Path,
+    images: ImageStream,
+    source: DatasetSource,
+    *,
+    on_progress: Callable[[int], None] = lambda _num_images: None,
+) -> DatasetManifest:
+    """Write a prepared data set; the folder appears complete, or not at all.
+
+    Args:
+        folder: is replaced.
+        images: of all splits.
+        source: is recorded.
+        on_progress: is told how many images are written, after each batch.
+
+    Raises:
+        InvalidDataset: an image cannot be read.
+        OSError: there is no room for the images.
+    """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        manifest = _write_files(temporary, splits, source)
+        check_disk(temporary, images.num_bytes)
+        manifest = _write_files(temporary, images, source, on_progress)
         sync_folder(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
@@ -108,30 +141,51 @@ def read_manifest(folder: Path) -> DatasetManifest:
         raise InvalidDataset(f"{path}: {describe_errors(error)}") from error
 
 
-def _write_files(folder: Path, splits: ImageSplits, source: DatasetSource) -> DatasetManifest:
-    files: dict[SplitName, SplitFile] = {
-        "train": _write_split(folder / "train.npy", splits.train),
-        "test": _write_split(folder / "test.npy", splits.test),
-    }
-    _, height, width, num_colors = splits.train.shape
+def _write_files(
+    folder: Path,
+    images: ImageStream,
+    source: DatasetSource,
+    on_progress: Callable[[int], None],
+) -> DatasetManifest:
+    files: dict[SplitName, SplitFile] = {}
+    num_before = 0
+    for name, split in images.splits.items():
+        files[name] = _write_split(folder / f"{name}.npy", images, split, on_progress, num_before)
+        num_before += files[name].num_images
+    images.unreadable.check()
+    for name, file in files.items():
+        if file.num_images == 0:
+            raise InvalidDataset(f"source.path: no image of the split {name!r} can be read")
     hashes = "".join(f"{name} {file.sha256}\n" for name, file in sorted(files.items()))
     manifest = DatasetManifest(
-        height=height,
-        width=width,
-        num_colors=num_colors,
+        height=images.height,
+        width=images.width,
+        num_colors=images.num_colors,
         splits=files,
         content_hash=hashlib.sha256(hashes.encode()).hexdigest(),
         source=source,
+        licence=images.licence,
+        num_unreadable=images.unreadable.count,
+        unreadable=tuple(images.unreadable.problems),
     )
     write_atomically(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2).encode())
     return manifest
 
 
-def _write_split(path: Path, images: Images) -> SplitFile:
-    with path.open("wb") as file:
-        np.save(file, np.ascontiguousarray(images), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return SplitFile(
-        num_images=len(images), num_bytes=path.stat().st_size, sha256=file_sha256(path)
-    )
+def _write_split(
+    path: Path,
+    images: ImageStream,
+    split: SplitStream,
+    on_progress: Callable[[int], None],
+    num_before: int,
+) -> SplitFile:
+    shape = (images.height, images.width, images.num_colors)
+    writer = SplitWriter(path, split.num_images, shape)
+    try:
+        for batch in split.read():
+            writer.append(batch)
+            on_progress(num_before + writer.num_images)
+        sha256 = writer.finish()
+    finally:
+        writer.close()
+    return SplitFile(num_images=writer.num_images, num_bytes=path.stat().st_size, sha256=sha256)

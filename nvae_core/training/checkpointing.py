@@ -36,7 +36,8 @@ class Checkpointing:
         self._saver.close()
 
     def save_when_due(self, state: TrainingState) -> None:
-        """Begin to save if the policy asks for it after this step."""
+        """Begin to save if the policy asks for it after this step; raise what went wrong before."""
+        self._saver.check()
         if state.step % self._config.checkpoint.every_steps == 0:
             self._save(state)
 

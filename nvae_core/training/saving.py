@@ -21,7 +21,7 @@ SPARE_BYTES = 16 * 2**20  # left for progress, pictures and logs
 
 
 class CheckpointSaver:
-    """Writes one snapshot at a time; errors of its thread are raised by the next call."""
+    """Writes one snapshot at a time; errors of its thread are raised by the calls that follow."""
 
     def __init__(
         self,
@@ -53,6 +53,11 @@ class CheckpointSaver:
         if self._in_flight is not None:
             in_flight, self._in_flight = self._in_flight, None
             in_flight.result()
+
+    def check(self) -> None:
+        """Raise what went wrong, if the save in flight is over."""
+        if self._in_flight is not None and self._in_flight.done():
+            self.wait()
 
     def has_saved(self, step: int) -> bool:
         """Wait, and return whether the newest checkpoint is of this step."""

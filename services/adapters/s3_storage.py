@@ -3,24 +3,29 @@
 import mimetypes
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import TransferConfig
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
+from s3transfer.subscribers import BaseSubscriber
 
 from nvae_core.run_directory import file_sha256
 from services.settings import StorageSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from s3transfer.futures import TransferFuture
 
 _TRANSFER = TransferConfig(preferred_transfer_client="classic", max_concurrency=4)
+_MANY = TransferConfig(preferred_transfer_client="classic", max_concurrency=8)
 
 
 class StorageUnavailable(Exception):
@@ -29,6 +34,15 @@ class StorageUnavailable(Exception):
 
 class DamagedObject(ValueError):
     """A stored file is missing, or is not the one that was uploaded."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One version of an object that others have stored."""
+
+    key: str
+    size_bytes: int
+    etag: str
 
 
 class S3Storage:
@@ -90,6 +104,43 @@ class S3Storage:
         finally:
             partial.unlink(missing_ok=True)
 
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+        """Yield what lies below a prefix of any bucket these credentials can read.
+
+        Raises:
+            DamagedObject: there is no such bucket.
+            StorageUnavailable: the store is away, or the bucket must not be read.
+        """
+        with _translated():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    yield StoredObject(item["Key"], item["Size"], item["ETag"])
+
+    def find_object(self, bucket: str, key: str) -> StoredObject:
+        """Return the object of this key; errors as those of `list_objects`."""
+        with _translated():
+            head = self._client.head_object(Bucket=bucket, Key=key)
+        return StoredObject(key, head["ContentLength"], head["ETag"])
+
+    def copy_objects(self, bucket: str, copies: Mapping[Path, StoredObject]) -> None:
+        """Fetch what others have stored, a few at once, each into the path that it is given.
+
+        Raises:
+            DamagedObject: one of them is gone, or is not the version that was found.
+            StorageUnavailable: the store is away.
+        """
+        with _translated(), create_transfer_manager(self._client, _MANY) as transfers:
+            futures = [
+                transfers.download(bucket, stored.key, str(path), subscribers=[_AsFound(stored)])
+                for path, stored in copies.items()
+            ]
+            for future in futures:
+                future.result()
+        for path, stored in copies.items():
+            if path.stat().st_size != stored.size_bytes:  # not every store heeds If-Match
+                raise DamagedObject(f"{stored.key} has changed while it was copied")
+
     def presigned_url(self, key: str, *, file_name: str) -> str:
         """Return a URL that lets anyone who has it download the file for a while."""
         parameters = {
@@ -117,15 +168,28 @@ class S3Storage:
             self._client.head_bucket(Bucket=self._bucket)
 
 
+class _AsFound(BaseSubscriber):
+    """Asks for the size and version that were found, so that no more than was counted comes."""
+
+    def __init__(self, stored: StoredObject) -> None:
+        self._stored = stored
+
+    def on_queued(self, future: "TransferFuture", **_: Any) -> None:
+        future.meta.provide_transfer_size(self._stored.size_bytes)
+        future.meta.provide_object_etag(self._stored.etag)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in {"404", "NoSuchKey"}:
+        if error.response.get("Error", {}).get("Code") in {"404", "NoSuchKey", "NoSuchBucket"}:
             raise DamagedObject("there is no such object") from error
         raise StorageUnavailable(str(error)) from error
-    except (BotoCoreError, Boto3Error) as error:
+    except S3DownloadFailedError as error:
+        raise DamagedObject("an object has changed while it was copied") from error
+    except (BotoCoreError, Boto3Error, RetriesExceededError) as error:
         raise StorageUnavailable(str(error)) from error
 
 

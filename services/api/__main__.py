@@ -8,17 +8,25 @@ from services.adapters.s3_storage import S3Storage
 from services.adapters.telemetry import configure_logging
 from services.api.app import create_app
 from services.api.dependencies import Stores
-from services.settings import ApiSettings, BrokerSettings, DatabaseSettings, StorageSettings
+from services.settings import (
+    ApiSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    SourceSettings,
+    StorageSettings,
+)
 
 
 def main() -> None:
     """Serve until SIGTERM."""
     configure_logging("api")
     settings = ApiSettings()
+    storage = StorageSettings()
     stores = Stores(
         database=Database(DatabaseSettings()),
-        storage=S3Storage(StorageSettings()),
+        storage=S3Storage(storage),
         doorbell=DoorbellPublisher(BrokerSettings()),
+        s3_prefixes=SourceSettings().allowed(storage.bucket),
     )
     uvicorn.run(
         create_app(stores),

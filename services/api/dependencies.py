@@ -12,11 +12,12 @@ from services.adapters.s3_storage import S3Storage
 
 @dataclass(frozen=True)
 class Stores:
-    """Postgres, the object store and the broker."""
+    """Postgres, the object store and the broker; and where in S3 sources may lie."""
 
     database: Database
     storage: S3Storage
     doorbell: DoorbellPublisher
+    s3_prefixes: tuple[str, ...]
 
 
 def _stores(request: Request) -> Stores:

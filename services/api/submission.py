@@ -1,8 +1,10 @@
 """Submitting jobs and data sets: every check, then one transaction."""
 
+from collections.abc import Sequence
+
 from pydantic import ValidationError
 
-from nvae_core.config import FolderSource, ModelConfig, OptimizationConfig
+from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.presets import UnknownPreset, apply_overrides, find_preset
 from services.adapters.ids import new_id
 from services.adapters.postgres import datasets, jobs, nodes, results
@@ -19,6 +21,7 @@ from services.domain.jobs import (
     TrainSpec,
     num_slots,
 )
+from services.domain.sources import check_source
 
 
 async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | SampleSpec) -> Job:
@@ -43,21 +46,23 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
         if isinstance(spec, EvaluateSpec):
             dataset = await find_dataset(session, spec.dataset)
             check_images(await trained_model(session, checkpoint), dataset)
+            check_split(spec.split, dataset)
             job.dataset_id = dataset.id
         await jobs.insert(session, job)
         await notify_queue(session)
     return job
 
 
-async def register_dataset(database: Database, spec: DatasetSpec) -> tuple[Dataset, Job]:
+async def register_dataset(
+    database: Database, spec: DatasetSpec, *, s3_prefixes: Sequence[str]
+) -> tuple[Dataset, Job]:
     """Store the data set and the job that prepares it.
 
     Raises:
-        InvalidSpec: the path of a folder source is not below the nodes' folder of sources.
+        InvalidSpec: the path is neither below the nodes' folder of sources nor an S3 prefix.
         Conflict: there is a data set of this name.
     """
-    if isinstance(spec.source, FolderSource):
-        check_source_path(spec.source)
+    check_source(spec.source, s3_prefixes=s3_prefixes)
     async with database.transaction() as session:
         source = spec.source.model_dump(mode="json")
         dataset = await datasets.insert(session, new_id("ds"), spec.name, source)
@@ -163,6 +168,14 @@ def check_images(model: ModelConfig, dataset: Dataset) -> None:
         raise InvalidSpec.at("/dataset", message)
 
 
+def check_split(split: str, dataset: Dataset) -> None:
+    """Refuse a split that the data set does not have."""
+    splits = (dataset.description or {})["splits"]
+    if split not in splits:
+        message = f"the data set has no split {split!r}, but {', '.join(sorted(splits))}"
+        raise InvalidSpec.at("/split", message)
+
+
 def check_batch(optimization: OptimizationConfig, dataset: Dataset, *, num_ranks: int) -> None:
     """Refuse a data set with less than one batch."""
     num_images = (dataset.description or {})["splits"]["train"]["num_images"]
@@ -170,10 +183,3 @@ def check_batch(optimization: OptimizationConfig, dataset: Dataset, *, num_ranks
     if num_images < batch:
         message = f"is {batch} images over all ranks, and the data set has {num_images}"
         raise InvalidSpec.at("/overrides/optimization.batch_size", message)
-
-
-def check_source_path(source: FolderSource) -> None:
-    """Refuse a path that is not plainly below the nodes' folder of sources."""
-    if source.path.startswith("/") or ".." in source.parts:
-        message = "must be relative to the nodes' folder of sources, without '..'"
-        raise InvalidSpec.at("/source/path", message)

@@ -1,11 +1,10 @@
 """What one attempt has to do, read from Postgres in one transaction."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from nvae_core.config import (
     EvaluateConfig,
-    FolderSource,
+    PathSource,
     PrepareDatasetConfig,
     SampleConfig,
     TrainConfig,
@@ -14,10 +13,10 @@ from services.adapters.postgres import attempts, jobs, results
 from services.adapters.postgres.database import Database
 from services.adapters.postgres.results import StoredFile
 from services.adapters.postgres.tables import Checkpoint, Dataset, Node
-from services.domain.errors import InvalidSpec
 from services.domain.jobs import STORED_SPEC, ResolvedTraining, StoredSpec, run_config
 from services.domain.statuses import Reason
 from services.worker.inputs import InputCache, StoredFolder
+from services.worker.sources import SourceLocator
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,13 @@ class Assignment:
     slot_kind: str
 
     def configure(
-        self, cache: InputCache, *, datasets_folder: Path | None
+        self, cache: InputCache, sources: SourceLocator
     ) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
         """Fetch the inputs and return the run configuration; blocks, so call it in a thread.
 
         Raises:
             CorruptInput: an input in S3 is not what was uploaded.
-            InvalidSpec: a folder source is not below this node's folder of sources.
+            InvalidSpec: the source of a data set is not where it may be.
         """
         config = run_config(
             self.spec,
@@ -49,26 +48,10 @@ class Assignment:
             dataset=str(cache.fetch(self.dataset)) if self.dataset else None,
             checkpoint=str(cache.fetch(self.checkpoint)) if self.checkpoint else None,
         )
-        if isinstance(config, PrepareDatasetConfig) and isinstance(config.source, FolderSource):
-            path = resolve_source(config.source, datasets_folder)
-            source = config.source.model_copy(update={"path": str(path)})
-            config = config.model_copy(update={"source": source})
+        if isinstance(config, PrepareDatasetConfig) and isinstance(config.source, PathSource):
+            source = config.source.at(str(sources.locate(config.source)))
+            config = config.model_copy(update={"source": source, "origin": config.source.path})
         return config
-
-
-def resolve_source(source: FolderSource, datasets_folder: Path | None) -> Path:
-    """Return the folder on this node; links may not lead out of the folder of sources."""
-    if datasets_folder is None:
-        message = "this node has no folder of sources (NVAE_WORKER_DATASETS_FOLDER)"
-        raise InvalidSpec.at("/source/path", message)
-    try:
-        root = datasets_folder.resolve()
-        path = (root / source.path).resolve()
-    except (OSError, RuntimeError) as error:  # a loop of links
-        raise InvalidSpec.at("/source/path", f"{source.path!r}: {error}") from error
-    if not path.is_relative_to(root):
-        raise InvalidSpec.at("/source/path", f"{source.path!r} leads out of the folder of sources")
-    return path
 
 
 async def load_assignment(database: Database, attempt_id: str, fence: int) -> Assignment:

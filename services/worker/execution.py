@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from nvae_core.run_directory import ExitReason, Result, RunDirectory
+from nvae_core.run_directory import ExitReason, Result, RunDirectory, is_disk_full
 from services.adapters.postgres import attempts, results
 from services.adapters.postgres.attempts import Ending
 from services.adapters.postgres.database import Database, DatabaseUnavailable
@@ -21,6 +21,7 @@ from services.worker.assignment import Assignment
 from services.worker.inputs import CorruptInput, InputCache
 from services.worker.publishing import PreparedDataset, Publisher
 from services.worker.slots import take_inventory
+from services.worker.sources import SourceLocator, staging_folder
 from services.worker.trainer import TERM_SECONDS, Trainer, TrainerPlan, attempt_marker
 
 LOOK_SECONDS = 0.5
@@ -67,16 +68,17 @@ class Execution:
             raise
         except Exception as error:  # a full disk, a fork that failed, a defect: say it to the user
             log.exception("runner.failed")
-            ending = Ending(Reason.RUNNER_FAILED, f"the runner failed: {error!r}")
+            reason = Reason.DISK_FULL if is_disk_full(error) else Reason.RUNNER_FAILED
+            ending = Ending(reason, f"the runner failed: {error!r}")
         await patiently(lambda: self._close(ending, prepared))
         log.info("attempt.finished", reason=ending.reason, message=ending.message)
 
     async def _prepare(self) -> Ending | None:
         """Fetch the inputs and write `config.json`; a cancel does not wait for a download."""
         cache = InputCache(self.settings.data_folder / "inputs", self.storage)
-        configure = asyncio.to_thread(
-            self.assignment.configure, cache, datasets_folder=self.settings.datasets_folder
-        )
+        staging = staging_folder(self.run_directory)
+        sources = SourceLocator(self.settings, staging, self.storage)
+        configure = asyncio.to_thread(self.assignment.configure, cache, sources)
         fetching = asyncio.create_task(configure)
         stopping = asyncio.create_task(self.stop_requested.wait())
         try:

@@ -34,6 +34,7 @@ from services.worker.assignment import load_assignment
 from services.worker.execution import Execution, patiently
 from services.worker.lease import Lease
 from services.worker.lifeline import wait_for_end_of
+from services.worker.sources import drop_staging
 from services.worker.trainer import attempt_marker
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -53,8 +54,10 @@ def is_runner_alive(data_folder: Path, attempt_id: str) -> bool:
 
 def drop_large_files(run_directory: RunDirectory) -> None:
     """Delete what an attempt that has ended does not need any more; its logs stay."""
-    for folder in (run_directory.checkpoints, run_directory.dataset):
+    unfinished = [*run_directory.path.glob(".dataset.*"), *run_directory.path.glob(".unpacked.*")]
+    for folder in (run_directory.checkpoints, run_directory.dataset, *unfinished):
         shutil.rmtree(folder, ignore_errors=True)
+    drop_staging(run_directory)
 
 
 async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import struct
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from PIL import Image
 
 from nvae_client import JobFailed
 from services.adapters.processes import find_marked
+from services.adapters.s3_storage import S3Storage
+from services.local.environment import server_environment
+from services.local.stack_file import load_or_create
+from services.settings import StorageSettings
 
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
 
@@ -136,6 +141,24 @@ def test_folder_of_images_becomes_a_data_set(client, image_folder):
     shown = client._get("/v1/datasets/plain")
     assert shown["status"] == "ready"
     assert sum(split["num_images"] for split in shown["description"]["splits"].values()) == 20
+
+
+def test_source_in_s3_is_copied_prepared_and_dropped(client, stack, tmp_path, wait_until):
+    environment = server_environment(stack.folder, load_or_create(stack.folder))
+    names = ("endpoint_url", "bucket", "access_key", "secret_key")
+    settings = StorageSettings(**{name: environment[f"NVAE_S3_{name.upper()}"] for name in names})
+    for stem, count in (("train-images", 30), ("t10k-images", 10)):
+        name = f"{stem}-idx3-ubyte"
+        (tmp_path / name).write_bytes(struct.pack(">4I", 0x0803, count, 8, 8) + bytes(count * 64))
+        S3Storage(settings).upload(tmp_path / name, f"datasets/digits/{name}")
+    source = {"kind": "mnist", "path": f"s3://{settings.bucket}/datasets/digits"}
+    registered = client.register_dataset("digits", source)
+    client.wait(registered["job"]["id"])
+    shown = client._get("/v1/datasets/digits")
+    assert shown["description"]["source"] == source
+    counts = {name: split["num_images"] for name, split in shown["description"]["splits"].items()}
+    assert counts == {"train": 30, "test": 10}
+    wait_until(lambda: not list(stack.folder.glob("worker/attempts/*/source*")))
 
 
 def test_logs_are_events_with_job_and_attempt(stack, trained):

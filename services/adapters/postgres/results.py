@@ -59,10 +59,12 @@ async def add_metrics(
         index_elements=[Metric.job_id, Metric.name, Metric.step], set_=replaced
     )
     await session.execute(statement, list(rows.values()))  # in batches: no limit on parameters
-    newest = measured[-1]
     job = await jobs.find(session, attempt.job_id, lock=True)
-    job.step = newest.step
-    job.latest_metrics = {name: json_number(value) for name, value in newest.values.items()}
+    job.step = measured[-1].step
+    # Not every name is in every line: validation comes by itself, and less often.
+    latest = {name: value for point in measured for name, value in point.values.items()}
+    shown = {name: json_number(value) for name, value in latest.items()}
+    job.latest_metrics = {**(job.latest_metrics or {}), **shown}
 
 
 async def set_totals(

@@ -16,7 +16,7 @@ async def register(
     spec: DatasetSpec, stores: StoresDependency, response: Response
 ) -> DatasetRegistration:
     """Register a source of images; a job prepares it."""
-    dataset, job = await register_dataset(stores.database, spec)
+    dataset, job = await register_dataset(stores.database, spec, s3_prefixes=stores.s3_prefixes)
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"
     return DatasetRegistration(
         dataset=DatasetResource.model_validate(dataset), job=JobResource.of(job)

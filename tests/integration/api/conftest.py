@@ -10,7 +10,13 @@ from services.api.dependencies import Stores
 @pytest.fixture
 async def api(database, storage, doorbell):
     """A client of the API; its errors come back as responses, as over the network."""
-    app = create_app(Stores(database=database, storage=storage, doorbell=doorbell))
+    stores = Stores(
+        database=database,
+        storage=storage,
+        doorbell=doorbell,
+        s3_prefixes=("s3://bucket/datasets/",),
+    )
+    app = create_app(stores)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client

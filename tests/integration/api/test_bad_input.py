@@ -1,11 +1,13 @@
 """Bad input gets an error that names the field, and nothing is stored."""
 
 import json
+from typing import get_args
 
 import pytest
 from building import add_dataset, add_node
 from sqlalchemy import func, select
 
+from nvae_core.config import DatasetSource, PathSource
 from services.adapters.postgres.tables import Dataset, Event, Job
 
 JSON = {"Content-Type": "application/json"}
@@ -111,9 +113,11 @@ async def test_bad_job_is_refused_by_field(api, database, body, pointer, words):
     ("source", "pointer"),
     [
         ({"kind": "bundled", "name": "faces"}, "/source/name"),
-        ({"kind": "folder", "path": "../x", "image_size": 28}, "/source/path"),
-        ({"kind": "folder", "path": "/etc", "image_size": 28}, "/source/path"),
         ({"kind": "folder", "path": "x", "image_size": 2}, "/source/image_size"),
+        ({"kind": "folder", "path": "x"}, "/source/image_size"),
+        ({"kind": "mnist", "path": "x", "origin": "/etc"}, "/source/origin"),
+        ({"kind": "zip", "path": "", "image_size": 28}, "/source/path"),
+        ({"kind": "array", "path": "a\0b"}, "/source/path"),
         ({"kind": "web"}, "/source"),
     ],
 )
@@ -122,6 +126,54 @@ async def test_bad_source_is_refused_by_field(api, database, source, pointer):
     assert response.status_code == 422
     assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
     assert await count(database, Dataset) == await count(database, Job) == 0
+
+
+KINDS_WITH_A_PATH = {
+    source.model_fields["kind"].default: source
+    for source in get_args(get_args(DatasetSource)[0])
+    if issubclass(source, PathSource)
+}
+FORBIDDEN_PATHS = [
+    pytest.param("/etc", "relative to the nodes' folder", id="absolute"),
+    pytest.param("../x", "without '..'", id="above"),
+    pytest.param("x/../../y", "without '..'", id="above, from below"),
+    pytest.param("s3://bucket/private/x", "below one of: s3://bucket/datasets/", id="prefix"),
+    pytest.param("s3://bucket/datasets2/x", "below one of", id="prefix of a name"),
+    pytest.param("s3://other/datasets/x", "below one of", id="bucket"),
+    pytest.param("s3://bucket/datasets/../private", "no part", id="above a prefix"),
+    pytest.param("s3://bucket/datasets//x", "no part", id="nothing between slashes"),
+    pytest.param("s3://bucket", "must be s3://bucket/prefix", id="no prefix"),
+    pytest.param("S3://bucket/datasets/x", "not a path", id="capital scheme"),
+    pytest.param("http://127.0.0.1/x.zip", "not a path", id="another scheme"),
+    pytest.param("file:///etc", "not a path", id="file scheme"),
+]
+
+
+def test_every_kind_but_the_bundled_one_has_a_path_that_is_checked():
+    assert set(KINDS_WITH_A_PATH) == {
+        *("folder", "zip", "array", "mnist", "cifar10", "imagenet32"),
+        *("celeba", "celeba_hq", "ffhq"),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS_WITH_A_PATH)
+@pytest.mark.parametrize(("path", "words"), FORBIDDEN_PATHS)
+async def test_path_outside_of_what_is_allowed_is_refused(api, database, kind, path, words):
+    source = {"kind": kind, "path": path}
+    if KINDS_WITH_A_PATH[kind].model_fields.get("image_size"):
+        source["image_size"] = 28
+    response = await api.post("/v1/datasets", json={"name": "d", "source": source})
+    [problem] = response.json()["errors"]
+    assert (response.status_code, problem["pointer"]) == (422, "/source/path")
+    assert words in problem["message"]
+    assert await count(database, Dataset) == await count(database, Job) == 0
+
+
+async def test_source_below_an_allowed_prefix_is_accepted(api, database):
+    source = {"kind": "mnist", "path": "s3://bucket/datasets/mnist"}
+    response = await api.post("/v1/datasets", json={"name": "d", "source": source})
+    assert response.status_code == 201
+    assert response.json()["dataset"]["source"] == source
 
 
 async def test_second_data_set_of_a_name_is_a_conflict(api, inventory):

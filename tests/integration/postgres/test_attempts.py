@@ -181,6 +181,17 @@ async def test_metrics_and_checkpoints_reported_twice_are_stored_once(database, 
     assert (job.step, job.latest_metrics) == (3, {"loss": "NaN", "kl": 2.5})
 
 
+async def test_job_shows_the_newest_value_of_each_metric(database, attempt):
+    for step, values in ((1, {"kl": 2.0}), (2, {"validation/kl": 5.0}), (3, {"kl": 1.0})):
+        async with database.transaction() as session:
+            live = await attempts.fenced(session, attempt.id, attempt.fence)
+            await results.add_metrics(
+                session, live, [MetricValues(step, attempt.created_at, values)]
+            )
+    job = await find_job(database, attempt.job_id)
+    assert job.latest_metrics == {"kl": 1.0, "validation/kl": 5.0}
+
+
 async def test_slot_of_a_gpu_that_has_gone_is_not_given_out_again(database, attempt):
     await add_node(database, num_slots=1)
     await close(database, attempt, Reason.OUT_OF_MEMORY)

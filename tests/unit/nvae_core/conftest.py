@@ -16,7 +16,7 @@ from nvae_core.config import (
     TrainConfig,
 )
 from nvae_core.data.prepared import write_prepared
-from nvae_core.data.sources import ImageSplits
+from nvae_core.data.streams import stream_arrays
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.run_directory import RunDirectory
 
@@ -55,7 +55,7 @@ def padded_images() -> torch.Tensor:
 def dataset(tmp_path: Path) -> Path:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (NUM_TRAIN_IMAGES + 10, 12, 12, 1), np.uint8)
-    splits = ImageSplits(images[:NUM_TRAIN_IMAGES], images[NUM_TRAIN_IMAGES:])
+    splits = stream_arrays(train=images[:NUM_TRAIN_IMAGES], test=images[NUM_TRAIN_IMAGES:])
     source = BundledSource(name="mnist_5k")
     write_prepared(tmp_path / "dataset", splits, source)
     return tmp_path / "dataset"

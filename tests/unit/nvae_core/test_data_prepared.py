@@ -8,17 +8,17 @@ import pytest
 from nvae_core.config import BundledSource
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.data.prepared import open_prepared, read_manifest, write_prepared
-from nvae_core.data.sources import ImageSplits
+from nvae_core.data.streams import stream_arrays
 
 SOURCE = BundledSource(name="mnist_5k")
 IMAGES = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4, 1)
-SPLITS = ImageSplits(train=IMAGES[:2], test=IMAGES[2:])
+SPLITS = stream_arrays(train=IMAGES[:2], test=IMAGES[2:])
 
 
 def test_prepared_images_come_back_as_they_were(tmp_path: Path) -> None:
     manifest = write_prepared(tmp_path / "dataset", SPLITS, SOURCE)
     train = open_prepared(tmp_path / "dataset", "train")
-    assert np.array_equal(train.images, SPLITS.train)
+    assert np.array_equal(train.images, IMAGES[:2])
     assert isinstance(train.images, np.memmap)
     assert train.manifest == manifest
     assert manifest.splits["test"].num_images == 1
@@ -27,7 +27,7 @@ def test_prepared_images_come_back_as_they_were(tmp_path: Path) -> None:
 def test_content_hash_depends_on_the_images_alone(tmp_path: Path) -> None:
     first = write_prepared(tmp_path / "first", SPLITS, SOURCE)
     second = write_prepared(tmp_path / "second", SPLITS, SOURCE)
-    swapped = ImageSplits(train=IMAGES[1:], test=IMAGES[:1])
+    swapped = stream_arrays(train=IMAGES[1:], test=IMAGES[:1])
     third = write_prepared(tmp_path / "third", swapped, SOURCE)
     assert first.content_hash == second.content_hash != third.content_hash
 

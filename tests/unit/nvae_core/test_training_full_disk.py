@@ -43,4 +43,4 @@ def test_run_without_room_for_its_last_checkpoint_says_so(
     result = run.read_result()
     assert result is not None
     assert result.reason == ExitReason.DISK_FULL
-    assert "no room for the checkpoint of step 8, the last one" in str(result.message)
+    assert "the disk is full: there was no room for the checkpoint of step 8" in str(result.message)

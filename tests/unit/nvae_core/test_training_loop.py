@@ -16,7 +16,7 @@ from nvae_core.config import (
     ValidationPolicy,
 )
 from nvae_core.data.prepared import write_prepared
-from nvae_core.data.sources import ImageSplits
+from nvae_core.data.streams import stream_arrays
 from nvae_core.distributed import Ranks
 from nvae_core.run_directory import (
     ArtifactLine,
@@ -149,7 +149,8 @@ def test_colour_images_are_trained_on_with_flows_and_mixtures(tmp_path: Path) ->
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (20, 8, 8, 3), np.uint8)
     source = FolderSource(path="images", image_size=8)
-    write_prepared(tmp_path / "dataset", ImageSplits(images[:16], images[16:]), source)
+    splits = stream_arrays(train=images[:16], test=images[16:])
+    write_prepared(tmp_path / "dataset", splits, source)
     config = TrainConfig(
         model=ModelConfig(
             image_size=8,

@@ -103,6 +103,20 @@ def test_other_error_is_raised_by_the_next_save(
         saver.save(snapshot_at(2, model_config))
 
 
+def test_other_error_is_raised_at_the_next_step_after_it(
+    run: RunDirectory, model_config: ModelConfig
+) -> None:
+    def fail(_path: Path, _snapshot: Snapshot) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    saver = CheckpointSaver(run, CheckpointPolicy(), write=fail)
+    saver.check()
+    saver.save(snapshot_at(1, model_config))
+    saver.close()  # the thread has ended
+    with pytest.raises(PermissionError):
+        saver.check()
+
+
 def test_training_goes_on_during_a_save_and_the_next_save_waits(
     run: RunDirectory, model_config: ModelConfig
 ) -> None:

@@ -1,0 +1,1 @@
+"""Image files become arrays of bytes in processes of their own, bounded in memory and time."""

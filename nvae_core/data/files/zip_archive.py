@@ -1,0 +1,145 @@
+"""Files of a zip archive that may come from anyone: read one by one, never extracted by name."""
+
+import io
+import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from nvae_core.data.invalid import InvalidDataset, refuse_damage, shown
+from nvae_core.data.limits import check_disk, check_inflation
+
+MAX_ENTRIES = 1_000_000  # each takes half a kilobyte of memory, in every process that decodes
+MAX_DIRECTORY_BYTES = 256 * 2**20
+MAX_NAME_CHARACTERS = 1000
+ENTRY_MARK = b"PK\x01\x02"  # each entry of the directory begins with it
+CHUNK_BYTES = 2**16  # an entry that lies about its size inflates by no more than this
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+ENCRYPTED = 0x1
+
+
+class ZipFiles:
+    """All files of a zip archive, after a check of every entry.
+
+    Raises:
+        InvalidDataset: it is no zip archive, or an entry is not one of an honest archive.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.is_file():
+            raise InvalidDataset(f"source.path: there is no file {path}")
+        with refuse_damage(path.name), ExitStack() as on_refusal:
+            self._file = on_refusal.enter_context(path.open("rb"))
+            self._archive = zipfile.ZipFile(_BoundedReader(self._file))
+            self._entries = _check_entries(self._archive.infolist(), path)
+            on_refusal.pop_all()
+
+    def names(self) -> list[str]:
+        """Return the sorted names, without hidden files."""
+        return sorted(name for name in self._entries if not _is_hidden(name))
+
+    def size(self, name: str) -> int:
+        """Return the size of a file, as its entry has it."""
+        return self._entries[name].file_size
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file; what it gives is at most its size, and inflates only as it is read.
+
+        Raises:
+            KeyError: there is no such file.
+        """
+        return self._archive.open(self._entries[name])
+
+    def read(self, name: str, *, max_bytes: int) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            ValueError: it is larger, or damaged.
+        """
+        size = self.size(name)
+        if size > max_bytes:
+            raise ValueError(f"its {size} bytes are more than {max_bytes}")
+        return b"".join(self._chunks(name))
+
+    @contextmanager
+    def local_path(self, name: str, scratch: Path, *, max_bytes: int) -> Iterator[Path]:
+        """Yield a path at which the file can be read, a copy in the folder `scratch`.
+
+        Raises:
+            InvalidDataset: it is larger, or damaged.
+        """
+        size = self.size(name)
+        if size > max_bytes:
+            raise InvalidDataset(f"source.path: {shown(name)} is larger than {max_bytes} bytes")
+        check_disk(scratch, size)
+        copy = scratch / f".entry{PurePosixPath(name).suffix}"
+        try:
+            with refuse_damage(shown(name)), copy.open("wb") as file:
+                file.writelines(self._chunks(name))
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._archive.close()
+        self._file.close()
+
+    def _chunks(self, name: str) -> Iterator[bytes]:
+        with self.open(name) as entry:
+            while chunk := entry.read(CHUNK_BYTES):
+                yield chunk
+
+
+class _BoundedReader:
+    """A file of which only so much is read at once: `zipfile` believes sizes in the file."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        if num_bytes > MAX_DIRECTORY_BYTES:
+            raise InvalidDataset("source.path: the directory of the zip archive is too large")
+        content = self._file.read(num_bytes if num_bytes >= 0 else MAX_DIRECTORY_BYTES)
+        if content.count(ENTRY_MARK) > MAX_ENTRIES:  # before an object is made of each
+            raise InvalidDataset(
+                f"source.path: the zip archive has more than {MAX_ENTRIES} entries"
+            )
+        return content
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], path: Path) -> dict[str, zipfile.ZipInfo]:
+    num_file_bytes = path.stat().st_size
+    for entry in entries:
+        problem = _find_problem(entry)
+        if problem:
+            raise InvalidDataset(f"source.path: entry {shown(entry.orig_filename)} {problem}")
+    if sum(entry.compress_size for entry in entries) > num_file_bytes:
+        raise InvalidDataset(f"source.path: entries of {path.name} overlap")
+    check_inflation(num_file_bytes, sum(entry.file_size for entry in entries), name=path.name)
+    files = {entry.filename: entry for entry in entries if not entry.is_dir()}
+    if len(files) < sum(not entry.is_dir() for entry in entries):
+        raise InvalidDataset(f"source.path: two entries of {path.name} have the same name")
+    return files
+
+
+def _find_problem(entry: zipfile.ZipInfo) -> str | None:
+    name = entry.orig_filename
+    if name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
+        return "has a name that leads elsewhere"
+    if len(name) > MAX_NAME_CHARACTERS:
+        return "has a name that is too long"
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return "is a link"
+    if entry.flag_bits & ENCRYPTED or entry.compress_type not in METHODS:
+        return "is encrypted, or compressed in a way that is not supported"
+    return None
+
+
+def _is_hidden(name: str) -> bool:
+    parts = name.split("/")
+    return parts[0] == "__MACOSX" or any(p.startswith(".") and p != "." for p in parts)

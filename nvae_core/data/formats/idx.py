@@ -1,0 +1,101 @@
+"""MNIST in its IDX format: a header of four numbers, then the pixels."""
+
+import gzip
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nvae_core.data.formats.rows import MAX_SIDE, stream_rows
+from nvae_core.data.invalid import InvalidDataset, refuse_damage
+from nvae_core.data.limits import check_inflation
+from nvae_core.data.streams import Images, ImageStream, SplitName, SplitStream
+
+STEMS: dict[SplitName, str] = {"train": "train-images", "test": "t10k-images"}
+ENDINGS = ("-idx3-ubyte", ".idx3-ubyte")  # the second as some archives unpack it
+MAGIC = 0x0803  # unsigned bytes, three dimensions
+HEADER = struct.Struct(">4I")
+LICENCE = "MNIST: CC BY-SA 3.0 (Yann LeCun, Corinna Cortes)"
+
+
+@dataclass(frozen=True)
+class IdxHeader:
+    """What the first sixteen bytes of a file say."""
+
+    num_images: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the pixels: (N, H, W, 1)."""
+        return (self.num_images, self.height, self.width, 1)
+
+
+def open_mnist(path: Path) -> ImageStream:
+    """Open the images of both splits; labels are not read."""
+    files = {split: _find(path, stem) for split, stem in STEMS.items()}
+    headers = {split: _read_header(file) for split, file in files.items()}
+    train, test = headers["train"], headers["test"]
+    if (train.height, train.width) != (test.height, test.width):
+        raise InvalidDataset(f"source.path: {files['test'].name} has images of another size")
+
+    def stream_split(split: SplitName) -> SplitStream:
+        return SplitStream(headers[split].num_images, lambda: _read(files[split], headers[split]))
+
+    return ImageStream(
+        height=train.height,
+        width=train.width,
+        num_colors=1,
+        splits={split: stream_split(split) for split in STEMS},
+        licence=LICENCE,
+    )
+
+
+def _find(folder: Path, stem: str) -> Path:
+    for ending in ENDINGS:
+        for suffix in ("", ".gz"):
+            path = folder / f"{stem}{ending}{suffix}"
+            if path.is_file():
+                return path
+    raise InvalidDataset(f"source.path: there is no {stem}{ENDINGS[0]} or .gz of it in {folder}")
+
+
+def _read_header(path: Path) -> IdxHeader:
+    with refuse_damage(path.name), _opened(path) as file:
+        magic, *sizes = HEADER.unpack(file.read(HEADER.size))
+    if magic != MAGIC:
+        raise InvalidDataset(f"source.path: {path.name} is not an IDX file of images")
+    header = IdxHeader(*sizes)
+    if not all(0 < size <= MAX_SIDE for size in (header.height, header.width)):
+        raise InvalidDataset(
+            f"source.path: {path.name} claims images of {header.height}x{header.width}"
+        )
+    num_bytes = header.num_images * header.height * header.width
+    num_stored_bytes = path.stat().st_size
+    if path.suffix == ".gz":
+        check_inflation(num_stored_bytes, num_bytes, name=path.name)
+    elif num_stored_bytes != HEADER.size + num_bytes:
+        raise InvalidDataset(
+            f"source.path: {path.name} claims {header.num_images} images, which do not take its "
+            f"{num_stored_bytes} bytes"
+        )
+    return header
+
+
+def _read(path: Path, header: IdxHeader) -> Iterator[Images]:
+    with refuse_damage(path.name), _opened(path) as file:
+        file.read(HEADER.size)
+        yield from stream_rows(file, header.shape)
+        if file.read(1):
+            raise InvalidDataset(
+                f"source.path: {path.name} has more than the {header.num_images} images it claims"
+            )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        yield file
