@@ -12,6 +12,7 @@ from nvae_core.cli import PARENT_AT_START
 from nvae_core.config import Config
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.distributed import RanksMissing, limit_threads, own_rank
+from nvae_core.kernels.memory import keep_freed_memory
 from nvae_core.run_directory import (
     ExitReason,
     InvalidRunDirectory,
@@ -39,6 +40,7 @@ def run_program(config_type: type[ConfigT], work: Callable[[ConfigT, RunDirector
         sys.stderr.write("usage: one argument, the run directory\n")
         return USAGE_STATUS
     limit_threads()
+    keep_freed_memory()
     run = RunDirectory(Path(sys.argv[1]).absolute())
     if own_rank() == 0 and (run.progress_path.exists() or run.result_path.exists()):
         sys.stderr.write(f"{run.path} holds a run already; take a new folder (and resume_from)\n")

@@ -1,12 +1,11 @@
-"""Depthwise convolution whose weight's gradient is computed by a kernel of ours.
+"""Depthwise convolution by kernels of ours.
 
-torch's takes ten to sixty times as long as the convolution itself on a CPU.
+On a CPU torch's takes twice as long, and its gradient of the weight ten to sixty times as long.
 """
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nvae_core.kernels.library import fits, library
@@ -36,26 +35,37 @@ class _DepthwiseConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return F.conv2d(x, weight, padding=KERNEL_SIZE // 2, groups=len(weight))
+        return _convolve(x, weight, is_turned=False)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
+        needs_x, needs_weight = ctx.needs_input_grad
+        return (
             # A convolution again, with the kernel turned around.
-            turned = weight.flip(2, 3)
-            grad_x = F.conv2d(gradient, turned, padding=KERNEL_SIZE // 2, groups=len(weight))
-        grad_weight = torch.empty(weight.shape)
-        batch_size, channels, height, width = x.shape
-        library().depthwise_weight_gradient(
-            x.data_ptr(),
-            gradient.data_ptr(),
-            grad_weight.data_ptr(),
-            batch_size,
-            height,
-            width,
-            channels,
+            _convolve(gradient, weight, is_turned=True) if needs_x else None,
+            _weight_gradient(x, gradient, weight) if needs_weight else None,
         )
-        return grad_x, grad_weight
+
+
+def _convolve(x: Tensor, weight: Tensor, *, is_turned: bool) -> Tensor:
+    y = torch.empty_like(x)
+    weight = weight.contiguous()
+    library().depthwise_forward(
+        *(x.data_ptr(), weight.data_ptr(), y.data_ptr(), *_sizes(x), is_turned)
+    )
+    return y
+
+
+def _weight_gradient(x: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
+    found = torch.empty(weight.shape)
+    library().depthwise_weight_gradient(
+        *(x.data_ptr(), gradient.data_ptr(), found.data_ptr(), *_sizes(x))
+    )
+    return found
+
+
+def _sizes(x: Tensor) -> tuple[int, int, int, int]:
+    batch_size, channels, height, width = x.shape
+    return batch_size, height, width, channels

@@ -19,6 +19,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         [POINTER] * 6 + [FLOAT] + [POINTER] * 3 + [COUNT] * 2 + [FLAG] * 2,
     ),
     "batch_norm_finish": (NOTHING, [POINTER] * 5 + [FLOAT] + [POINTER] * 3 + [COUNT] * 3),
+    "depthwise_forward": (NOTHING, [POINTER] * 3 + [COUNT] * 4 + [FLAG]),
     "depthwise_weight_gradient": (NOTHING, [POINTER] * 3 + [COUNT] * 4),
     "power_iteration": (FLOAT, [POINTER] * 3 + [COUNT] * 3),
     "weight_norm_forward": (NOTHING, [POINTER] * 2 + [FLOAT] + [POINTER] * 2 + [COUNT] * 2),
