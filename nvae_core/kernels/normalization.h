@@ -1,0 +1,87 @@
+/* Normalization by statistics, the activation after it, and their gradients, for single values. */
+
+#ifndef NVAE_NORMALIZATION_H
+#define NVAE_NORMALIZATION_H
+
+#include <math.h>
+
+#include "kernels.h"
+
+enum activation { IDENTITY = 0, SWISH = 1, ELU = 2 };
+
+/* exp(x) by 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; relative error below 2e-7. */
+INLINE float exponential(float x)
+{
+    x = -87.0f > x ? -87.0f : x; /* the processor's own maximum and minimum; NaN stays NaN */
+    x = 87.0f < x ? 87.0f : x;
+    const float shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23 rounds to a whole number */
+    const float n = shifted - 12582912.0f;
+    const float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
+    float p = 1.0f / 720.0f;
+    p = p * r + 1.0f / 120.0f;
+    p = p * r + 1.0f / 24.0f;
+    p = p * r + 1.0f / 6.0f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    const union { int i; float f; } power = {.i = ((int)n + 127) << 23};
+    return p * power.f;
+}
+
+INLINE float sigmoid(float x)
+{
+    const float e = exponential(x);
+    return e / (1.0f + e);
+}
+
+INLINE float activate(float z, enum activation activation)
+{
+    if (activation == SWISH)
+        return z * sigmoid(z);
+    if (activation == ELU)
+        return z > 0.0f ? z : exponential(z) - 1.0f;
+    return z;
+}
+
+INLINE float slope(float z, enum activation activation)
+{
+    if (activation == SWISH) {
+        const float gate = sigmoid(z);
+        return gate * (1.0f + z * (1.0f - gate));
+    }
+    if (activation == ELU)
+        return z > 0.0f ? 1.0f : exponential(z);
+    return 1.0f;
+}
+
+/* Weight, bias, mean and biased variance of each channel, and what is added to the variance. */
+struct normalization {
+    const float *weight, *bias, *mean, *variance;
+    float epsilon;
+};
+
+/* z = scale x + shift normalizes x, for `width` channels from `first`. */
+INLINE void take_scale(struct normalization norm, long first, float *scale, float *shift, int width)
+{
+    for (int c = 0; c < width; c++) {
+        scale[c] = norm.weight[first + c] / sqrtf(norm.variance[first + c] + norm.epsilon);
+        shift[c] = norm.bias[first + c] - norm.mean[first + c] * scale[c];
+    }
+}
+
+/* The gradient of x is scale t + by_x x + constant, where t is that of z: what the statistics add
+   follows from the sums of t and of t (x - mean) over count rows. */
+INLINE void take_gradient_terms(struct normalization norm, long first, const float *scale,
+                                const float *sum, const float *sum_x, double count, float *by_x,
+                                float *constant, int width)
+{
+    for (int c = 0; c < width; c++) {
+        const double variance = (double)norm.variance[first + c] + norm.epsilon;
+        const double mean_x = sum_x[first + c] / (count * variance);
+        by_x[c] = (float)(-scale[c] * mean_x);
+        constant[c] =
+            (float)(scale[c] * (norm.mean[first + c] * mean_x - sum[first + c] / count));
+    }
+}
+
+#endif
