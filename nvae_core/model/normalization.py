@@ -131,7 +131,16 @@ def _backward(
     inverse_std = statistics.inverse_std
     is_alone = world_size() == 1
     grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-        gradient, x, weight, mean, mean, mean, inverse_std, is_alone, EPSILON, [True] * 3
+        gradient,
+        x,
+        weight,
+        mean,
+        statistics.variance,
+        mean,
+        inverse_std,
+        is_alone,
+        EPSILON,
+        [True] * 3,
     )
     if not is_alone:
         # That took the statistics as constants. They add, with x_hat = (x - mean) s:
