@@ -1,6 +1,7 @@
 """Validated, frozen configuration of the model, its training and each run; free of torch."""
 
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
+from nvae_core.config.compute import ComputeConfig, StatisticsScope, check_micro_batches
 from nvae_core.config.model import CellArchitecture, ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
 from nvae_core.config.runs import (
@@ -22,6 +23,7 @@ __all__ = [
     "BundledSource",
     "CellArchitecture",
     "CheckpointPolicy",
+    "ComputeConfig",
     "Config",
     "DatasetSource",
     "EvaluateConfig",
@@ -35,7 +37,9 @@ __all__ = [
     "SampleConfig",
     "SamplePolicy",
     "Seed",
+    "StatisticsScope",
     "Temperature",
     "TrainConfig",
     "ValidationPolicy",
+    "check_micro_batches",
 ]

@@ -1,5 +1,7 @@
 """Where a run begins: a new state, or the one of a checkpoint, and what is different since then."""
 
+from collections.abc import Set
+
 from pydantic import BaseModel
 
 from nvae_core.config import TrainConfig
@@ -8,6 +10,8 @@ from nvae_core.run_directory import InvalidRunDirectory, RunDirectory
 from nvae_core.training.checkpoint import CheckpointManifest, TrainedOn, restore_training
 from nvae_core.training.inputs import TrainingInputs
 from nvae_core.training.state import TrainingState, initialize_from_data, start_training
+
+SAME_BITS = frozenset({"activation_checkpointing"})  # of ComputeConfig: changing it changes nothing
 
 
 def start_or_resume(
@@ -65,15 +69,19 @@ def _describe_changes(
     if config.seed != manifest.seed:
         changes.append(f"seed is {config.seed}, in the checkpoint {manifest.seed}")
     changes += _differences(config.optimization, manifest.optimization, "optimization.")
+    if manifest.compute is not None:
+        changes += _differences(config.compute, manifest.compute, "compute.", but=SAME_BITS)
     if manifest.trained_on is not None:
         changes += _differences(now, manifest.trained_on, "")
     return tuple(changes)
 
 
-def _differences(ours: BaseModel, saved: BaseModel, prefix: str) -> list[str]:
+def _differences(
+    ours: BaseModel, saved: BaseModel, prefix: str, *, but: Set[str] = frozenset()
+) -> list[str]:
     before = saved.model_dump()
     return [
         f"{prefix}{name} is {value}, in the checkpoint {before[name]}"
         for name, value in ours.model_dump().items()
-        if value != before[name]
+        if value != before[name] and name not in but
     ]

@@ -9,7 +9,6 @@ from nvae_core.config import RankPolicy
 from nvae_core.distributed import average_over_ranks, join_ranks, limit_threads
 from nvae_core.model.batch_norm import BatchNorm
 
-
 # Our kernels on a CPU take the second.
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
