@@ -63,7 +63,7 @@ def load_singular_vectors(
         for side, vectors in (("left", "u"), ("right", "v")):
             reference = fixture.tensor(f"sr_{vectors}0_{rows}x{columns}")
             spectral.get_buffer(f"{side}_{rows}x{columns}").copy_(reference[order])
-    spectral.is_fresh.fill_(is_fresh)
+    spectral.is_fresh = is_fresh
 
 
 def _by_shape(convolutions: list[Conv2d]) -> dict[Shape, list[Conv2d]]:
