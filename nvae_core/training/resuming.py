@@ -24,7 +24,9 @@ def start_or_resume(
         InvalidRunDirectory: the configuration does not continue the checkpoint's run.
     """
     device = inputs.ranks.device
-    state = start_training(config.model, config.optimization, seed=config.seed, device=device)
+    state = start_training(
+        config.model, config.optimization, seed=config.seed, device=device, compute=config.compute
+    )
     if config.resume_from is None:
         initialize_from_data(state.model, inputs.images(0), inputs.noise(0, state.model))
         return state, ()
