@@ -14,6 +14,7 @@ from nvae_core.config import StatisticsScope
 from nvae_core.distributed import gather_over_ranks, sum_over_ranks, world_size
 from nvae_core.kernels import batch_norm as kernels
 from nvae_core.kernels.library import fits
+from nvae_core.model.recomputation import measured_once
 
 Activation = Literal["identity", "swish", "elu"]
 CODES: dict[Activation, int] = {"identity": 0, "swish": 1, "elu": 2}  # of the kernels
@@ -84,7 +85,8 @@ class _Normalize(torch.autograd.Function):
         activation: Activation,
         scope: StatisticsScope,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        statistics = _statistics_over_ranks(x, scope, weight.dtype)
+        found = measured_once(lambda: _moments_over_ranks(x, scope, weight.dtype))
+        statistics = Statistics(found[0], found[1])
         y = normalize_by(x, statistics, weight, bias, activation=activation)
         ctx.save_for_backward(x, weight, bias, statistics.mean, statistics.variance)
         ctx.activation, ctx.scope = activation, scope
@@ -102,7 +104,7 @@ class _Normalize(torch.autograd.Function):
         return (*found, None, None)
 
 
-def _statistics_over_ranks(x: Tensor, scope: StatisticsScope, dtype: torch.dtype) -> Statistics:
+def _moments_over_ranks(x: Tensor, scope: StatisticsScope, dtype: torch.dtype) -> Tensor:
     if fits(x):
         local = kernels.moments(x)
     else:
@@ -110,10 +112,15 @@ def _statistics_over_ranks(x: Tensor, scope: StatisticsScope, dtype: torch.dtype
         exact = x.to(dtype) if x.device.type == "cpu" else x
         local = torch.stack(torch.batch_norm_update_stats(exact, None, None, 0.0))
     if world_size(scope) == 1:
-        return Statistics(local[0], local[1])
-    means, variances = gather_over_ranks(local, scope).unbind(1)
+        return local
+    return combine_moments(gather_over_ranks(local, scope))
+
+
+def combine_moments(moments: Tensor) -> Tensor:
+    """Return mean and biased variance (2, C) of all batches, given those of each, (W, 2, C)."""
+    means, variances = moments.unbind(1)
     mean = means.mean(dim=0)
-    return Statistics(mean, (variances + (means - mean).square()).mean(dim=0))
+    return torch.stack([mean, (variances + (means - mean).square()).mean(dim=0)])
 
 
 def _backward_by_kernel(

@@ -10,6 +10,7 @@ from nvae_core.model.batch_norm import normalize_over
 from nvae_core.model.convolutions import DataInitializedConv2d, fit_to_data
 from nvae_core.model.noise import Noise, Stream, seeded_generator
 from nvae_core.model.nvae import NVAE, build_model
+from nvae_core.model.recomputation import recompute_cells
 from nvae_core.model.regularization import SpectralRegularizer, convolutions_of
 from nvae_core.training.gradient_averaging import GradientAverager
 from nvae_core.training.gradient_scale import GradientScale
@@ -91,6 +92,8 @@ def start_training(
     """Return the state before the first step; the same on all ranks."""
     model = build_model(model_config, seed).to(device)
     normalize_over(model, compute.batch_norm_statistics)
+    if compute.activation_checkpointing:
+        recompute_cells(model)
     optimizer = torch.optim.Adamax(
         model.parameters(),
         lr=optimization.learning_rate,
