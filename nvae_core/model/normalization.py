@@ -14,6 +14,7 @@ from nvae_core.config import StatisticsScope
 from nvae_core.distributed import gather_over_ranks, sum_over_ranks, world_size
 from nvae_core.kernels import batch_norm as kernels
 from nvae_core.kernels.library import fits
+from nvae_core.model.normalization_in_graphs import combine_moments, moments_of
 from nvae_core.model.recomputation import measured_once
 
 Activation = Literal["identity", "swish", "elu"]
@@ -65,12 +66,12 @@ def normalize(
     Returns:
         The activated tensor, and the statistics, without gradient.
     """
-    if torch.compiler.is_compiling() and world_size(scope) == 1:  # decides itself what to keep
-        z, mean, inverse_std = torch.native_batch_norm(
-            x, weight, bias, None, None, True, 0.0, EPSILON
-        )
-        variance = inverse_std.detach().pow(-2) - EPSILON
-        return activate(z, activation), Statistics(mean.detach(), variance)
+    if torch.compiler.is_compiling():
+        exact = x.to(torch.promote_types(x.dtype, weight.dtype))
+        mean, variance = moments_of(exact, scope)
+        scale = weight * torch.rsqrt(variance + EPSILON)
+        z = (exact - mean[:, None, None]) * scale[:, None, None] + bias[:, None, None]
+        return activate(z, activation).to(x.dtype), Statistics(mean.detach(), variance.detach())
     y, mean, variance = _Normalize.apply(x, weight, bias, activation, scope)  # type: ignore[no-untyped-call]
     return y, Statistics(mean, variance)
 
@@ -114,13 +115,6 @@ def _moments_over_ranks(x: Tensor, scope: StatisticsScope, dtype: torch.dtype) -
     if world_size(scope) == 1:
         return local
     return combine_moments(gather_over_ranks(local, scope))
-
-
-def combine_moments(moments: Tensor) -> Tensor:
-    """Return mean and biased variance (2, C) of all batches, given those of each, (W, 2, C)."""
-    means, variances = moments.unbind(1)
-    mean = means.mean(dim=0)
-    return torch.stack([mean, (variances + (means - mean).square()).mean(dim=0)])
 
 
 def _backward_by_kernel(

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import Ranks
+from nvae_core.model.compilation import CannotCompile
 from nvae_core.run_directory import InvalidRunDirectory, RunDirectory
 from nvae_core.training.checkpoint import CheckpointManifest, TrainedOn, restore_training
 from nvae_core.training.inputs import TrainingInputs
@@ -21,12 +22,20 @@ def start_or_resume(
 
     Raises:
         CheckpointCorrupt: the checkpoint cannot be used.
-        InvalidRunDirectory: the configuration does not continue the checkpoint's run.
+        InvalidRunDirectory: the configuration does not continue the checkpoint's run, or this
+            machine cannot compile.
     """
     device = inputs.ranks.device
-    state = start_training(
-        config.model, config.optimization, seed=config.seed, device=device, compute=config.compute
-    )
+    try:
+        state = start_training(
+            config.model,
+            config.optimization,
+            seed=config.seed,
+            device=device,
+            compute=config.compute,
+        )
+    except CannotCompile as error:
+        raise InvalidRunDirectory(f"compute.compile: {error}") from error
     if config.resume_from is None:
         initialize_from_data(state.model, inputs.images(0), inputs.noise(0, state.model))
         return state, ()

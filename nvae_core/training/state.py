@@ -1,5 +1,7 @@
 """Everything that training changes, and that an exact resume needs back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor
 
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
 from nvae_core.model.batch_norm import normalize_over
+from nvae_core.model.compilation import compile_cells
 from nvae_core.model.convolutions import DataInitializedConv2d, fit_to_data
 from nvae_core.model.noise import Noise, Stream, seeded_generator
 from nvae_core.model.nvae import NVAE, build_model
@@ -89,11 +92,17 @@ def start_training(
     device: torch.device,
     compute: ComputeConfig = SIMPLEST,
 ) -> TrainingState:
-    """Return the state before the first step; the same on all ranks."""
+    """Return the state before the first step; the same on all ranks.
+
+    Raises:
+        CannotCompile: compilation is asked for, and there is no compiler.
+    """
     model = build_model(model_config, seed).to(device)
     normalize_over(model, compute.batch_norm_statistics)
     if compute.activation_checkpointing:
         recompute_cells(model)
+    if compute.compile:
+        compile_cells(model)
     optimizer = torch.optim.Adamax(
         model.parameters(),
         lr=optimization.learning_rate,
@@ -112,6 +121,17 @@ def start_training(
         GradientScale(compute, device),
         GradientAverager(model),
     )
+
+
+@contextmanager
+def evaluating(state: TrainingState) -> Iterator[None]:
+    """Evaluate within the block, and train after it; cells are compiled for training only."""
+    state.model.eval()
+    try:
+        with torch.compiler.set_stance("force_eager") if state.compute.compile else nullcontext():
+            yield
+    finally:
+        state.model.train()
 
 
 @torch.no_grad()
