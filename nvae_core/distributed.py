@@ -11,7 +11,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from nvae_core.config import RankPolicy
+from nvae_core.config import RankPolicy, StatisticsScope
+
+_node_group: dist.ProcessGroup | None = None  # None where there is one node only
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,28 @@ def _join(backend: str, policy: RankPolicy) -> None:
         dist.init_process_group(
             backend, store=store, rank=rank, world_size=num_ranks, timeout=patience
         )
+        _form_node_groups(patience)
     except RuntimeError as error:
         raise RanksMissing(
             f"not all ranks joined within {policy.join_timeout_seconds:g} seconds; "
             f"the log of the missing one may say why: {error}"
         ) from error
+
+
+def _form_node_groups(patience: timedelta) -> None:
+    """Let the ranks of each node take means of their own, where there are several nodes."""
+    global _node_group  # noqa: PLW0603 - torch keeps the other group in the same way
+    _node_group = None
+    if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
+        return
+    own_node = int(os.environ["GROUP_RANK"])
+    nodes = [0] * dist.get_world_size()
+    dist.all_gather_object(nodes, own_node)
+    for node in sorted(set(nodes)):
+        members = [rank for rank, its_node in enumerate(nodes) if its_node == node]
+        group = dist.new_group(members, timeout=patience)
+        if node == own_node:
+            _node_group = group
 
 
 def own_rank() -> int:
@@ -92,23 +111,25 @@ def limit_threads() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
-def world_size() -> int:
-    """Return the number of ranks that joined; 1 where none did."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+def world_size(scope: StatisticsScope = "all_ranks") -> int:
+    """Return the number of ranks that joined, or of those within the scope; 1 where none did."""
+    if scope == "local" or not dist.is_initialized():
+        return 1
+    return dist.get_world_size(_group_of(scope))
 
 
-def sum_over_ranks(values: Tensor) -> Tensor:
+def sum_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> Tensor:
     """Return the sum of a tensor over the ranks; the same bits on each of them."""
     total = values.clone()
-    if world_size() > 1:
-        dist.all_reduce(total)
+    if world_size(scope) > 1:
+        dist.all_reduce(total, group=_group_of(scope))
     return total
 
 
-def gather_over_ranks(values: Tensor) -> Tensor:
+def gather_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> Tensor:
     """Return the tensors of all ranks, (world size, ...); the same bits on each of them."""
-    gathered = [torch.empty_like(values) for _ in range(world_size())]
-    dist.all_gather(gathered, values)
+    gathered = [torch.empty_like(values) for _ in range(world_size(scope))]
+    dist.all_gather(gathered, values, group=_group_of(scope))
     return torch.stack(gathered)
 
 
@@ -122,3 +143,7 @@ def average_over_ranks(tensors: Sequence[Tensor]) -> None:
     parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view(tensor.shape))
+
+
+def _group_of(scope: StatisticsScope) -> dist.ProcessGroup | None:
+    return _node_group if scope == "per_node" else None

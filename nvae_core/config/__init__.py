@@ -1,6 +1,7 @@
 """Validated, frozen configuration of the model, its training and each run; free of torch."""
 
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
+from nvae_core.config.compute import ComputeConfig, StatisticsScope, check_micro_batches
 from nvae_core.config.model import CellArchitecture, ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
 from nvae_core.config.runs import (
@@ -40,6 +41,7 @@ __all__ = [
     "CellArchitecture",
     "CheckpointPolicy",
     "Cifar10Source",
+    "ComputeConfig",
     "Config",
     "DatasetSource",
     "EvaluateConfig",
@@ -58,8 +60,10 @@ __all__ = [
     "SampleConfig",
     "SamplePolicy",
     "Seed",
+    "StatisticsScope",
     "Temperature",
     "TrainConfig",
     "ValidationPolicy",
     "ZipSource",
+    "check_micro_batches",
 ]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
+from nvae_core.config.compute import ComputeConfig, check_micro_batches
 from nvae_core.config.model import ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
 from nvae_core.config.sources import DatasetSource
@@ -53,12 +54,18 @@ class TrainConfig(Config):
     optimization: OptimizationConfig
     dataset: str  # folder of a prepared data set
     seed: Seed = 0
+    compute: ComputeConfig = ComputeConfig()
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     samples: SamplePolicy = SamplePolicy()
     validation: ValidationPolicy = ValidationPolicy()
     ranks: RankPolicy = RankPolicy()
     report_every_steps: PositiveInt = 10
     resume_from: str | None = None  # folder of a checkpoint
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_micro_batches(self.optimization, self.compute)
+        return self
 
 
 class EvaluateConfig(Config):

@@ -1,8 +1,9 @@
-"""Batch norm with statistics over the batches of all ranks, and the activation after it."""
+"""Batch norm with statistics over the batches of several ranks, and the activation after it."""
 
 import torch
 from torch import Tensor, nn
 
+from nvae_core.config import StatisticsScope
 from nvae_core.distributed import world_size
 from nvae_core.model.normalization import Activation, Statistics, normalize, normalize_by
 
@@ -10,8 +11,9 @@ BATCH_NORM_MOMENTUM = 0.05
 
 
 class BatchNorm(nn.Module):
-    """Batch norm with statistics over the batches of all ranks, then an activation."""
+    """Batch norm with statistics over the batches of the ranks in scope, then an activation."""
 
+    scope: StatisticsScope = "all_ranks"
     running_mean: Tensor
     running_var: Tensor
 
@@ -37,8 +39,10 @@ class BatchNorm(nn.Module):
                 self.bias,
                 activation=self.activation,
             )
-        y, statistics = normalize(x, self.weight, self.bias, activation=self.activation)
-        count = world_size() * copies * x.numel() // x.shape[1]
+        y, statistics = normalize(
+            x, self.weight, self.bias, activation=self.activation, scope=self.scope
+        )
+        count = world_size(self.scope) * copies * x.numel() // x.shape[1]
         self._update_statistics(statistics, count)
         return y
 
@@ -46,3 +50,14 @@ class BatchNorm(nn.Module):
         unbiased = statistics.variance * (count / max(count - 1, 1))
         self.running_mean.lerp_(statistics.mean, BATCH_NORM_MOMENTUM)
         self.running_var.lerp_(unbiased, BATCH_NORM_MOMENTUM)
+
+
+def normalize_over(model: nn.Module, scope: StatisticsScope) -> None:
+    """Let all batch norms of a model take their statistics over these ranks."""
+    for norm in batch_norms_of(model):
+        norm.scope = scope
+
+
+def batch_norms_of(model: nn.Module) -> list[BatchNorm]:
+    """Return the batch norms of a model, in the order of its modules."""
+    return [module for module in model.modules() if isinstance(module, BatchNorm)]

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from nvae_core.hierarchy import Cell
 from nvae_core.model.branches import build_branch
 from nvae_core.model.convolutions import WeightNormConv2d
+from nvae_core.model.recomputation import RecomputedSequential
 
 RESIDUAL_SCALE = 0.1
 
 
-def build_cells(cells: Sequence[Cell], *, squeeze_excitation: bool) -> nn.Sequential:
+def build_cells(cells: Sequence[Cell], *, squeeze_excitation: bool) -> RecomputedSequential:
     """Build cells that follow each other."""
-    return nn.Sequential(
+    return RecomputedSequential(
         *(ResidualCell(cell, squeeze_excitation=squeeze_excitation) for cell in cells)
     )
 

@@ -14,6 +14,7 @@ from nvae_core.model.convolutions import WeightNormConv2d
 from nvae_core.model.images import BernoulliImage, ImageDistribution, crop
 from nvae_core.model.logistic_mixture import LogisticMixtureImage
 from nvae_core.model.normal import RawNormal
+from nvae_core.model.precision import in_own_precision
 
 
 class DecoderGroup(nn.Module):
@@ -40,7 +41,7 @@ class DecoderGroup(nn.Module):
     def prior(self, state: Tensor) -> RawNormal:
         """Return the prior's parameters, (B, Z, H, W); those of the first group are fixed."""
         if self.prior_head is not None:
-            return RawNormal.split(self.prior_head(F.elu(state)))
+            return RawNormal.split(in_own_precision(self.prior_head, F.elu(state)))
         shape = (state.shape[0], self.num_latents, *state.shape[2:])
         zeros = state.new_zeros(shape, dtype=torch.float32)
         return RawNormal(zeros, zeros)
@@ -87,7 +88,7 @@ class Decoder(nn.Module):
 
     def image(self, state: Tensor) -> ImageDistribution:
         """Return the distribution of the image, given the state after the last group."""
-        parameters = self.image_head(F.elu(self.postprocess(state))).float()
+        parameters = in_own_precision(self.image_head, F.elu(self.postprocess(state))).float()
         parameters = crop(parameters, self.config.image_padding)
         if self.config.image_distribution == "bernoulli":
             return BernoulliImage(parameters, self.config.image_padding)

@@ -9,6 +9,7 @@ from nvae_core.model.cells import build_cells
 from nvae_core.model.convolutions import WeightNormConv2d
 from nvae_core.model.flows import build_flow
 from nvae_core.model.normal import RawNormal
+from nvae_core.model.precision import in_own_precision
 
 
 class Encoder(nn.Module):
@@ -53,4 +54,4 @@ class PosteriorHead(nn.Module):
         """Map features (B, Ce, H, W) and state (B, Cd, H, W) to parameters of (B, Z, H, W)."""
         if self.combiner is not None:
             features = features + self.combiner(state)
-        return RawNormal.split(self.sampler(features))
+        return RawNormal.split(in_own_precision(self.sampler, features))

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nvae_core.model.convolutions import MaskedConv2d
+from nvae_core.model.recomputation import RecomputedSequential
 
 EXPANSION = 6
 INITIAL_SCALE = 0.1  # b starts small
@@ -33,9 +34,9 @@ class AutoregressiveTransform(nn.Module):
         return z + shift.to(z.dtype)
 
 
-def build_flow(num_latents: int, *, num_transforms: int) -> nn.Sequential:
+def build_flow(num_latents: int, *, num_transforms: int) -> RecomputedSequential:
     """Build transforms of alternating raster order; none gives the identity."""
-    return nn.Sequential(
+    return RecomputedSequential(
         *(
             AutoregressiveTransform(num_latents, mirrored=index % 2 == 1)
             for index in range(num_transforms)

@@ -10,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nvae_core.config import StatisticsScope
 from nvae_core.distributed import gather_over_ranks, sum_over_ranks, world_size
 from nvae_core.kernels import batch_norm as kernels
 from nvae_core.kernels.library import fits
+from nvae_core.model.normalization_in_graphs import combine_moments, moments_of
+from nvae_core.model.recomputation import measured_once
 
 Activation = Literal["identity", "swish", "elu"]
 CODES: dict[Activation, int] = {"identity": 0, "swish": 1, "elu": 2}  # of the kernels
@@ -51,55 +54,67 @@ def normalize_by(
 
 
 def normalize(
-    x: Tensor, weight: Tensor, bias: Tensor, *, activation: Activation
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    activation: Activation,
+    scope: StatisticsScope = "all_ranks",
 ) -> tuple[Tensor, Statistics]:
-    """Normalize x (B, C, H, W) by its statistics over all ranks, which have equal batch sizes.
+    """Normalize x (B, C, H, W) by its statistics over the ranks, which have equal batch sizes.
 
     Returns:
         The activated tensor, and the statistics, without gradient.
     """
-    if torch.compiler.is_compiling() and world_size() == 1:  # decides itself what to keep
-        z, mean, inverse_std = torch.native_batch_norm(
-            x, weight, bias, None, None, True, 0.0, EPSILON
-        )
-        variance = inverse_std.detach().pow(-2) - EPSILON
-        return activate(z, activation), Statistics(mean.detach(), variance)
-    y, mean, variance = _Normalize.apply(x, weight, bias, activation)  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling():
+        exact = x.to(torch.promote_types(x.dtype, weight.dtype))
+        mean, variance = moments_of(exact, scope)
+        scale = weight * torch.rsqrt(variance + EPSILON)
+        z = (exact - mean[:, None, None]) * scale[:, None, None] + bias[:, None, None]
+        return activate(z, activation).to(x.dtype), Statistics(mean.detach(), variance.detach())
+    y, mean, variance = _Normalize.apply(x, weight, bias, activation, scope)  # type: ignore[no-untyped-call]
     return y, Statistics(mean, variance)
 
 
 class _Normalize(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: Activation
+    def forward(  # noqa: PLR0917 - `apply` passes by position
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        activation: Activation,
+        scope: StatisticsScope,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        statistics = _statistics_over_ranks(x)
+        found = measured_once(lambda: _moments_over_ranks(x, scope, weight.dtype))
+        statistics = Statistics(found[0], found[1])
         y = normalize_by(x, statistics, weight, bias, activation=activation)
         ctx.save_for_backward(x, weight, bias, statistics.mean, statistics.variance)
-        ctx.activation = activation
+        ctx.activation, ctx.scope = activation, scope
         ctx.mark_non_differentiable(statistics.mean, statistics.variance)
         return y, statistics.mean, statistics.variance
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, weight, bias, mean, variance = ctx.saved_tensors
         statistics = Statistics(mean, variance)
         backward = _backward_by_kernel if fits(x) else _backward
-        return (*backward(gradients[0], x, statistics, (weight, bias), ctx.activation), None)
+        found = backward(
+            gradients[0], x, statistics, (weight, bias), activation=ctx.activation, scope=ctx.scope
+        )
+        return (*found, None, None)
 
 
-def _statistics_over_ranks(x: Tensor) -> Statistics:
+def _moments_over_ranks(x: Tensor, scope: StatisticsScope, dtype: torch.dtype) -> Tensor:
     if fits(x):
         local = kernels.moments(x)
     else:
-        # Of half the precision, a CPU would return statistics of half the precision.
-        whole = x if x.is_cuda else x.float()
-        local = torch.stack(torch.batch_norm_update_stats(whole, None, None, 0.0))
-    if world_size() == 1:
-        return Statistics(local[0], local[1])
-    means, variances = gather_over_ranks(local).unbind(1)
-    mean = means.mean(dim=0)
-    return Statistics(mean, (variances + (means - mean).square()).mean(dim=0))
+        # On a CPU the statistics would be rounded to the type of x.
+        exact = x.to(dtype) if x.device.type == "cpu" else x
+        local = torch.stack(torch.batch_norm_update_stats(exact, None, None, 0.0))
+    if world_size(scope) == 1:
+        return local
+    return combine_moments(gather_over_ranks(local, scope))
 
 
 def _backward_by_kernel(
@@ -107,15 +122,17 @@ def _backward_by_kernel(
     x: Tensor,
     statistics: Statistics,
     affine: tuple[Tensor, Tensor],
+    *,
     activation: Activation,
+    scope: StatisticsScope,
 ) -> tuple[Tensor, Tensor, Tensor]:
     parameters = (*affine, statistics.mean, statistics.variance)
-    is_alone = world_size() == 1
+    is_alone = world_size(scope) == 1
     code = CODES[activation]
     grad_x, sums = kernels.backward(gradient, x, parameters, EPSILON, code, is_whole=is_alone)
     if not is_alone:
-        count = world_size() * x.numel() // x.shape[1]
-        totals = sum_over_ranks(sums)
+        count = world_size(scope) * x.numel() // x.shape[1]
+        totals = sum_over_ranks(sums, scope)
         kernels.finish(grad_x, x, parameters, EPSILON, sums=totals, count=count)
     return grad_x, sums[1] * statistics.inverse_std, sums[0]
 
@@ -125,14 +142,16 @@ def _backward(
     x: Tensor,
     statistics: Statistics,
     affine: tuple[Tensor, Tensor],
+    *,
     activation: Activation,
+    scope: StatisticsScope,
 ) -> tuple[Tensor, Tensor, Tensor]:
     (weight, bias), mean = affine, statistics.mean
     if activation != "identity":
         z = F.batch_norm(x, mean, statistics.variance, weight, bias, eps=EPSILON)
         gradient = _activation_backward(gradient, z, activation)
     inverse_std = statistics.inverse_std
-    is_alone = world_size() == 1
+    is_alone = world_size(scope) == 1
     grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
         gradient,
         x,
@@ -146,8 +165,8 @@ def _backward(
     if not is_alone:
         # That took the statistics as constants. They add, with x_hat = (x - mean) s:
         # dL/dx = w s (g - mean(g) - x_hat mean(g x_hat)).
-        count = world_size() * x.numel() // x.shape[1]
-        sums = sum_over_ranks(torch.stack([grad_bias, grad_weight]))
+        count = world_size(scope) * x.numel() // x.shape[1]
+        sums = sum_over_ranks(torch.stack([grad_bias, grad_weight]), scope)
         mean_grad, mean_grad_x_hat = sums / count
         scale = weight * inverse_std
         slope = scale * inverse_std * mean_grad_x_hat

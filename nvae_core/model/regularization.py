@@ -23,11 +23,9 @@ class SpectralRegularizer(nn.Module):
     have the same shape are iterated together.
     """
 
-    is_fresh: Tensor
-
     def __init__(self, convolutions: Sequence[Conv2d], generator: torch.Generator) -> None:
         super().__init__()
-        self.register_buffer("is_fresh", torch.tensor(True))
+        self.is_fresh = True  # not a tensor: to read one waits for the GPU
         for (rows, columns), layers in _group_by_shape(convolutions).items():
             left = torch.randn(len(layers), rows, generator=generator)
             right = torch.randn(len(layers), columns, generator=generator)
@@ -39,13 +37,21 @@ class SpectralRegularizer(nn.Module):
 
         In float32, whatever the network computes in.
         """
-        with torch.autocast(self.is_fresh.device.type, enabled=False):
+        with torch.autocast(convolutions[0].weight.device.type, enabled=False):
             return self._sum_of_norms(convolutions)
+
+    def get_extra_state(self) -> Tensor:
+        """Return what belongs to the training state and is no buffer."""
+        return torch.tensor(self.is_fresh)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore what `get_extra_state` returned."""
+        self.is_fresh = bool(state.item())
 
     def _sum_of_norms(self, convolutions: Sequence[Conv2d]) -> Tensor:
         num_iterations = FIRST_ITERATIONS if self.is_fresh else ITERATIONS_PER_STEP
-        self.is_fresh.fill_(False)
-        total = self.is_fresh.new_zeros((), dtype=torch.float32)
+        self.is_fresh = False
+        total = torch.zeros((), device=convolutions[0].weight.device)
         for (rows, columns), layers in _group_by_shape(convolutions).items():
             weights = [layer.effective_weight() for layer in layers]
             left = self.get_buffer(f"left_{rows}x{columns}")  # (L, R)

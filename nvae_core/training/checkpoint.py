@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nvae_core.config import ModelConfig, OptimizationConfig, PositiveInt
+from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig, PositiveInt
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.run_directory import describe_errors, file_sha256
 from nvae_core.training.state import TrainingState, under
@@ -54,7 +54,8 @@ class CheckpointManifest(BaseModel):
     seed: int
     model: ModelConfig
     optimization: OptimizationConfig
-    trained_on: TrainedOn | None = None  # not known of an imported one
+    compute: ComputeConfig | None = None  # not known of an imported one
+    trained_on: TrainedOn | None = None  # nor this
     files: dict[str, FileRecord]
 
 

@@ -62,6 +62,7 @@ class Checkpointing:
                 state,
                 optimization=self._config.optimization,
                 seed=self._config.seed,
+                compute=self._config.compute,
                 trained_on=trained_on(self._inputs),
             )
         )

@@ -71,6 +71,8 @@ class Measured:
             self.num_skipped_in_a_row = 0
             self.recent.append(outcome.values["negative_elbo"])
             return
+        if outcome.scale_was_lowered:
+            return  # fp16 finding its scale; it ends when the scale cannot be lowered any more
         self.num_skipped_in_a_row += 1
         if self.num_skipped_in_a_row >= MAX_SKIPPED_STEPS:
             raise NonFiniteLoss(

@@ -12,4 +12,5 @@ class StepOutcome:
     values: dict[str, float]
     kl_per_channel: Tensor  # (G, Z), nats
     was_taken: bool  # else it was not finite, or its gradient too large, and changed nothing
+    scale_was_lowered: bool  # the gradient overflowed; the next step scales it by less
     stop_agreed: bool  # whether any rank was asked to stop

@@ -8,7 +8,7 @@ from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.run_directory import NoticeLine, Phase, RunDirectory, is_disk_full
 from nvae_core.sampling import draw_images, report_grid
 from nvae_core.training.phase_clock import PhaseClock
-from nvae_core.training.state import TrainingState
+from nvae_core.training.state import TrainingState, evaluating
 
 NUM_SAMPLES = 64
 
@@ -36,11 +36,11 @@ class Pictures:
         if not self._ranks.is_first or self._drawn_step == state.step:
             return
         self._drawn_step = state.step
-        state.model.eval()
         try:
-            for temperature in self._config.samples.temperatures:
-                self._clock.enter(Phase.SAMPLE, state.step)
-                self._draw_grid(state, temperature)
+            with evaluating(state):
+                for temperature in self._config.samples.temperatures:
+                    self._clock.enter(Phase.SAMPLE, state.step)
+                    self._draw_grid(state, temperature)
         except OSError as error:
             if not is_disk_full(error):
                 raise
@@ -48,8 +48,6 @@ class Pictures:
             self._run.append(
                 NoticeLine(at=time.time(), name="disk_full", message=message, step=state.step)
             )
-        finally:
-            state.model.train()
 
     def _draw_grid(self, state: TrainingState, temperature: float) -> None:
         # The same noise each time, so that grids of different steps can be compared.

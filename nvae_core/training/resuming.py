@@ -1,13 +1,18 @@
 """Where a run begins: a new state, or the one of a checkpoint, and what is different since then."""
 
+from collections.abc import Set
+
 from pydantic import BaseModel
 
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import Ranks
+from nvae_core.model.compilation import CannotCompile
 from nvae_core.run_directory import InvalidRunDirectory, RunDirectory
 from nvae_core.training.checkpoint import CheckpointManifest, TrainedOn, restore_training
 from nvae_core.training.inputs import TrainingInputs
 from nvae_core.training.state import TrainingState, initialize_from_data, start_training
+
+SAME_BITS = frozenset({"activation_checkpointing"})  # of ComputeConfig: changing it changes nothing
 
 
 def start_or_resume(
@@ -17,10 +22,20 @@ def start_or_resume(
 
     Raises:
         CheckpointCorrupt: the checkpoint cannot be used.
-        InvalidRunDirectory: the configuration does not continue the checkpoint's run.
+        InvalidRunDirectory: the configuration does not continue the checkpoint's run, or this
+            machine cannot compile.
     """
     device = inputs.ranks.device
-    state = start_training(config.model, config.optimization, seed=config.seed, device=device)
+    try:
+        state = start_training(
+            config.model,
+            config.optimization,
+            seed=config.seed,
+            device=device,
+            compute=config.compute,
+        )
+    except CannotCompile as error:
+        raise InvalidRunDirectory(f"compute.compile: {error}") from error
     if config.resume_from is None:
         initialize_from_data(state.model, inputs.images(0), inputs.noise(0, state.model))
         return state, ()
@@ -65,15 +80,19 @@ def _describe_changes(
     if config.seed != manifest.seed:
         changes.append(f"seed is {config.seed}, in the checkpoint {manifest.seed}")
     changes += _differences(config.optimization, manifest.optimization, "optimization.")
+    if manifest.compute is not None:
+        changes += _differences(config.compute, manifest.compute, "compute.", but=SAME_BITS)
     if manifest.trained_on is not None:
         changes += _differences(now, manifest.trained_on, "")
     return tuple(changes)
 
 
-def _differences(ours: BaseModel, saved: BaseModel, prefix: str) -> list[str]:
+def _differences(
+    ours: BaseModel, saved: BaseModel, prefix: str, *, but: Set[str] = frozenset()
+) -> list[str]:
     before = saved.model_dump()
     return [
         f"{prefix}{name} is {value}, in the checkpoint {before[name]}"
         for name, value in ours.model_dump().items()
-        if value != before[name]
+        if value != before[name] and name not in but
     ]

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nvae_core.config import OptimizationConfig
+from nvae_core.config import ComputeConfig, OptimizationConfig
 from nvae_core.run_directory import file_sha256, sync_folder, write_atomically
 from nvae_core.training.checkpoint import (
     MANIFEST_NAME,
@@ -49,6 +49,7 @@ def take_snapshot(
     *,
     optimization: OptimizationConfig,
     seed: int,
+    compute: ComputeConfig | None = None,
     trained_on: TrainedOn | None = None,
 ) -> Snapshot:
     """Copy a state."""
@@ -58,6 +59,7 @@ def take_snapshot(
         seed=seed,
         model=state.model.config,
         optimization=optimization,
+        compute=compute,
         trained_on=trained_on,
         files={},
     )

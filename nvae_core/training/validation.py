@@ -16,7 +16,7 @@ from nvae_core.model.noise import Stream, draw_noise, seeded_generator
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import Phase, RunDirectory
 from nvae_core.training.phase_clock import PhaseClock
-from nvae_core.training.state import TrainingState
+from nvae_core.training.state import TrainingState, evaluating
 
 SPLIT: SplitName = "test"
 
@@ -39,10 +39,9 @@ class Validation:
         if self._split is None or state.step % self._config.validation.every_steps != 0:
             return {}
         sums = torch.zeros(3, dtype=torch.float64, device=self._ranks.device)
-        state.model.eval()
-        for part in self._score(state, self._split):
-            sums += part
-        state.model.train()
+        with evaluating(state):
+            for part in self._score(state, self._split):
+                sums += part
         num_images, negative_elbo, kl = sum_over_ranks(sums).tolist()
         nats_per_bit = math.log(2) * self._config.model.num_dimensions
         return {

@@ -70,7 +70,7 @@ def load_singular_vectors(
         ]
         spectral.get_buffer(f"left_{rows}x{columns}").copy_(left)
         spectral.get_buffer(f"right_{rows}x{columns}").copy_(torch.stack(reordered))
-    spectral.is_fresh.fill_(is_fresh)
+    spectral.is_fresh = is_fresh
 
 
 def _by_shape(convolutions: list[Conv2d]) -> dict[Shape, list[Conv2d]]:

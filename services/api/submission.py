@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from nvae_core.config import ModelConfig, OptimizationConfig
+from nvae_core.config import ModelConfig, OptimizationConfig, check_micro_batches
 from nvae_core.presets import UnknownPreset, apply_overrides, find_preset
 from services.adapters.ids import new_id
 from services.adapters.postgres import datasets, jobs, nodes, results
@@ -37,6 +37,7 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
             await check_slots(session, spec)
             dataset = await find_dataset(session, spec.dataset)
             check_images(resolved.model, dataset)
+            check_accumulation(resolved.optimization, spec)
             check_batch(resolved.optimization, dataset, num_ranks=spec.resources.slots)
             job.dataset_id = dataset.id
             job.resolved = resolved.model_dump(mode="json")
@@ -183,3 +184,11 @@ def check_batch(optimization: OptimizationConfig, dataset: Dataset, *, num_ranks
     if num_images < batch:
         message = f"is {batch} images over all ranks, and the data set has {num_images}"
         raise InvalidSpec.at("/overrides/optimization.batch_size", message)
+
+
+def check_accumulation(optimization: OptimizationConfig, spec: TrainSpec) -> None:
+    """Refuse micro-batches of unequal size."""
+    try:
+        check_micro_batches(optimization, spec.compute)
+    except ValueError as error:
+        raise InvalidSpec.at("/compute/gradient_accumulation", str(error)) from error

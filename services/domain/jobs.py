@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue, StringConstraints, TypeAdapter
 
 from nvae_core.config import (
     CheckpointPolicy,
+    ComputeConfig,
     Config,
     DatasetSource,
     EvaluateConfig,
@@ -47,6 +48,7 @@ class TrainSpec(_Submission):
     dataset: Name  # or id
     overrides: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
     resources: Resources = Resources()
+    compute: ComputeConfig = ComputeConfig()
     checkpoint: CheckpointPolicy = CheckpointPolicy()
     samples: SamplePolicy = SamplePolicy()
     validation: ValidationPolicy = ValidationPolicy()
@@ -122,6 +124,7 @@ def run_config(
             optimization=resolved.optimization,
             dataset=dataset,
             seed=spec.seed,
+            compute=spec.compute,
             checkpoint=spec.checkpoint,
             samples=spec.samples,
             validation=spec.validation,

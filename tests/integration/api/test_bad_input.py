@@ -54,6 +54,12 @@ BAD_JOBS = [
         id="batch larger than the data set",
     ),
     pytest.param(
+        TRAIN | {"compute": {"gradient_accumulation": 7}},
+        "/compute/gradient_accumulation",
+        "batch_size of 150",
+        id="micro-batches of unequal size",
+    ),
+    pytest.param(
         {"kind": "sample", "checkpoint": "ckpt_1"}, "/checkpoint", "ckpt_1", id="no checkpoint"
     ),
     pytest.param(

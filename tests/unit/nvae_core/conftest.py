@@ -24,6 +24,15 @@ NUM_TRAIN_IMAGES = 38
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As the programs compute; on a busy machine a second thread waits by spinning."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def model_config() -> ModelConfig:
     return ModelConfig(
         image_size=12,

@@ -60,6 +60,17 @@ def test_vectors_continue_from_a_saved_state() -> None:
     assert torch.equal(resumed(convolutions), spectral(convolutions))
 
 
+def test_saved_state_says_whether_it_was_used() -> None:
+    fresh, used, resumed = (
+        SpectralRegularizer(layers(), torch.Generator().manual_seed(seed)) for seed in range(3)
+    )
+    used(layers())
+    resumed.load_state_dict(used.state_dict())
+    assert not resumed.is_fresh
+    resumed.load_state_dict(fresh.state_dict())
+    assert resumed.is_fresh
+
+
 def test_batch_norm_penalty_sums_the_largest_weights() -> None:
     model = torch.nn.Sequential(BatchNorm(3), BatchNorm(3), BatchNorm(2))
     with torch.no_grad():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from crashing_trainer import Task, run_tasks
 
-from nvae_core.config import RankPolicy, SamplePolicy, TrainConfig, ValidationPolicy
+from nvae_core.config import ComputeConfig, RankPolicy, SamplePolicy, TrainConfig, ValidationPolicy
 from nvae_core.run_directory import ExitReason, MetricsLine, NoticeLine, RunDirectory
 
 WALL_CLOCK = {"images_per_second", "data_wait_share", "peak_memory_bytes"}
@@ -71,25 +71,43 @@ def assert_equal(resumed: RunDirectory, killed: RunDirectory, whole: RunDirector
 
 ALONE = Task("")
 TOGETHER = Task("", world_size=2)
+THREE = Task("", world_size=3)  # with more than two the order of a sum matters
+EVERYTHING = ComputeConfig(
+    precision="fp16",
+    gradient_accumulation=2,
+    activation_checkpointing=True,
+    batch_norm_statistics="local",
+)
 
 
 @pytest.mark.parametrize(
-    "crashes",
+    ("compute", "crashes"),
     [
-        [
-            replace(ALONE, crash_step=2),  # before any checkpoint
-            replace(ALONE, crash_step=8),
-            replace(ALONE, crash_step=15),
-            replace(ALONE, crash_save=2),
-            replace(ALONE, crash_save=4, crash_file="training.safetensors"),
-        ],
-        [replace(TOGETHER, crash_step=5, crash_rank=1), replace(TOGETHER, crash_save=2)],
+        (
+            ComputeConfig(),
+            [
+                replace(ALONE, crash_step=2),  # before any checkpoint
+                replace(ALONE, crash_step=8),
+                replace(ALONE, crash_step=15),
+                replace(ALONE, crash_save=2),
+                replace(ALONE, crash_save=4, crash_file="training.safetensors"),
+            ],
+        ),
+        (
+            ComputeConfig(),
+            [replace(TOGETHER, crash_step=5, crash_rank=1), replace(TOGETHER, crash_save=2)],
+        ),
+        (EVERYTHING, [replace(THREE, crash_step=5, crash_rank=2)]),
     ],
-    ids=["one rank", "two ranks"],
+    ids=["one rank", "two ranks", "three ranks, every setting"],
 )
 def test_killed_run_goes_on_bit_for_bit(
-    tmp_path: Path, config: TrainConfig, crashes: list[Task]
+    tmp_path: Path, config: TrainConfig, compute: ComputeConfig, crashes: list[Task]
 ) -> None:
+    optimization = config.optimization
+    if crashes[0].world_size == 3:
+        optimization = optimization.model_copy(update={"batch_size": 4})
+    config = config.model_copy(update={"compute": compute, "optimization": optimization})
     template = Task("", world_size=crashes[0].world_size)
     whole = create(tmp_path / "whole", config)
     killed = [create(tmp_path / f"killed_{index}", config) for index in range(len(crashes))]
@@ -118,7 +136,8 @@ def test_other_number_of_ranks_goes_on_with_the_same_global_batch(
     run_tasks([Task(str(alone.path))])
     checkpoint = alone.checkpoints / "step_00000012"
     half = config.optimization.model_copy(update={"batch_size": 4})
-    halved = config.model_copy(update={"optimization": half})
+    compute = ComputeConfig(precision="bf16", activation_checkpointing=True)
+    halved = config.model_copy(update={"optimization": half, "compute": compute})
     together = create(tmp_path / "together", halved, resume_from=checkpoint)
     doubled = create(tmp_path / "doubled", config, resume_from=checkpoint)
     run_tasks([Task(str(together.path), world_size=2), Task(str(doubled.path), world_size=2)])
@@ -128,6 +147,8 @@ def test_other_number_of_ranks_goes_on_with_the_same_global_batch(
     (notice,) = [line for _, line in together.read_progress() if isinstance(line, NoticeLine)]
     assert notice.name == "resumed_with_changes"
     assert "world_size is 2, in the checkpoint 1" in notice.message
+    assert "compute.precision is bf16, in the checkpoint float32" in notice.message
+    assert "activation_checkpointing" not in notice.message  # changes no bit
     refused = doubled.read_result()
     assert refused is not None
     assert refused.reason == ExitReason.INVALID_CONFIG

@@ -16,10 +16,10 @@ def parse(**fields):
 def test_train_spec_becomes_a_train_config():
     preset = find_preset("mnist-test")
     resolved = ResolvedTraining(model=preset.model, optimization=preset.optimization)
-    validation = {"every_steps": 20}
-    spec = parse(kind="train", preset="mnist-test", dataset="mnist", seed=7, validation=validation)
+    policies = {"validation": {"every_steps": 20}, "compute": {"precision": "bf16"}}
+    spec = parse(kind="train", preset="mnist-test", dataset="mnist", seed=7, **policies)
     config = run_config(spec, resolved=resolved, dataset="/data", checkpoint="/old")
-    assert config.validation.every_steps == 20
+    assert (config.validation.every_steps, config.compute.precision) == (20, "bf16")
     assert (config.model, config.seed, config.dataset) == (preset.model, 7, "/data")
     assert config.resume_from == "/old"
 

@@ -1,0 +1,28 @@
+"""Compiling the cells: each kind of cell once, for all cells of that kind."""
+
+import torch
+from torch import nn
+
+from nvae_core.model.cells import ResidualCell
+
+
+class CannotCompile(RuntimeError):
+    """This machine has not what torch.compile needs."""
+
+
+def compile_cells(model: nn.Module, *, backend: str = "inductor") -> None:
+    """Let torch compile the cells of a model at their first use; names in it do not change.
+
+    Raises:
+        CannotCompile: there is no compiler for this device.
+    """
+    device = next(model.parameters()).device
+    try:
+        torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(2, device=device))
+    except (RuntimeError, OSError) as error:
+        raise CannotCompile(f"torch.compile does not work here: {error}") from error
+    cells = [module for module in model.modules() if isinstance(module, ResidualCell)]
+    # All cells share the code of nn.Module, so each counts as one more version of it.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, len(cells))
+    for cell in cells:
+        cell.compile(backend=backend, dynamic=False)
