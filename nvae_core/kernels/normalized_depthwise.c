@@ -16,10 +16,13 @@
 #define COLUMNS 4 /* of a row, that are computed at once */
 
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef double exact_lanes __attribute__((vector_size(8 * LANES), aligned(8)));
 
 /* Macros, since a function cannot return lanes that not every CPU has. */
 #define LOAD(address) (*(const lanes *)(address))
 #define STORE(address, value) (*(lanes *)(address) = (value))
+#define ADD_EXACTLY(address, value)                                                                \
+    (*(exact_lanes *)(address) += __builtin_convertvector(value, exact_lanes))
 
 struct shape {
     long batch, height, width, channels, upsampling;
@@ -97,6 +100,15 @@ INLINE void convolve_row(struct ring ring, long row, const float *packed, float 
     }
 }
 
+/* Values in a row, so that the compiler vectorizes. */
+INLINE void activate_values(float *values, long count, enum activation activation)
+{
+    if (activation == IDENTITY)
+        return;
+    for (long i = 0; i < count; i++)
+        values[i] = activate(values[i], activation);
+}
+
 /* The normalized, activated and upsampled row of an image x (height, width, channels). */
 INLINE void load_row(struct ring ring, long row, const float *x, struct shape shape,
                      const float *scale, const float *shift, enum activation activation)
@@ -112,16 +124,21 @@ INLINE void load_row(struct ring ring, long row, const float *x, struct shape sh
     }
     float *target = ring_row(ring, row) + RADIUS * LANES;
     const long width = shape.width / shape.upsampling;
-    const float *source = x + row / shape.upsampling * width * shape.channels;
+    const long row_size = width * shape.channels;
+    const float *source = x + row / shape.upsampling * row_size;
+    const lanes by = LOAD(scale), plus = LOAD(shift);
     for (long column = 0; column < width; column++) {
-        float values[LANES];
-        for (int lane = 0; lane < LANES; lane++)
-            values[lane] =
-                activate(source[column * shape.channels + lane] * scale[lane] + shift[lane],
-                         activation);
-        for (long copy = 0; copy < shape.upsampling; copy++)
-            memcpy(target + (column * shape.upsampling + copy) * LANES, values, sizeof values);
+        const float *at = source + column * shape.channels;
+        __builtin_prefetch(at + row_size); /* a block of channels is not what hardware expects */
+        STORE(target + column * LANES, by * LOAD(at) + plus);
     }
+    activate_values(target, width * LANES, activation);
+    if (shape.upsampling == 2)
+        for (long column = width - 1; column >= 0; column--) { /* nothing unread is overwritten */
+            const lanes value = LOAD(target + column * LANES);
+            STORE(target + 2 * column * LANES, value);
+            STORE(target + (2 * column + 1) * LANES, value);
+        }
 }
 
 /* Sums over all pixels, of x - center and of its square: the center is the first pixel. */
@@ -132,21 +149,19 @@ struct moments {
 
 INLINE void add_moments(struct moments *moments, const float *values, long width, int is_first)
 {
-    float sum[LANES] = {0.0f}, square[LANES] = {0.0f};
     if (is_first) {
         memset(moments, 0, sizeof *moments);
         memcpy(moments->center, values, sizeof moments->center);
     }
-    for (long column = 0; column < width; column++)
-        for (int lane = 0; lane < LANES; lane++) {
-            const float value = values[column * LANES + lane] - moments->center[lane];
-            sum[lane] += value;
-            square[lane] += value * value;
-        }
-    for (int lane = 0; lane < LANES; lane++) {
-        moments->sum[lane] += sum[lane];
-        moments->square[lane] += square[lane];
+    const lanes center = LOAD(moments->center);
+    lanes sum = {0.0f}, square = {0.0f};
+    for (long column = 0; column < width; column++) {
+        const lanes value = LOAD(values + column * LANES) - center;
+        sum += value;
+        square += value * value;
     }
+    ADD_EXACTLY(moments->sum, sum);
+    ADD_EXACTLY(moments->square, square);
 }
 
 INLINE void take_moments(const struct moments *moments, float *mean, float *variance, double count)
@@ -162,16 +177,16 @@ INLINE void take_moments(const struct moments *moments, float *mean, float *vari
 INLINE void store_row(const float *values, float *y, long width, long channels)
 {
     for (long column = 0; column < width; column++)
-        memcpy(y + column * channels, values + column * LANES, sizeof(float) * LANES);
+        STORE(y + column * channels, LOAD(values + column * LANES));
 }
 
-INLINE void activate_row(float *values, long width, const float *scale, const float *shift,
-                         enum activation activation)
+INLINE void normalize_row(float *values, long width, const float *scale, const float *shift,
+                          enum activation activation)
 {
+    const lanes by = LOAD(scale), plus = LOAD(shift);
     for (long column = 0; column < width; column++)
-        for (int lane = 0; lane < LANES; lane++)
-            values[column * LANES + lane] =
-                activate(values[column * LANES + lane] * scale[lane] + shift[lane], activation);
+        STORE(values + column * LANES, by * LOAD(values + column * LANES) + plus);
+    activate_values(values, width * LANES, activation);
 }
 
 /* Floats of scratch memory that forward and backward need. */
@@ -179,7 +194,7 @@ long normalized_depthwise_scratch(long width, long channels)
 {
     const long ring = KERNEL * (width + 2 * RADIUS) * LANES, row = width * LANES;
     const long per_block = 2 * TAPS * LANES + 2 * (long)(sizeof(struct moments) / sizeof(float));
-    return 2 * ring + 2 * row + num_blocks(channels) * per_block;
+    return 2 * ring + 3 * row + num_blocks(channels) * per_block;
 }
 
 INLINE void forward(const float *x, struct normalization norm, const float *weight,
@@ -209,7 +224,7 @@ INLINE void forward(const float *x, struct normalization norm, const float *weig
                 load_row(ring, row + RADIUS, x_image, shape, scale, shift, activation);
                 convolve_row(ring, row, packed + block * TAPS * LANES, values);
                 if (norm_after.weight)
-                    activate_row(values, shape.width, scale_after, shift_after, activation);
+                    normalize_row(values, shape.width, scale_after, shift_after, activation);
                 else
                     add_moments(moments + block, values, shape.width, image == 0 && row == 0);
                 store_row(values, y_image + row * row_size, shape.width, shape.channels);
@@ -257,13 +272,14 @@ INLINE void load_gradient(struct ring ring, long row, const float *t, const floa
         return;
     }
     float *target = ring_row(ring, row) + RADIUS * LANES;
-    const long start = row * shape.width * shape.channels;
-    for (long column = 0; column < shape.width; column++)
-        for (int lane = 0; lane < LANES; lane++) {
-            const long at = start + column * shape.channels + lane;
-            target[column * LANES + lane] =
-                scale[lane] * t[at] + by_y[lane] * y[at] + constant[lane];
-        }
+    const long row_size = shape.width * shape.channels;
+    const lanes by_t = LOAD(scale), by_value = LOAD(by_y), plus = LOAD(constant);
+    for (long column = 0; column < shape.width; column++) {
+        const long at = row * row_size + column * shape.channels;
+        __builtin_prefetch(t + at + row_size);
+        __builtin_prefetch(y + at + row_size);
+        STORE(target + column * LANES, by_t * LOAD(t + at) + by_value * LOAD(y + at) + plus);
+    }
 }
 
 /* Add one row's part of the weight's gradient; the 25 sums are in registers for the whole row. */
@@ -290,36 +306,38 @@ struct gradient_sums {
 
 /* A row of t_x = (gradient of the activation) x slope, where that gradient has been added up over
    the pixels which upsampling made of one; sums of t_x and of t_x (x - mean). */
-INLINE void store_gradient(const float *gradient, const float *x, float *t_x, long width,
-                           long channels, const float *scale, const float *shift,
+INLINE void store_gradient(const float *gradient, const float *x, float *t_x, float *slopes,
+                           long width, long channels, const float *scale, const float *shift,
                            const float *mean, struct gradient_sums *sums,
                            enum activation activation)
 {
-    float sum[LANES] = {0.0f}, sum_x[LANES] = {0.0f};
+    const lanes by = LOAD(scale), plus = LOAD(shift), center = LOAD(mean);
     for (long column = 0; column < width; column++)
-        for (int lane = 0; lane < LANES; lane++) {
-            const long at = column * channels + lane;
-            const float value = gradient[column * LANES + lane] *
-                                slope(x[at] * scale[lane] + shift[lane], activation);
-            t_x[at] = value;
-            sum[lane] += value;
-            sum_x[lane] += value * (x[at] - mean[lane]);
-        }
-    for (int lane = 0; lane < LANES; lane++) {
-        sums->sum[lane] += sum[lane];
-        sums->sum_x[lane] += sum_x[lane];
+        STORE(slopes + column * LANES, by * LOAD(x + column * channels) + plus);
+    for (long i = 0; i < width * LANES; i++)
+        slopes[i] = slope(slopes[i], activation);
+    lanes sum = {0.0f}, sum_x = {0.0f};
+    for (long column = 0; column < width; column++) {
+        const long at = column * channels;
+        const lanes value = LOAD(gradient + column * LANES) * LOAD(slopes + column * LANES);
+        STORE(t_x + at, value);
+        sum += value;
+        sum_x += value * (LOAD(x + at) - center);
     }
+    ADD_EXACTLY(sums->sum, sum);
+    ADD_EXACTLY(sums->sum_x, sum_x);
 }
 
 /* Add pairs of columns of `row`, on top of what the row before it gave if there is one. */
 INLINE void add_pairs(const float *row, float *sums, long width, int is_second)
 {
-    for (long column = 0; column < width / 2; column++)
-        for (int lane = 0; lane < LANES; lane++) {
-            const float *pair = row + 2 * column * LANES + lane;
-            const float before = is_second ? sums[column * LANES + lane] : 0.0f;
-            sums[column * LANES + lane] = before + pair[0] + pair[LANES];
-        }
+    for (long column = 0; column < width / 2; column++) {
+        const float *pair = row + 2 * column * LANES;
+        lanes sum = LOAD(pair) + LOAD(pair + LANES);
+        if (is_second)
+            sum += LOAD(sums + column * LANES);
+        STORE(sums + column * LANES, sum);
+    }
 }
 
 INLINE void backward(const float *t, const float *y, struct normalization norm_after,
@@ -333,7 +351,7 @@ INLINE void backward(const float *t, const float *y, struct normalization norm_a
     const struct ring inputs = {scratch, shape.width}, gradients = {scratch + ring_size, shape.width};
     struct gradient_sums *sums = (struct gradient_sums *)(scratch + 2 * ring_size);
     float *values = (float *)(sums + blocks), *pairs = values + shape.width * LANES;
-    float *packed = pairs + shape.width * LANES;
+    float *slopes = pairs + shape.width * LANES, *packed = slopes + shape.width * LANES;
     const long x_row_size = row_size / shape.upsampling;
     const long x_size = x_row_size * shape.height / shape.upsampling;
     pack(weight, packed, shape.channels, 1);
@@ -369,7 +387,7 @@ INLINE void backward(const float *t, const float *y, struct normalization norm_a
                     gradient = pairs;
                 }
                 const long at = row / shape.upsampling * x_row_size;
-                store_gradient(gradient, x_image + at, t_x_image + at,
+                store_gradient(gradient, x_image + at, t_x_image + at, slopes,
                                shape.width / shape.upsampling, shape.channels, scale, shift,
                                norm.mean + first, sums + block, activation);
             }
