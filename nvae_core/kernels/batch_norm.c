@@ -127,6 +127,8 @@ INLINE void write_gradient(const struct block *block, const float *x, float *t, 
         function(__VA_ARGS__, SWISH);                                                              \
     else if (activation == ELU)                                                                    \
         function(__VA_ARGS__, ELU);                                                                \
+    else if (activation == ELU_TWICE)                                                              \
+        function(__VA_ARGS__, ELU_TWICE);                                                          \
     else                                                                                           \
         function(__VA_ARGS__, IDENTITY);
 

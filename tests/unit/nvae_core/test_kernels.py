@@ -13,6 +13,7 @@ from nvae_core.kernels.depthwise import depthwise_convolution, depthwise_fits
 from nvae_core.kernels.library import fits
 from nvae_core.kernels.power_iteration import iterate
 from nvae_core.kernels.weight_norm import normalize_weights
+from nvae_core.model.activated_depthwise import convolve_activated
 from nvae_core.model.normalization import Activation, Statistics, activate, normalize, normalize_by
 from nvae_core.model.normalized_depthwise import Form, convolve_normalized
 from nvae_core.model.regularization import as_matrix
@@ -260,3 +261,16 @@ def convolve_exactly(
     y = F.conv2d(a, weight, padding=2, groups=len(weight))
     activated, y_statistics = normalize_exactly(y, after_weight, after_bias, "swish")
     return activated, x_statistics, y_statistics
+
+
+@pytest.mark.parametrize("num_channels", [16, 24, 120])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (9, 5), (3, 13)])
+def test_activated_depthwise_and_its_gradients_are_those_of_its_parts(num_channels, size):
+    inputs = [(2 * random(3, num_channels, *size)), random(num_channels, 1, 5, 5, seed=5)]
+    exact = [tensor.double().requires_grad_() for tensor in inputs]
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    y = convolve_activated(*inputs)
+    expected = convolve_activated(*exact)  # no kernel fits
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
+    for one, other in zip(gradients(y, *inputs), gradients(expected, *exact), strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
