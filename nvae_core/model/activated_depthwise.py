@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nvae_core.kernels import batch_norm, normalized_depthwise
+from nvae_core.kernels.batch_norm import Totals
 from nvae_core.kernels.normalized_depthwise import NormalizedOutput, Settings
 
-ELU, ELU_TWICE = 2, 3  # numbers of the kernels
+ELU_TWICE = 3  # its number in the kernels
 EPSILON = 0.0
-SETTINGS = Settings(upsampling=1, activation=ELU, epsilon=EPSILON)
+SETTINGS = Settings("transform", EPSILON)
 
 
 def convolve_activated(x: Tensor, weight: Tensor) -> Tensor:
@@ -39,10 +40,8 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         x, weight, y = ctx.saved_tensors
         unchanged = _no_normalization(x)
-        t, sums = batch_norm.backward(
-            gradients[0], y, unchanged, EPSILON, ELU_TWICE, is_whole=False
-        )
-        output = NormalizedOutput(y, unchanged, t, torch.zeros_like(sums), count=1)
+        no_statistics = Totals(x.new_zeros(2, x.shape[1]), count=1)
+        output = NormalizedOutput(y, unchanged, gradients[0], no_statistics)
         grad_x, _, grad_weight = normalized_depthwise.backward(
             output, x, unchanged, weight, SETTINGS
         )
