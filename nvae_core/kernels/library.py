@@ -22,6 +22,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         NOTHING,
         [POINTER] * 6 + [FLOAT] + [POINTER] * 3 + [COUNT] * 3 + [FLAG],
     ),
+    "channel_sums": (NOTHING, [POINTER] * 3 + [COUNT] * 3),
     "depthwise_forward": (NOTHING, [POINTER] * 3 + [COUNT] * 4 + [FLAG]),
     "depthwise_weight_gradient": (NOTHING, [POINTER] * 3 + [COUNT] * 4),
     "normalized_depthwise_scratch": (COUNT, [COUNT] * 2),
