@@ -7,7 +7,7 @@
 
 #include "kernels.h"
 
-enum activation { IDENTITY = 0, SWISH = 1, ELU = 2 };
+enum activation { IDENTITY = 0, SWISH = 1, ELU = 2, ELU_TWICE = 3 /* without a gradient */ };
 
 /* exp(x) by 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]; relative error below 2e-7. */
 INLINE float exponential(float x)
@@ -34,12 +34,19 @@ INLINE float sigmoid(float x)
     return e / (1.0f + e);
 }
 
+INLINE float elu(float z)
+{
+    return z > 0.0f ? z : exponential(z) - 1.0f;
+}
+
 INLINE float activate(float z, enum activation activation)
 {
     if (activation == SWISH)
         return z * sigmoid(z);
     if (activation == ELU)
-        return z > 0.0f ? z : exponential(z) - 1.0f;
+        return elu(z);
+    if (activation == ELU_TWICE)
+        return elu(elu(z));
     return z;
 }
 
