@@ -23,6 +23,15 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "batch_norm_finish": (NOTHING, [POINTER] * 5 + [FLOAT] + [POINTER] * 3 + [COUNT] * 3),
     "depthwise_forward": (NOTHING, [POINTER] * 3 + [COUNT] * 4 + [FLAG]),
     "depthwise_weight_gradient": (NOTHING, [POINTER] * 3 + [COUNT] * 4),
+    "normalized_depthwise_scratch": (COUNT, [COUNT] * 2),
+    "normalized_depthwise_forward": (
+        NOTHING,
+        [POINTER] * 5 + [FLOAT] + [POINTER] * 9 + [COUNT] * 5 + [FLAG],
+    ),
+    "normalized_depthwise_backward": (
+        NOTHING,
+        [POINTER] * 8 + [COUNT] + [POINTER] * 5 + [FLOAT] + [POINTER] * 6 + [COUNT] * 5 + [FLAG],
+    ),
     "power_iteration": (FLOAT, [POINTER] * 3 + [COUNT] * 3),
     "weight_norm_forward": (NOTHING, [POINTER] * 2 + [FLOAT] + [POINTER] * 2 + [COUNT] * 2),
     "weight_norm_backward": (NOTHING, [POINTER] * 4 + [FLOAT] + [POINTER] * 2 + [COUNT] * 2),

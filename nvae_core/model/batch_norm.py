@@ -34,7 +34,7 @@ class BatchNorm(nn.Module):
         if not self.training:
             return normalize_by(
                 x,
-                Statistics(self.running_mean, self.running_var),
+                self.statistics(),
                 self.weight,
                 self.bias,
                 activation=self.activation,
@@ -42,11 +42,16 @@ class BatchNorm(nn.Module):
         y, statistics = normalize(
             x, self.weight, self.bias, activation=self.activation, scope=self.scope
         )
-        count = world_size(self.scope) * copies * x.numel() // x.shape[1]
-        self._update_statistics(statistics, count)
+        self.track(statistics, copies * x.numel() // x.shape[1])
         return y
 
-    def _update_statistics(self, statistics: Statistics, count: int) -> None:
+    def statistics(self) -> Statistics:
+        """Return the running statistics."""
+        return Statistics(self.running_mean, self.running_var)
+
+    def track(self, statistics: Statistics, num_pixels: int) -> None:
+        """Let the running statistics follow those of one step, of so many pixels per rank."""
+        count = world_size(self.scope) * num_pixels
         unbiased = statistics.variance * (count / max(count - 1, 1))
         self.running_mean.lerp_(statistics.mean, BATCH_NORM_MOMENTUM)
         self.running_var.lerp_(unbiased, BATCH_NORM_MOMENTUM)

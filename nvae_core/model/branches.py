@@ -8,6 +8,11 @@ from nvae_core.hierarchy import Cell
 from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.convolutions import Conv2d, DataInitializedConv2d, WeightNormConv2d
 from nvae_core.model.normalization import Activation, activate
+from nvae_core.model.normalized_depthwise import (
+    Form,
+    convolve_normalized,
+    normalized_depthwise_fits,
+)
 
 
 def build_branch(cell: Cell) -> nn.Module:
@@ -87,9 +92,30 @@ class InvertedResidualBranch(nn.Module):
         # Upsampling to nearest neighbours commutes with all that comes before the depthwise
         # convolution, and is four times cheaper after it.
         copies = 4 if self.upsample else 1
-        x = self.norm_expanded(self.expand(self.norm_in(x, copies)), copies)
+        x = self._convolve_each_channel(self.expand(self.norm_in(x, copies)), copies)
+        y: Tensor = self.norm_out(self.project(x))
+        return y
+
+    def _convolve_each_channel(self, x: Tensor, copies: int) -> Tensor:
+        weight, stride = self.depthwise.weight, self.depthwise.stride[0]
+        if self.training and normalized_depthwise_fits(x, weight, stride):
+            return self._convolve_in_one(x, copies)
+        x = self.norm_expanded(x, copies)
         if self.upsample:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
-        x = self.norm_depthwise(self.depthwise(x))
-        y: Tensor = self.norm_out(self.project(x))
+        y: Tensor = self.norm_depthwise(self.depthwise(x))
+        return y
+
+    def _convolve_in_one(self, x: Tensor, copies: int) -> Tensor:
+        before, after = self.norm_expanded, self.norm_depthwise
+        y, x_statistics, y_statistics = convolve_normalized(
+            x,
+            (before.weight, before.bias),
+            self.depthwise.weight,
+            (after.weight, after.bias),
+            Form(2 if self.upsample else 1, after.activation, after.scope),
+        )
+        num_pixels = y.numel() // y.shape[1]
+        before.track(x_statistics, num_pixels)
+        after.track(y_statistics, num_pixels)
         return y

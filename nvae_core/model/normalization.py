@@ -112,6 +112,11 @@ def _moments_over_ranks(x: Tensor, scope: StatisticsScope, dtype: torch.dtype) -
         # On a CPU the statistics would be rounded to the type of x.
         exact = x.to(dtype) if x.device.type == "cpu" else x
         local = torch.stack(torch.batch_norm_update_stats(exact, None, None, 0.0))
+    return combine_over_ranks(local, scope)
+
+
+def combine_over_ranks(local: Tensor, scope: StatisticsScope) -> Tensor:
+    """Return mean and biased variance (2, C) over the ranks, given those of this one."""
     if world_size(scope) == 1:
         return local
     return combine_moments(gather_over_ranks(local, scope))

@@ -6,7 +6,7 @@ summation is the same at each step, and in a run that is resumed.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -29,7 +29,7 @@ class GradientAverager:
         if world_size() == 1:
             return
         self._buckets = _fill_buckets(in_order_of_readiness(model), bucket_bytes)
-        for bucket in self._buckets:
+        for bucket in self._buckets[:-1]:  # the last one waits for the end in any case
             for parameter in bucket.parameters:
                 parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
                     partial(self._count, bucket)
@@ -58,8 +58,8 @@ class GradientAverager:
         flat = torch.cat([last.buffer, *(tensor.reshape(-1) for tensor in others)])
         dist.all_reduce(flat)
         sizes = [len(last.buffer), *(tensor.numel() for tensor in others)]
-        last.buffer, *means = torch.split(flat / world_size(), sizes)
-        for tensor, mean in zip(others, means, strict=True):
+        means = torch.split(flat / world_size(), sizes)
+        for tensor, mean in zip([last.buffer, *others], means, strict=True):
             tensor.copy_(mean.view(tensor.shape))
         for bucket, work in zip(self._buckets, self._works, strict=False):
             work.wait()
@@ -92,12 +92,19 @@ class _Bucket:
     parameters: list[nn.Parameter]
     buffer: Tensor
     num_missing: int = 0
+    views: list[Tensor] = field(init=False)  # of the buffer, one for each parameter
+
+    def __post_init__(self) -> None:
+        self.views, offset = [], 0
+        for parameter in self.parameters:
+            self.views.append(self.buffer.as_strided(parameter.shape, parameter.stride(), offset))
+            offset += parameter.numel()
 
     def fill(self) -> None:
         """Copy the gradients into the buffer."""
         present = {
             view: parameter.grad
-            for parameter, view in zip(self.parameters, self._views(), strict=True)
+            for parameter, view in zip(self.parameters, self.views, strict=True)
             if parameter.grad is not None
         }
         if len(present) < len(self.parameters):
@@ -106,16 +113,9 @@ class _Bucket:
 
     def give_back(self) -> None:
         """Let the gradients be what is in the buffer."""
-        for parameter, view in zip(self.parameters, self._views(), strict=True):
+        for parameter, view in zip(self.parameters, self.views, strict=True):
             if parameter.grad is not None:
                 parameter.grad = view
-
-    def _views(self) -> list[Tensor]:
-        views, offset = [], self.buffer.storage_offset()
-        for parameter in self.parameters:
-            views.append(self.buffer.as_strided(parameter.shape, parameter.stride(), offset))
-            offset += parameter.numel()
-        return views
 
 
 def in_order_of_readiness(model: nn.Module) -> list[nn.Parameter]:

@@ -14,6 +14,7 @@ from nvae_core.kernels.library import fits
 from nvae_core.kernels.power_iteration import iterate
 from nvae_core.kernels.weight_norm import normalize_weights
 from nvae_core.model.normalization import Activation, Statistics, activate, normalize, normalize_by
+from nvae_core.model.normalized_depthwise import Form, convolve_normalized
 from nvae_core.model.regularization import as_matrix
 from nvae_core.training.adamax import Adamax
 
@@ -222,3 +223,40 @@ def test_adamax_leaves_moments_of_another_memory_format_to_torch():
 def test_several_threads_are_left_to_torch():
     torch.set_num_threads(2)
     assert not fits(random(2, 4, 3, 3))
+
+
+@pytest.mark.parametrize("upsampling", [1, 2])
+@pytest.mark.parametrize("num_channels", [16, 24, 120])
+@pytest.mark.parametrize("size", [(1, 6), (2, 3), (4, 4), (9, 5), (3, 13)])
+def test_normalized_depthwise_and_its_gradients_are_those_of_its_parts(
+    upsampling, num_channels, size
+):
+    x = (2 * random(3, num_channels, *size) + 1).requires_grad_()
+    before = [random(num_channels, seed=seed).requires_grad_() for seed in (1, 2)]
+    after = [random(num_channels, seed=seed).requires_grad_() for seed in (3, 4)]
+    weight = random(num_channels, 1, 5, 5, seed=5).requires_grad_()
+    inputs = [x, *before, weight, *after]
+    y, *statistics = convolve_normalized(
+        x, before, weight, after, Form(upsampling, "swish", "all_ranks")
+    )
+    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    expected, *exact_statistics = convolve_exactly(exact, upsampling)
+    torch.testing.assert_close(y.double(), expected, rtol=1e-4, atol=1e-4)
+    for one, other in zip(statistics, exact_statistics, strict=True):
+        torch.testing.assert_close(one.mean.double(), other.mean, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one.variance.double(), other.variance, rtol=1e-5, atol=1e-5)
+    for one, other in zip(gradients(y, *inputs), gradients(expected, *exact), strict=True):
+        scale = other.abs().max().item()
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4 * max(scale, 1))
+
+
+def convolve_exactly(
+    inputs: list[Tensor], upsampling: int
+) -> tuple[Tensor, Statistics, Statistics]:
+    x, before_weight, before_bias, weight, after_weight, after_bias = inputs
+    a, x_statistics = normalize_exactly(x, before_weight, before_bias, "swish")
+    if upsampling == 2:
+        a = F.interpolate(a, scale_factor=2, mode="nearest")
+    y = F.conv2d(a, weight, padding=2, groups=len(weight))
+    activated, y_statistics = normalize_exactly(y, after_weight, after_bias, "swish")
+    return activated, x_statistics, y_statistics
