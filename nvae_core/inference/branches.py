@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nvae_core.inference.activations import activate_, activated
-from nvae_core.inference.convolutions import Affine, fold
+from nvae_core.inference.convolutions import Affine, Pointwise, fold, fold_parameters
+from nvae_core.inference.depthwise import ActivatedDepthwise, upsample
 from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.branches import ActivatedConvolution, InvertedResidualBranch
 
@@ -48,19 +49,27 @@ class FoldedInvertedResidual:
     """Expand to more channels, depthwise convolution, project: as many images at once as fit."""
 
     def __init__(self, branch: InvertedResidualBranch) -> None:
-        self.upsample = branch.upsample
-        self.expand = fold(branch.expand, before=branch.norm_in, after=branch.norm_expanded)
-        self.depthwise = fold(branch.depthwise, after=branch.norm_depthwise)
+        weight, bias = fold_parameters(
+            branch.expand, before=branch.norm_in, after=branch.norm_expanded
+        )
+        self.expand = Pointwise(weight, None)
+        weight, bias_after = fold_parameters(branch.depthwise, after=branch.norm_depthwise)
+        self.middle = ActivatedDepthwise(
+            branch.depthwise,
+            weight,
+            biases=(bias, bias_after),
+            activation=branch.norm_expanded.activation,
+            upsample=branch.upsample,
+        )
         self.project = fold(branch.project, after=branch.norm_out)
+        self._widest = 4 * branch.expand.out_channels * (4 if branch.upsample else 1)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, H, W, Cin) to (B, H', W', Cout)."""
-        h = activate_(self.expand(x), "swish")
-        if self.upsample:
-            h = upsample(h)
-        return self.project(activate_(self.depthwise(h), "swish"))
+        num_fitting = max(1, CACHED_BYTES // (self._widest * x.shape[1] * x.shape[2]))
+        if x.device.type != "cpu" or len(x) <= num_fitting:
+            return self._transform(x)
+        return torch.cat([self._transform(part) for part in torch.split(x, num_fitting)])
 
-
-def upsample(x: Tensor) -> Tensor:
-    """Double the resolution of (B, H, W, C) by copies of each pixel."""
-    return x.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    def _transform(self, x: Tensor) -> Tensor:
+        return self.project(self.middle(self.expand(x)))

@@ -59,10 +59,18 @@ class Convolution:
         return y.permute(0, 2, 3, 1).contiguous()
 
 
-def fold(
+def fold(conv: Conv2d, *, after: BatchNorm | None = None) -> Pointwise | Convolution:
+    """Return a convolution with the batch norm after it."""
+    weight, bias = fold_parameters(conv, after=after)
+    if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
+        return Pointwise(weight, bias)
+    return Convolution(conv, weight, bias)
+
+
+def fold_parameters(
     conv: Conv2d, *, before: BatchNorm | None = None, after: BatchNorm | None = None
-) -> Pointwise | Convolution:
-    """Return a convolution with the batch norms around it; one before it needs it to be 1x1."""
+) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias with the batch norms around; one before needs a 1x1 convolution."""
     weight, bias = conv.effective_weight(), conv.bias
     if before is not None:
         assert conv.kernel_size == (1, 1)  # else the padding would have to be normalized too
@@ -74,6 +82,4 @@ def fold(
         affine = Affine.of(after)
         weight = weight * affine.scale[:, None, None, None]
         bias = affine.shift if bias is None else torch.addcmul(affine.shift, bias, affine.scale)
-    if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
-        return Pointwise(weight, bias)
-    return Convolution(conv, weight, bias)
+    return weight, bias

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from nvae_core.inference.activations import activate_
 from nvae_core.inference.convolutions import Pointwise, fold
+from nvae_core.inference.depthwise import ActivatedDepthwise
 from nvae_core.model.flows import AutoregressiveTransform
 
 
@@ -20,11 +21,16 @@ class FoldedTransform:
     def __init__(self, transform: AutoregressiveTransform) -> None:
         self.dtype = transform.expand.weight.dtype
         self.expand = fold(transform.expand)
-        self.depthwise = fold(transform.depthwise)
+        self.depthwise = ActivatedDepthwise(
+            transform.depthwise,
+            transform.depthwise.effective_weight(),
+            biases=(None, None),
+            activation="elu",
+        )
         self.project = cast(Pointwise, fold(transform.project))
 
     def __call__(self, z: Tensor) -> Tensor:
         """Transform z of (B, H, W, Z)."""
-        h = activate_(self.expand(z.to(self.dtype)), "elu")
-        h = activate_(self.depthwise(h), "elu_twice")
+        h = self.depthwise(self.expand(z.to(self.dtype)))
+        h = activate_(h, "elu")  # the second one in a row is intended
         return self.project(h).to(z.dtype).add_(z)
