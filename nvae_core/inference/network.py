@@ -12,6 +12,7 @@ from nvae_core.inference.cells import fold_cells, run_cells
 from nvae_core.inference.convolutions import fold
 from nvae_core.inference.groups import FoldedGroup, FoldedPosterior
 from nvae_core.inference.latents import log_prior, sample_posterior, sample_prior
+from nvae_core.kernels import logistic_mixture
 from nvae_core.model.convolutions import hold_weights
 from nvae_core.model.decoder import Decoder
 from nvae_core.model.encoder import Encoder, PosteriorHead
@@ -76,9 +77,8 @@ class FoldedNVAE:
             state = group.combine(state, z)
         assert log_ratio is not None
         shape = (num_samples, batch_size)
-        image = self.decoder.image(state)
         return SampleScores(
-            log_prob=image.log_prob_map(x.repeat(num_samples, 1, 1, 1)).sum(dim=(1, 2)).view(shape),
+            log_prob=self.decoder.log_prob(state, x).view(shape),
             log_ratio=log_ratio.view(shape),
             kl_per_group=torch.stack(kl_per_group, dim=1).view(*shape, -1),
         )
@@ -120,6 +120,7 @@ class FoldedDecoder:
     """Top state, groups, post-process and image distribution."""
 
     def __init__(self, decoder: Decoder) -> None:
+        self.config = decoder.config
         self.distribution = decoder.distribution
         self.top_state = _channels_last(decoder.initial_state(1))
         self.groups = [FoldedGroup(group) for group in decoder.steps()]
@@ -128,8 +129,26 @@ class FoldedDecoder:
 
     def image(self, state: Tensor) -> ImageDistribution:
         """Return the distribution of the image, given the state after the last group."""
-        h = activate_(run_cells(self.postprocess, state), "elu")
-        return self.distribution(self.image_head(h).permute(0, 3, 1, 2))
+        return self.distribution(self._parameters(state).permute(0, 3, 1, 2))
+
+    def log_prob(self, state: Tensor, x: Tensor) -> Tensor:
+        """Return log p(x | z) of images x (B, C, R, R), given S B states: (S B,)."""
+        parameters, config = self._parameters(state), self.config
+        has_kernel = (
+            config.image_distribution == "logistic_mixture"
+            and config.logistic_bins == "exact"
+            and config.image_padding == 0
+        )
+        if has_kernel and logistic_mixture.fits(parameters, x):
+            return logistic_mixture.log_prob(
+                parameters, x, num_components=config.num_mixtures, bit_depth=config.bit_depth
+            )
+        repeated = x.repeat(len(parameters) // len(x), 1, 1, 1)
+        image = self.distribution(parameters.permute(0, 3, 1, 2))
+        return image.log_prob_map(repeated).sum(dim=(1, 2))
+
+    def _parameters(self, state: Tensor) -> Tensor:
+        return self.image_head(activate_(run_cells(self.postprocess, state), "elu"))
 
 
 def _channels_last(x: Tensor) -> Tensor:

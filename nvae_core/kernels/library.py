@@ -23,6 +23,10 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "batch_norm_finish": (NOTHING, [POINTER] * 5 + [FLOAT] + [POINTER] * 3 + [COUNT] * 3),
     "depthwise_forward": (NOTHING, [POINTER] * 3 + [COUNT] * 4 + [FLAG]),
     "depthwise_weight_gradient": (NOTHING, [POINTER] * 3 + [COUNT] * 4),
+    "log_prior": (NOTHING, [POINTER] * 3 + [COUNT] * 3),
+    "logistic_mixture_log_prob": (NOTHING, [POINTER] * 3 + [COUNT] * 5 + [FLOAT]),
+    "sample_posterior": (NOTHING, [POINTER] * 6 + [COUNT] * 3),
+    "sample_prior": (NOTHING, [POINTER] * 2 + [FLOAT, POINTER] + [COUNT] * 3),
     "normalized_depthwise_scratch": (COUNT, [COUNT] * 2),
     "normalized_depthwise_forward": (
         NOTHING,
