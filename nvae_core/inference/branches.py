@@ -58,7 +58,7 @@ class FoldedInvertedResidual:
             branch.depthwise,
             weight,
             biases=(bias, bias_after),
-            activation=branch.norm_expanded.activation,
+            middle="cell",
             upsample=branch.upsample,
         )
         self.project = fold(branch.project, after=branch.norm_out)

@@ -3,13 +3,16 @@
 import torch
 from torch import Tensor
 
-from nvae_core.inference.activations import activate_
+from nvae_core.inference.activations import InPlaceActivation, activate_
 from nvae_core.inference.convolutions import Convolution
 from nvae_core.kernels import normalized_depthwise as kernels
 from nvae_core.model.convolutions import Conv2d
-from nvae_core.model.normalization import CODES, Activation
 
 Bias = Tensor | None
+ACTIVATIONS: dict[kernels.Middle, tuple[InPlaceActivation, InPlaceActivation]] = {
+    "cell": ("swish", "swish"),
+    "transform": ("elu", "elu_twice"),
+}
 
 
 class ActivatedDepthwise:
@@ -21,17 +24,17 @@ class ActivatedDepthwise:
         weight: Tensor,
         *,
         biases: tuple[Bias, Bias],
-        activation: Activation,
+        middle: kernels.Middle,
         upsample: bool = False,
     ) -> None:
         before, after = biases
         self.before = before
         self.convolution = Convolution(conv, weight, after)
-        self.activation = activation
+        self.activations = ACTIVATIONS[middle]
         self.upsample = upsample
         self._stride = conv.stride[0]
         self._weight = weight.contiguous()
-        self._settings = kernels.Settings(2 if upsample else 1, CODES[activation], epsilon=0.0)
+        self._settings = kernels.Settings(middle, epsilon=0.0, upsampling=2 if upsample else 1)
         self._norms = (_as_norm(before, conv.in_channels), _as_norm(after, conv.out_channels))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -43,10 +46,10 @@ class ActivatedDepthwise:
             return y.permute(0, 2, 3, 1)
         if self.before is not None:
             x = x.add_(self.before)
-        x = activate_(x, self.activation)
+        x = activate_(x, self.activations[0])
         if self.upsample:
             x = upsample(x)
-        return activate_(self.convolution(x), self.activation)
+        return activate_(self.convolution(x), self.activations[1])
 
 
 def upsample(x: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from nvae_core.inference.activations import activate_
 from nvae_core.inference.convolutions import Pointwise, fold
 from nvae_core.inference.depthwise import ActivatedDepthwise
 from nvae_core.model.flows import AutoregressiveTransform
@@ -25,12 +24,11 @@ class FoldedTransform:
             transform.depthwise,
             transform.depthwise.effective_weight(),
             biases=(None, None),
-            activation="elu",
+            middle="transform",
         )
         self.project = cast(Pointwise, fold(transform.project))
 
     def __call__(self, z: Tensor) -> Tensor:
         """Transform z of (B, H, W, Z)."""
         h = self.depthwise(self.expand(z.to(self.dtype)))
-        h = activate_(h, "elu")  # the second one in a row is intended
         return self.project(h).to(z.dtype).add_(z)

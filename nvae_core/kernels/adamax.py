@@ -8,13 +8,20 @@ from torch import Tensor
 from nvae_core.kernels.library import is_usable, library
 
 
-def adamax_fits(parameter: Tensor, moments: Sequence[Tensor]) -> bool:
-    """Whether a parameter and its moments are as the kernel needs them."""
-    is_dense = parameter.is_contiguous() or (
+def adamax_fits(parameters: Sequence[Tensor], moments: Sequence[tuple[Tensor, Tensor]]) -> bool:
+    """Whether all parameters, and their moments, are as the kernel needs them."""
+    return all(
+        _is_dense(parameter)
+        and parameter.stride() == mean.stride() == norm.stride()
+        and is_usable(parameter)
+        for parameter, (mean, norm) in zip(parameters, moments, strict=True)
+    )
+
+
+def _is_dense(parameter: Tensor) -> bool:
+    return parameter.is_contiguous() or (
         parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
     )
-    are_alike = all(moment.stride() == parameter.stride() for moment in moments)
-    return is_dense and are_alike and is_usable(parameter)
 
 
 def update(

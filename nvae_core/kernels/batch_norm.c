@@ -73,9 +73,9 @@ INLINE void write_output(const struct block *block, const float *x, float *y, lo
                 activate(x[row * stride + c] * block->scale[c] + block->shift[c], activation);
 }
 
-/* t = gradient of z; sums of t and of t (x - mean). */
-INLINE void sum_gradients(struct block *block, const float *x, const float *gradient, float *t,
-                          long rows, long stride, int width, enum activation activation)
+/* Sums of t, the gradient of z, and of t (x - mean). */
+INLINE void sum_gradients(struct block *block, const float *x, const float *gradient, long rows,
+                          long stride, int width, enum activation activation)
 {
     start_sums(block, width);
     for (long start = 0; start < rows; start += CHUNK) {
@@ -84,23 +84,25 @@ INLINE void sum_gradients(struct block *block, const float *x, const float *grad
             for (int c = 0; c < width; c++) {
                 const long at = row * stride + c;
                 const float z = x[at] * block->scale[c] + block->shift[c];
-                const float value = gradient[at] * slope(z, activation);
-                t[at] = value;
-                block->chunk[0][c] += value;
-                block->chunk[1][c] += value * (x[at] - block->center[c]);
+                const float t = gradient[at] * slope(z, activation);
+                block->chunk[0][c] += t;
+                block->chunk[1][c] += t * (x[at] - block->center[c]);
             }
         end_chunk(block, width);
     }
 }
 
-/* Gradient of x from that of z, t, in its place. */
-INLINE void write_gradient(const struct block *block, const float *x, float *t, long rows,
-                           long stride, int width)
+/* Gradient of x. t is computed again: that takes less time than to write and to read it. */
+INLINE void write_gradient(const struct block *block, const float *x, const float *gradient,
+                           float *x_gradient, long rows, long stride, int width,
+                           enum activation activation)
 {
     for (long row = 0; row < rows; row++)
         for (int c = 0; c < width; c++) {
             const long at = row * stride + c;
-            t[at] = block->scale[c] * t[at] + block->by_x[c] * x[at] + block->constant[c];
+            const float z = x[at] * block->scale[c] + block->shift[c];
+            const float t = gradient[at] * slope(z, activation);
+            x_gradient[at] = block->scale[c] * t + block->by_x[c] * x[at] + block->constant[c];
         }
 }
 
@@ -127,6 +129,8 @@ INLINE void write_gradient(const struct block *block, const float *x, float *t, 
         function(__VA_ARGS__, SWISH);                                                              \
     else if (activation == ELU)                                                                    \
         function(__VA_ARGS__, ELU);                                                                \
+    else if (activation == ELU_TWICE)                                                              \
+        function(__VA_ARGS__, ELU_TWICE);                                                          \
     else                                                                                           \
         function(__VA_ARGS__, IDENTITY);
 
@@ -154,47 +158,56 @@ FOR_EACH_CPU void batch_norm_forward(const float *x, const float *weight, const 
     FOR_EACH_ACTIVATION(forward, x, norm, y, rows, channels)
 }
 
-INLINE void backward(const float *x, const float *gradient, struct normalization norm, float *t,
-                     float *sum, float *sum_x, long rows, long channels, int is_whole,
+INLINE void backward(const float *x, const float *gradient, struct normalization norm,
+                     float *x_gradient, float *sum, float *sum_x, long rows, long channels,
                      enum activation activation)
 {
     FOR_EACH_BLOCK(
         take_scale(norm, first, block.scale, block.shift, width);
         for (int c = 0; c < width; c++)
             block.center[c] = norm.mean[first + c];
-        sum_gradients(&block, x + first, gradient + first, t + first, rows, channels, width,
-                      activation);
+        sum_gradients(&block, x + first, gradient + first, rows, channels, width, activation);
         for (int c = 0; c < width; c++) {
             sum[first + c] = (float)block.sums[0][c];
             sum_x[first + c] = (float)block.sums[1][c];
         }
-        if (is_whole) {
+        if (x_gradient) {
             take_gradient_terms(norm, first, block.scale, sum, sum_x, rows, block.by_x,
                                 block.constant, width);
-            write_gradient(&block, x + first, t + first, rows, channels, width);
+            write_gradient(&block, x + first, gradient + first, x_gradient + first, rows, channels,
+                           width, activation);
         })
 }
 
-/* t: gradient of x if these rows are the whole batch, else that of scale x + shift, which
-   batch_norm_finish turns into it; per channel the sums of the latter and of it times x - mean. */
+/* Per channel the sums of t, the gradient of scale x + shift, and of t (x - mean); and the gradient
+   of x where it is asked for, if these rows are the whole batch. */
 FOR_EACH_CPU void batch_norm_backward(const float *x, const float *gradient, const float *weight,
                                       const float *bias, const float *mean, const float *variance,
-                                      float epsilon, float *t, float *sum, float *sum_x, long rows,
-                                      long channels, int is_whole, int activation)
+                                      float epsilon, float *x_gradient, float *sum, float *sum_x,
+                                      long rows, long channels, int activation)
 {
     const struct normalization norm = {weight, bias, mean, variance, epsilon};
-    FOR_EACH_ACTIVATION(backward, x, gradient, norm, t, sum, sum_x, rows, channels, is_whole)
+    FOR_EACH_ACTIVATION(backward, x, gradient, norm, x_gradient, sum, sum_x, rows, channels)
 }
 
-/* The second half of batch_norm_backward, with the sums over count rows of all ranks. */
-FOR_EACH_CPU void batch_norm_finish(const float *x, const float *weight, const float *bias,
-                                    const float *mean, const float *variance, float epsilon,
-                                    float *t, const float *sum, const float *sum_x, long count,
-                                    long rows, long channels)
+INLINE void finish(const float *x, const float *gradient, struct normalization norm,
+                   float *x_gradient, const float *sum, const float *sum_x, long count, long rows,
+                   long channels, enum activation activation)
 {
-    const struct normalization norm = {weight, bias, mean, variance, epsilon};
     FOR_EACH_BLOCK(take_scale(norm, first, block.scale, block.shift, width);
                    take_gradient_terms(norm, first, block.scale, sum, sum_x, count, block.by_x,
                                        block.constant, width);
-                   write_gradient(&block, x + first, t + first, rows, channels, width))
+                   write_gradient(&block, x + first, gradient + first, x_gradient + first, rows,
+                                  channels, width, activation))
+}
+
+/* The gradient of x, with the sums over count rows of all ranks. */
+FOR_EACH_CPU void batch_norm_finish(const float *x, const float *gradient, const float *weight,
+                                    const float *bias, const float *mean, const float *variance,
+                                    float epsilon, float *x_gradient, const float *sum,
+                                    const float *sum_x, long count, long rows, long channels,
+                                    int activation)
+{
+    const struct normalization norm = {weight, bias, mean, variance, epsilon};
+    FOR_EACH_ACTIVATION(finish, x, gradient, norm, x_gradient, sum, sum_x, count, rows, channels)
 }

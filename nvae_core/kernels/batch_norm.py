@@ -4,6 +4,8 @@
 batch_norm.c gives it.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -40,51 +42,68 @@ def normalize(x: Tensor, parameters: Parameters, epsilon: float, activation: int
 
 
 def backward(
+    gradient: Tensor, x: Tensor, parameters: Parameters, epsilon: float, activation: int
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient of x, and the sums of `sum_gradients`; x is the whole batch."""
+    grad_x = torch.empty_like(x)
+    return grad_x, _backward(gradient, x, parameters, epsilon, activation, grad_x.data_ptr())
+
+
+def sum_gradients(
+    gradient: Tensor, x: Tensor, parameters: Parameters, epsilon: float, activation: int
+) -> Tensor:
+    """Return per channel the sums of t and of t (x - mean), (2, C).
+
+    t is the gradient of what the activation gets.
+    """
+    return _backward(gradient, x, parameters, epsilon, activation, None)
+
+
+def _backward(  # noqa: PLR0917 - as the kernel
+    gradient: Tensor,
+    x: Tensor,
+    parameters: Parameters,
+    epsilon: float,
+    activation: int,
+    grad_x: int | None,
+) -> Tensor:
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    channels = x.shape[1]
+    sums = torch.empty(2, channels)
+    library().batch_norm_backward(
+        *(x.data_ptr(), gradient.data_ptr()),
+        *(*(tensor.data_ptr() for tensor in parameters), epsilon),
+        *(grad_x, sums[0].data_ptr(), sums[1].data_ptr()),
+        *(x.numel() // channels, channels, activation),
+    )
+    return sums
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The sums of `sum_gradients`, over `count` rows of all ranks."""
+
+    sums: Tensor  # (2, C)
+    count: int
+
+
+def finish(
     gradient: Tensor,
     x: Tensor,
     parameters: Parameters,
     epsilon: float,
     activation: int,
     *,
-    is_whole: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return the gradient of x, and per channel the sums of t and of t (x - mean), (2, C).
-
-    t is the gradient of what the activation gets. If x is not the whole batch that the statistics
-    are of, t is returned in place of the gradient of x, for `finish`.
-    """
+    totals: Totals,
+) -> Tensor:
+    """Return the gradient of x."""
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     channels = x.shape[1]
-    t, sums = torch.empty_like(x), torch.empty(2, channels)
-    library().batch_norm_backward(
-        x.data_ptr(),
-        gradient.data_ptr(),
-        *(tensor.data_ptr() for tensor in parameters),
-        epsilon,
-        t.data_ptr(),
-        sums[0].data_ptr(),
-        sums[1].data_ptr(),
-        x.numel() // channels,
-        channels,
-        is_whole,
-        activation,
-    )
-    return t, sums
-
-
-def finish(
-    t: Tensor, x: Tensor, parameters: Parameters, epsilon: float, *, sums: Tensor, count: int
-) -> None:
-    """Turn t into the gradient of x, in place, given the sums over `count` rows of all ranks."""
-    channels = x.shape[1]
+    grad_x = torch.empty_like(x)
     library().batch_norm_finish(
-        x.data_ptr(),
-        *(tensor.data_ptr() for tensor in parameters),
-        epsilon,
-        t.data_ptr(),
-        sums[0].data_ptr(),
-        sums[1].data_ptr(),
-        count,
-        x.numel() // channels,
-        channels,
+        *(x.data_ptr(), gradient.data_ptr()),
+        *(*(tensor.data_ptr() for tensor in parameters), epsilon),
+        *(grad_x.data_ptr(), totals.sums[0].data_ptr(), totals.sums[1].data_ptr(), totals.count),
+        *(x.numel() // channels, channels, activation),
     )
+    return grad_x

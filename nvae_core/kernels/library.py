@@ -18,9 +18,13 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "batch_norm_forward": (NOTHING, [POINTER] * 5 + [FLOAT, POINTER] + [COUNT] * 2 + [FLAG]),
     "batch_norm_backward": (
         NOTHING,
-        [POINTER] * 6 + [FLOAT] + [POINTER] * 3 + [COUNT] * 2 + [FLAG] * 2,
+        [POINTER] * 6 + [FLOAT] + [POINTER] * 3 + [COUNT] * 2 + [FLAG],
     ),
-    "batch_norm_finish": (NOTHING, [POINTER] * 5 + [FLOAT] + [POINTER] * 3 + [COUNT] * 3),
+    "batch_norm_finish": (
+        NOTHING,
+        [POINTER] * 6 + [FLOAT] + [POINTER] * 3 + [COUNT] * 3 + [FLAG],
+    ),
+    "channel_sums": (NOTHING, [POINTER] * 3 + [COUNT] * 3),
     "depthwise_forward": (NOTHING, [POINTER] * 3 + [COUNT] * 4 + [FLAG]),
     "depthwise_weight_gradient": (NOTHING, [POINTER] * 3 + [COUNT] * 4),
     "log_prior": (NOTHING, [POINTER] * 3 + [COUNT] * 3),

@@ -1,5 +1,6 @@
 /* The middle of an inverted residual in few passes over memory: batch norm, activation,
-   nearest-neighbour upsampling, depthwise 5x5 convolution.
+   nearest-neighbour upsampling, depthwise 5x5 convolution, batch norm, activation. And that of an
+   autoregressive transform, which has other activations, and whose batch norms change nothing.
 
    x: (batch, height / upsampling, width / upsampling, channels), y: (batch, height, width,
    channels). Image by image and block of channels by block, normalized rows are kept in a ring of as
@@ -199,7 +200,8 @@ long normalized_depthwise_scratch(long width, long channels)
 
 INLINE void forward(const float *x, struct normalization norm, const float *weight,
                     struct normalization norm_after, float *y, float *mean, float *variance,
-                    float *scratch, struct shape shape, enum activation activation)
+                    float *scratch, struct shape shape, enum activation activation,
+                    enum activation activation_after)
 {
     const long blocks = num_blocks(shape.channels), row_size = shape.width * shape.channels;
     const struct ring ring = {scratch, shape.width};
@@ -224,7 +226,7 @@ INLINE void forward(const float *x, struct normalization norm, const float *weig
                 load_row(ring, row + RADIUS, x_image, shape, scale, shift, activation);
                 convolve_row(ring, row, packed + block * TAPS * LANES, values);
                 if (norm_after.weight)
-                    normalize_row(values, shape.width, scale_after, shift_after, activation);
+                    normalize_row(values, shape.width, scale_after, shift_after, activation_after);
                 else
                     add_moments(moments + block, values, shape.width, image == 0 && row == 0);
                 store_row(values, y_image + row * row_size, shape.width, shape.channels);
@@ -239,13 +241,14 @@ INLINE void forward(const float *x, struct normalization norm, const float *weig
     }
 }
 
-#define WITH_ACTIVATION(function, ...)                                                             \
-    if (activation == SWISH)                                                                       \
-        function(__VA_ARGS__, SWISH);                                                              \
-    else if (activation == ELU)                                                                    \
-        function(__VA_ARGS__, ELU);                                                                \
+enum middle { OF_CELL = 0, OF_TRANSFORM = 1 };
+
+/* What is constant lets the compiler vectorize. */
+#define WITH_ACTIVATIONS(function, ...)                                                            \
+    if (middle == OF_CELL)                                                                         \
+        function(__VA_ARGS__, SWISH, SWISH);                                                       \
     else                                                                                           \
-        function(__VA_ARGS__, IDENTITY);
+        function(__VA_ARGS__, ELU, ELU_TWICE);
 
 /* y and its moments (channels); or, if weight_after is given, y normalized and activated. */
 FOR_EACH_CPU void normalized_depthwise_forward(
@@ -253,32 +256,45 @@ FOR_EACH_CPU void normalized_depthwise_forward(
     const float *norm_variance, float epsilon, const float *weight, const float *weight_after,
     const float *bias_after, const float *mean_after, const float *variance_after, float *y,
     float *mean, float *variance, float *scratch, long batch, long height, long width,
-    long channels, long upsampling, int activation)
+    long channels, long upsampling, int middle)
 {
     const struct normalization norm = {norm_weight, norm_bias, norm_mean, norm_variance, epsilon};
     const struct normalization norm_after = {weight_after, bias_after, mean_after, variance_after,
                                              epsilon};
     const struct shape shape = {batch, height, width, channels, upsampling};
-    WITH_ACTIVATION(forward, x, norm, weight, norm_after, y, mean, variance, scratch, shape)
+    WITH_ACTIVATIONS(forward, x, norm, weight, norm_after, y, mean, variance, scratch, shape)
 }
 
-/* The row of the gradient of y, from t, the gradient of what y was normalized to. */
-INLINE void load_gradient(struct ring ring, long row, const float *t, const float *y,
-                          struct shape shape, const float *scale, const float *by_y,
-                          const float *constant)
+/* y, what follows from it, and the gradient of that. */
+struct output {
+    const float *y, *gradient;
+    float scale[LANES], shift[LANES], by_y[LANES], constant[LANES];
+};
+
+/* The row of the gradient of y. */
+INLINE void load_gradient(struct ring ring, long row, const struct output *output,
+                          struct shape shape, float *slopes, enum activation activation)
 {
     if (row >= shape.height) {
         clear_row(ring, row);
         return;
     }
-    float *target = ring_row(ring, row) + RADIUS * LANES;
     const long row_size = shape.width * shape.channels;
-    const lanes by_t = LOAD(scale), by_value = LOAD(by_y), plus = LOAD(constant);
+    const float *y = output->y + row * row_size, *gradient = output->gradient + row * row_size;
+    const lanes scale = LOAD(output->scale), shift = LOAD(output->shift);
     for (long column = 0; column < shape.width; column++) {
-        const long at = row * row_size + column * shape.channels;
-        __builtin_prefetch(t + at + row_size);
-        __builtin_prefetch(y + at + row_size);
-        STORE(target + column * LANES, by_t * LOAD(t + at) + by_value * LOAD(y + at) + plus);
+        __builtin_prefetch(y + row_size + column * shape.channels);
+        STORE(slopes + column * LANES, scale * LOAD(y + column * shape.channels) + shift);
+    }
+    for (long i = 0; i < shape.width * LANES; i++)
+        slopes[i] = slope(slopes[i], activation);
+    float *target = ring_row(ring, row) + RADIUS * LANES;
+    const lanes by_y = LOAD(output->by_y), constant = LOAD(output->constant);
+    for (long column = 0; column < shape.width; column++) {
+        const long at = column * shape.channels;
+        __builtin_prefetch(gradient + row_size + at);
+        const lanes t = LOAD(gradient + at) * LOAD(slopes + column * LANES);
+        STORE(target + column * LANES, scale * t + by_y * LOAD(y + at) + constant);
     }
 }
 
@@ -340,11 +356,12 @@ INLINE void add_pairs(const float *row, float *sums, long width, int is_second)
     }
 }
 
-INLINE void backward(const float *t, const float *y, struct normalization norm_after,
+INLINE void backward(const float *gradient, const float *y, struct normalization norm_after,
                      const float *sum_after, const float *sum_y_after, double count,
                      const float *x, struct normalization norm, const float *weight, float *t_x,
                      float *sum, float *sum_x, float *weight_gradient, float *scratch,
-                     struct shape shape, enum activation activation)
+                     struct shape shape, enum activation activation,
+                     enum activation activation_after)
 {
     const long blocks = num_blocks(shape.channels), row_size = shape.width * shape.channels;
     const long ring_size = KERNEL * (shape.width + 2 * RADIUS) * LANES;
@@ -362,32 +379,31 @@ INLINE void backward(const float *t, const float *y, struct normalization norm_a
             const float *x_image = x + image * x_size + first;
             float *t_x_image = t_x + image * x_size + first;
             const long start = image * row_size * shape.height + first;
-            float scale[LANES], shift[LANES], scale_after[LANES], shift_after[LANES];
-            float by_y[LANES], constant[LANES];
+            struct output output = {.y = y + start, .gradient = gradient + start};
+            float scale[LANES], shift[LANES];
             take_scale(norm, first, scale, shift, LANES);
-            take_scale(norm_after, first, scale_after, shift_after, LANES);
-            take_gradient_terms(norm_after, first, scale_after, sum_after, sum_y_after, count,
-                                by_y, constant, LANES);
+            take_scale(norm_after, first, output.scale, output.shift, LANES);
+            take_gradient_terms(norm_after, first, output.scale, sum_after, sum_y_after, count,
+                                output.by_y, output.constant, LANES);
             clear_ring(inputs);
             clear_ring(gradients);
             for (long row = -RADIUS; row < shape.height; row++) {
                 const long next = row + RADIUS;
                 load_row(inputs, next, x_image, shape, scale, shift, activation);
-                load_gradient(gradients, next, t + start, y + start, shape, scale_after, by_y,
-                              constant);
+                load_gradient(gradients, next, &output, shape, slopes, activation_after);
                 if (row < 0)
                     continue;
                 add_weight_gradient(gradients, inputs, row, sums[block].weight);
                 convolve_row(gradients, row, packed + block * TAPS * LANES, values);
-                const float *gradient = values;
+                const float *activated = values;
                 if (shape.upsampling == 2) {
                     add_pairs(values, pairs, shape.width, row % 2);
                     if (row % 2 == 0)
                         continue;
-                    gradient = pairs;
+                    activated = pairs;
                 }
                 const long at = row / shape.upsampling * x_row_size;
-                store_gradient(gradient, x_image + at, t_x_image + at, slopes,
+                store_gradient(activated, x_image + at, t_x_image + at, slopes,
                                shape.width / shape.upsampling, shape.channels, scale, shift,
                                norm.mean + first, sums + block, activation);
             }
@@ -404,21 +420,21 @@ INLINE void backward(const float *t, const float *y, struct normalization norm_a
     }
 }
 
-/* t_x and its sums, for batch_norm_finish; and the weight's gradient. t and its sums over count
-   rows of all ranks are those of batch_norm_backward, for the batch norm of y. */
+/* t_x, the gradient of what the first activation gets, and its sums as of batch_norm_backward; and
+   the weight's gradient. The given sums over count rows of all ranks are those for y. */
 FOR_EACH_CPU void normalized_depthwise_backward(
-    const float *t, const float *y, const float *weight_after, const float *bias_after,
+    const float *gradient, const float *y, const float *weight_after, const float *bias_after,
     const float *mean_after, const float *variance_after, const float *sum_after,
     const float *sum_y_after, long count, const float *x, const float *norm_weight,
     const float *norm_bias, const float *norm_mean, const float *norm_variance, float epsilon,
     const float *weight, float *t_x, float *sum, float *sum_x, float *weight_gradient,
     float *scratch, long batch, long height, long width, long channels, long upsampling,
-    int activation)
+    int middle)
 {
     const struct normalization norm = {norm_weight, norm_bias, norm_mean, norm_variance, epsilon};
     const struct normalization norm_after = {weight_after, bias_after, mean_after, variance_after,
                                              epsilon};
     const struct shape shape = {batch, height, width, channels, upsampling};
-    WITH_ACTIVATION(backward, t, y, norm_after, sum_after, sum_y_after, count, x, norm, weight,
-                    t_x, sum, sum_x, weight_gradient, scratch, shape)
+    WITH_ACTIVATIONS(backward, gradient, y, norm_after, sum_after, sum_y_after, count, x, norm,
+                     weight, t_x, sum, sum_x, weight_gradient, scratch, shape)
 }

@@ -4,24 +4,35 @@
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from nvae_core.kernels.batch_norm import Parameters
+from nvae_core.kernels.batch_norm import Parameters, Totals
 from nvae_core.kernels.depthwise import depthwise_fits
 from nvae_core.kernels.library import library
 
 MISSING = (None,) * 4  # no batch norm after the convolution
 
+Middle = Literal["cell", "transform"]
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What the kernel does besides; the activation is the number that normalization.h gives it."""
+    """What the kernel does besides.
 
-    upsampling: int  # 1 or 2, to nearest neighbours
-    activation: int
+    In a cell swish follows both batch norms; in a transform ELU the first, and twice the second.
+    """
+
+    middle: Middle
     epsilon: float
+    upsampling: int = 1  # or 2, to nearest neighbours
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Upsampling and number of the middle, as the kernel wants them."""
+        return self.upsampling, 0 if self.middle == "cell" else 1
 
 
 def fits(x: Tensor, weight: Tensor, stride: int) -> bool:
@@ -40,7 +51,7 @@ def forward(
 def forward_normalized(
     x: Tensor, parameters: Parameters, weight: Tensor, after: Parameters, settings: Settings
 ) -> Tensor:
-    """Return y normalized by the parameters `after`, and activated."""
+    """Return what follows from y by a batch norm of the parameters `after`, and activation."""
     pointers = tuple(tensor.data_ptr() for tensor in after)
     return _run(x, parameters, weight, after=pointers, moments=torch.empty(2, 0), settings=settings)
 
@@ -61,36 +72,41 @@ def _run(
         *(x.data_ptr(), *(tensor.data_ptr() for tensor in parameters), settings.epsilon),
         *(weight.data_ptr(), *after, y.data_ptr()),
         *(mean.data_ptr(), variance.data_ptr(), scratch.data_ptr()),
-        *(*_sizes(y), settings.upsampling, settings.activation),
+        *(*_sizes(y), *settings.numbers),
     )
     return y
 
 
 @dataclass(frozen=True)
 class NormalizedOutput:
-    """y, its batch norm, the gradient t of what that gives, and the sums of t over all ranks."""
+    """y, the batch norm after it, the gradient of what follows from that, and its totals."""
 
     y: Tensor
     parameters: Parameters
-    t: Tensor
-    sums: Tensor  # of t and of t (y - mean), (2, C)
-    count: int  # of rows
+    gradient: Tensor
+    totals: Totals
 
 
 def backward(
     after: NormalizedOutput, x: Tensor, parameters: Parameters, weight: Tensor, settings: Settings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return t of x, its sums (2, C), both for `batch_norm.finish`, and the weight's gradient."""
+    """Return t, its sums, and the gradient of the weight.
+
+    t is the gradient of what the first activation gets; the sums are those of
+    `batch_norm.sum_gradients`.
+    """
+    gradient = after.gradient.contiguous(memory_format=torch.channels_last)
+    sums_after = after.totals.sums
     t, sums = torch.empty_like(x), torch.empty(2, x.shape[1])
     weight_gradient, scratch = torch.empty(weight.shape), _scratch(after.y)
     library().normalized_depthwise_backward(
-        *(after.t.data_ptr(), after.y.data_ptr()),
+        *(gradient.data_ptr(), after.y.data_ptr()),
         *(tensor.data_ptr() for tensor in after.parameters),
-        *(after.sums[0].data_ptr(), after.sums[1].data_ptr(), after.count),
+        *(sums_after[0].data_ptr(), sums_after[1].data_ptr(), after.totals.count),
         *(x.data_ptr(), *(tensor.data_ptr() for tensor in parameters), settings.epsilon),
         *(weight.data_ptr(), t.data_ptr(), sums[0].data_ptr(), sums[1].data_ptr()),
         *(weight_gradient.data_ptr(), scratch.data_ptr()),
-        *(*_sizes(after.y), settings.upsampling, settings.activation),
+        *(*_sizes(after.y), *settings.numbers),
     )
     return t, sums, weight_gradient
 

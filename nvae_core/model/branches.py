@@ -113,7 +113,7 @@ class InvertedResidualBranch(nn.Module):
             (before.weight, before.bias),
             self.depthwise.weight,
             (after.weight, after.bias),
-            Form(2 if self.upsample else 1, after.activation, after.scope),
+            Form(2 if self.upsample else 1, after.scope),
         )
         num_pixels = y.numel() // y.shape[1]
         before.track(x_statistics, num_pixels)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from nvae_core.hierarchy import Cell
 from nvae_core.model.branches import build_branch
 from nvae_core.model.convolutions import WeightNormConv2d
+from nvae_core.model.gated_sum import Layers, add_gated, gated_sum_fits
 from nvae_core.model.recomputation import RecomputedSequential
 
 RESIDUAL_SCALE = 0.1
@@ -36,6 +37,8 @@ class ResidualCell(nn.Module):
         residual: Tensor = self.branch(x)
         if self.gate is None:
             return torch.add(skipped, residual, alpha=RESIDUAL_SCALE)
+        if gated_sum_fits(skipped, residual):
+            return add_gated(skipped, residual, self.gate.layers(), RESIDUAL_SCALE)
         return torch.addcmul(skipped, residual, self.gate(residual), value=RESIDUAL_SCALE)
 
 
@@ -52,6 +55,10 @@ class SqueezeExcitation(nn.Module):
         """Return the gates of (B, C, H, W): (B, C, 1, 1) in (0, 1)."""
         gates = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean(dim=(2, 3))))))
         return gates[:, :, None, None]
+
+    def layers(self) -> Layers:
+        """Return the parameters."""
+        return self.squeeze.weight, self.squeeze.bias, self.excite.weight, self.excite.bias
 
 
 class DownSkip(nn.Module):

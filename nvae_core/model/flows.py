@@ -2,9 +2,9 @@
 
 import math
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nvae_core.model.activated_depthwise import convolve_activated
 from nvae_core.model.convolutions import MaskedConv2d
 from nvae_core.model.recomputation import RecomputedSequential
 
@@ -29,8 +29,8 @@ class AutoregressiveTransform(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Transform z of (B, Z, H, W)."""
-        h = F.elu(self.depthwise(F.elu(self.expand(z.to(self.expand.weight.dtype)))))
-        shift: Tensor = self.project(F.elu(h))  # the second ELU in a row is intended
+        h = self.expand(z.to(self.expand.weight.dtype))
+        shift: Tensor = self.project(convolve_activated(h, self.depthwise.effective_weight()))
         return z + shift.to(z.dtype)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from nvae_core.config import StatisticsScope
 from nvae_core.distributed import gather_over_ranks, sum_over_ranks, world_size
 from nvae_core.kernels import batch_norm as kernels
+from nvae_core.kernels.batch_norm import Totals
 from nvae_core.kernels.library import fits
 from nvae_core.model.normalization_in_graphs import combine_moments, moments_of
 from nvae_core.model.recomputation import measured_once
@@ -132,14 +133,20 @@ def _backward_by_kernel(
     scope: StatisticsScope,
 ) -> tuple[Tensor, Tensor, Tensor]:
     parameters = (*affine, statistics.mean, statistics.variance)
-    is_alone = world_size(scope) == 1
     code = CODES[activation]
-    grad_x, sums = kernels.backward(gradient, x, parameters, EPSILON, code, is_whole=is_alone)
-    if not is_alone:
-        count = world_size(scope) * x.numel() // x.shape[1]
-        totals = sum_over_ranks(sums, scope)
-        kernels.finish(grad_x, x, parameters, EPSILON, sums=totals, count=count)
+    if world_size(scope) == 1:
+        grad_x, sums = kernels.backward(gradient, x, parameters, EPSILON, code)
+    else:
+        sums = kernels.sum_gradients(gradient, x, parameters, EPSILON, code)
+        totals = total_over_ranks(sums, x, scope)
+        grad_x = kernels.finish(gradient, x, parameters, EPSILON, code, totals=totals)
     return grad_x, sums[1] * statistics.inverse_std, sums[0]
+
+
+def total_over_ranks(sums: Tensor, x: Tensor, scope: StatisticsScope) -> Totals:
+    """Return the sums over the rows of all ranks, given those over the rows of x here."""
+    count = world_size(scope) * x.numel() // x.shape[1]
+    return Totals(sum_over_ranks(sums, scope), count)
 
 
 def _backward(

@@ -1,6 +1,6 @@
 """The middle of an inverted residual as one differentiable function.
 
-Batch norm, activation, upsampling, depthwise convolution, batch norm, activation. It keeps the
+Batch norm, swish, upsampling, depthwise convolution, batch norm, swish. It keeps the
 inputs of the two batch norms only; what the convolution sees is never written to memory.
 """
 
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from nvae_core.config import StatisticsScope
-from nvae_core.distributed import sum_over_ranks, world_size
 from nvae_core.kernels import batch_norm, normalized_depthwise
 from nvae_core.kernels.normalized_depthwise import NormalizedOutput, Settings
 from nvae_core.model.normalization import (
     CODES,
     EPSILON,
-    Activation,
     Statistics,
     combine_over_ranks,
+    total_over_ranks,
 )
 from nvae_core.model.recomputation import measured_once
 
+IDENTITY, SWISH = CODES["identity"], CODES["swish"]
 Affine = tuple[Tensor, Tensor]  # weight and bias of a batch norm, (C,) each
 
 
@@ -31,13 +31,12 @@ class Form:
     """What is done besides, which no gradient goes to."""
 
     upsampling: int  # 1 or 2
-    activation: Activation  # after both batch norms
     scope: StatisticsScope
 
     @property
     def settings(self) -> Settings:
         """The same for the kernel."""
-        return Settings(self.upsampling, CODES[self.activation], EPSILON)
+        return Settings("cell", EPSILON, self.upsampling)
 
 
 def normalized_depthwise_fits(x: Tensor, weight: Tensor, stride: int) -> bool:
@@ -68,7 +67,7 @@ class _Convolution(torch.autograd.Function):
         y, local = normalized_depthwise.forward(x, (*before, *x_moments), weight, form.settings)
         y_moments = measured_once(lambda: combine_over_ranks(local, form.scope)).unbind(0)
         parameters = (*after, *y_moments)
-        activated = batch_norm.normalize(y, parameters, EPSILON, CODES[form.activation])
+        activated = batch_norm.normalize(y, parameters, EPSILON, SWISH)
         ctx.save_for_backward(x, *before, *x_moments, weight, y, *parameters)
         ctx.form = form
         ctx.mark_non_differentiable(*x_moments, *y_moments)
@@ -78,31 +77,19 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, *before, weight, y, after_weight, after_bias, y_mean, y_variance = ctx.saved_tensors
         after = (after_weight, after_bias, y_mean, y_variance)
-        form, code = ctx.form, CODES[ctx.form.activation]
-        t, y_sums = batch_norm.backward(gradients[0], y, after, EPSILON, code, is_whole=False)
-        output = NormalizedOutput(
-            y, after, t, sum_over_ranks(y_sums, form.scope), _count_over_ranks(y, form.scope)
+        scope, settings = ctx.form.scope, ctx.form.settings
+        y_sums = batch_norm.sum_gradients(gradients[0], y, after, EPSILON, SWISH)
+        totals = total_over_ranks(y_sums, y, scope)
+        t, x_sums, grad_weight = normalized_depthwise.backward(
+            NormalizedOutput(y, after, gradients[0], totals), x, tuple(before), weight, settings
         )
-        grad_x, x_sums, grad_weight = normalized_depthwise.backward(
-            output, x, tuple(before), weight, form.settings
-        )
-        batch_norm.finish(
-            grad_x,
-            x,
-            tuple(before),
-            EPSILON,
-            sums=sum_over_ranks(x_sums, form.scope),
-            count=_count_over_ranks(x, form.scope),
-        )
+        totals = total_over_ranks(x_sums, x, scope)
+        grad_x = batch_norm.finish(t, x, tuple(before), EPSILON, IDENTITY, totals=totals)
         return (
             *(grad_x, *_affine_gradients(x_sums, before[3])),
             *(grad_weight, *_affine_gradients(y_sums, y_variance)),
             None,
         )
-
-
-def _count_over_ranks(x: Tensor, scope: StatisticsScope) -> int:
-    return world_size(scope) * x.numel() // x.shape[1]
 
 
 def _affine_gradients(sums: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:

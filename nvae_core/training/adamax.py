@@ -1,5 +1,6 @@
 """The optimizer: AdaMax (Kingma and Ba, 2015, Algorithm 2)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,34 +16,42 @@ class Adamax(torch.optim.Adamax):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Update the parameters that have a gradient."""
         assert closure is None
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        if not all(kernels.adamax_fits(p, self._moments(p)) for p in parameters):
-            super().step()
-            return
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+            with_gradient = [p for p in group["params"] if p.grad is not None]
+            states = [self._state_of(parameter) for parameter in with_gradient]
+            moments = [(state["exp_avg"], state["exp_inf"]) for state in states]
+            if not kernels.adamax_fits(with_gradient, moments):
+                super().step()
+                return
+            _update(group, with_gradient, moments, [state["step"] for state in states])
 
-    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_inf"] = torch.zeros_like(parameter)
-        state["step"] += 1
-        mean_decay, norm_decay = group["betas"]
-        mean, norm = self._moments(parameter)
+        return state
+
+
+def _update(
+    group: dict[str, Any],
+    parameters: Sequence[Tensor],
+    moments: Sequence[tuple[Tensor, Tensor]],
+    steps: list[Tensor],
+) -> None:
+    torch._foreach_add_(steps, 1)
+    mean_decay, norm_decay = group["betas"]
+    counts = torch.stack(steps).tolist()
+    rates = {count: group["lr"] / (1 - mean_decay**count) for count in set(counts)}
+    for parameter, pair, count in zip(parameters, moments, counts, strict=True):
+        assert parameter.grad is not None
         kernels.update(
             parameter,
-            gradient,
-            (mean, norm),
-            rate=group["lr"] / (1 - mean_decay ** state["step"].item()),
+            parameter.grad,
+            pair,
+            rate=rates[count],
             decays=(mean_decay, norm_decay),
             epsilon=group["eps"],
             weight_decay=group["weight_decay"],
         )
-
-    def _moments(self, parameter: Tensor) -> list[Tensor]:
-        state = self.state[parameter]
-        return [state["exp_avg"], state["exp_inf"]] if state else []

@@ -13,6 +13,8 @@ from nvae_core.kernels.depthwise import depthwise_convolution, depthwise_fits
 from nvae_core.kernels.library import fits
 from nvae_core.kernels.power_iteration import iterate
 from nvae_core.kernels.weight_norm import normalize_weights
+from nvae_core.model.activated_depthwise import convolve_activated
+from nvae_core.model.gated_sum import add_gated
 from nvae_core.model.normalization import Activation, Statistics, activate, normalize, normalize_by
 from nvae_core.model.normalized_depthwise import Form, convolve_normalized
 from nvae_core.model.regularization import as_matrix
@@ -236,9 +238,7 @@ def test_normalized_depthwise_and_its_gradients_are_those_of_its_parts(
     after = [random(num_channels, seed=seed).requires_grad_() for seed in (3, 4)]
     weight = random(num_channels, 1, 5, 5, seed=5).requires_grad_()
     inputs = [x, *before, weight, *after]
-    y, *statistics = convolve_normalized(
-        x, before, weight, after, Form(upsampling, "swish", "all_ranks")
-    )
+    y, *statistics = convolve_normalized(x, before, weight, after, Form(upsampling, "all_ranks"))
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
     expected, *exact_statistics = convolve_exactly(exact, upsampling)
     torch.testing.assert_close(y.double(), expected, rtol=1e-4, atol=1e-4)
@@ -260,3 +260,34 @@ def convolve_exactly(
     y = F.conv2d(a, weight, padding=2, groups=len(weight))
     activated, y_statistics = normalize_exactly(y, after_weight, after_bias, "swish")
     return activated, x_statistics, y_statistics
+
+
+@pytest.mark.parametrize("num_channels", [16, 24, 120])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (9, 5), (3, 13)])
+def test_activated_depthwise_and_its_gradients_are_those_of_its_parts(num_channels, size):
+    inputs = [(2 * random(3, num_channels, *size)), random(num_channels, 1, 5, 5, seed=5)]
+    exact = [tensor.double().requires_grad_() for tensor in inputs]
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    y = convolve_activated(*inputs)
+    expected = convolve_activated(*exact)  # no kernel fits
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
+    for one, other in zip(gradients(y, *inputs), gradients(expected, *exact), strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_channels", [3, 16, 20, 64])
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (9, 5)])
+def test_gated_sum_and_its_gradients_are_those_of_its_parts(num_channels, size):
+    shapes = [(4, num_channels), (4,), (num_channels, 4), (num_channels,)]
+    maps = [random(3, num_channels, *size, seed=seed) for seed in range(2)]
+    layers = [random(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    inputs = [tensor.requires_grad_() for tensor in (*maps, *layers)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    y = add_gated(*inputs[:2], tuple(inputs[2:]), 0.1)
+    skipped, residual, squeeze, squeeze_bias, excite, excite_bias = exact
+    hidden = F.relu(F.linear(residual.mean(dim=(2, 3)), squeeze, squeeze_bias))
+    gates = torch.sigmoid(F.linear(hidden, excite, excite_bias))[:, :, None, None]
+    expected = skipped + 0.1 * gates * residual
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
+    for one, other in zip(gradients(y, *inputs), gradients(expected, *exact), strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
