@@ -18,7 +18,6 @@ from benchmarks.yardstick import measure, measure_yardstick
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.kernels.memory import keep_freed_memory
-from nvae_core.model.convolutions import hold_weights
 from nvae_core.model.nvae import count_parameters
 from nvae_core.objective import balance_kl
 from nvae_core.presets import find_preset
@@ -135,8 +134,7 @@ def works(state: TrainingState, x: torch.Tensor) -> dict[str, Callable[[], objec
 
     def likelihood() -> None:
         model.eval()
-        with hold_weights(model):
-            score_images(model, x, [generator] * NUM_IMPORTANCE_SAMPLES)
+        score_images(model, x, [generator] * NUM_IMPORTANCE_SAMPLES)
 
     return {"training_step": training_step, "samples": samples, "likelihood": likelihood}
 

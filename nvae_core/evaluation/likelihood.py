@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nvae_core.model.convolutions import hold_weights
-from nvae_core.model.noise import Noise
+from nvae_core.inference.network import FoldedNVAE, SampleScores, fold_model
+from nvae_core.model.noise import Noise, take_noise
 from nvae_core.model.nvae import NVAE
+
+IMAGES_IN_A_PASS = 16  # or one sample of a larger batch; more would not stay in a CPU's cache
 
 
 class EvaluationStopped(Exception):
@@ -69,20 +71,24 @@ def estimate_likelihood(
     """Yield the running estimates after each batch of padded images (B, C, R, R).
 
     Raises:
-        EvaluationStopped: `should_stop`, asked before each sample, said so.
+        EvaluationStopped: `should_stop`, asked before each pass, said so.
     """
     running = RunningLikelihood(model.config.num_dimensions)
-    model.eval()
+    folded = fold_model(model.eval())
     for x in batches:
-        with hold_weights(model):
-            part = score_images(model, x, [generator] * num_samples, should_stop=should_stop)
-        running.parts.append(part)
+        noise = [generator] * num_samples
+        running.parts.append(score_by(folded, x, noise, should_stop=should_stop))
         yield running
 
 
 @torch.no_grad()
-def score_images(
-    model: NVAE,
+def score_images(model: NVAE, x: Tensor, noise_per_sample: Sequence[Noise]) -> ImageLikelihoods:
+    """Estimate the likelihood of padded images x (B, C, R, R) under the model as it is now."""
+    return score_by(fold_model(model), x, noise_per_sample)
+
+
+def score_by(
+    model: FoldedNVAE,
     x: Tensor,
     noise_per_sample: Sequence[Noise],
     *,
@@ -90,25 +96,53 @@ def score_images(
 ) -> ImageLikelihoods:
     """Estimate the likelihood of padded images x (B, C, R, R); they are encoded once.
 
+    Each sample takes its noise for all groups before the next one does.
+
     Raises:
-        EvaluationStopped: `should_stop`, asked before each sample, said so.
+        EvaluationStopped: `should_stop`, asked before each pass, said so.
     """
-    features = model.encode(x)
-    log_weights: list[Tensor] = []
-    negative_elbo = x.new_zeros(len(x))
-    kl_per_group = x.new_zeros(len(x), len(features))
-    for noise in noise_per_sample:
+    encoded = model.encode(x)
+    shapes = model.model.noise_shapes(len(x))
+    estimate = StreamingEstimate()
+    num_in_pass = max(1, IMAGES_IN_A_PASS // len(x))
+    for start in range(0, len(noise_per_sample), num_in_pass):
         if should_stop():
             raise EvaluationStopped
-        reconstruction = model.reconstruct(features, noise)
-        log_weights.append(reconstruction.importance_log_weight(x))
-        kl = reconstruction.kl_per_channel().sum(dim=2)
-        negative_elbo += kl.sum(dim=1) - reconstruction.log_prob(x)
-        kl_per_group += kl
-    num_samples = len(noise_per_sample)
-    # log mean_k p(x, z_k) / q(z_k | x), as in importance-weighted autoencoders.
-    log_mean = torch.stack(log_weights).logsumexp(dim=0) - math.log(num_samples)
-    return ImageLikelihoods(negative_elbo / num_samples, -log_mean, kl_per_group / num_samples)
+        draws = [
+            take_noise(noise, shapes) for noise in noise_per_sample[start : start + num_in_pass]
+        ]
+        noise = [torch.stack(group) for group in zip(*draws, strict=True)]
+        estimate.add(model.score(x, encoded, noise))
+    return estimate.result()
+
+
+class StreamingEstimate:
+    """Means over the samples so far, and the logarithm of the mean weight."""
+
+    def __init__(self) -> None:
+        self._num_samples = 0
+        self._log_sum = torch.tensor(-math.inf)
+        self._negative_elbo = torch.zeros(())
+        self._kl_per_group = torch.zeros(())
+
+    def add(self, scores: SampleScores) -> None:
+        """Add samples."""
+        log_weights = scores.log_prob + scores.log_ratio
+        self._num_samples += len(log_weights)
+        self._log_sum = torch.logaddexp(self._log_sum.to(log_weights), log_weights.logsumexp(dim=0))
+        negative_elbo = scores.kl_per_group.sum(dim=2) - scores.log_prob
+        self._negative_elbo = self._negative_elbo.to(log_weights) + negative_elbo.sum(dim=0)
+        self._kl_per_group = self._kl_per_group.to(log_weights) + scores.kl_per_group.sum(dim=0)
+
+    def result(self) -> ImageLikelihoods:
+        """Return the estimates."""
+        # log mean_k p(x, z_k) / q(z_k | x), as in importance-weighted autoencoders.
+        log_mean = self._log_sum - math.log(self._num_samples)
+        return ImageLikelihoods(
+            self._negative_elbo / self._num_samples,
+            -log_mean,
+            self._kl_per_group / self._num_samples,
+        )
 
 
 def name_groups(quantity: str, per_group: Tensor) -> dict[str, float]:

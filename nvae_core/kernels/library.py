@@ -11,6 +11,8 @@ from torch import Tensor
 POINTER, COUNT, FLOAT, FLAG = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ctypes.c_int
 NOTHING = None
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "activate_values": (NOTHING, [POINTER] * 2 + [COUNT, FLAG]),
+    "add_residual": (NOTHING, [POINTER] * 6 + [COUNT] * 4 + [FLOAT]),
     "adamax_update": (NOTHING, [POINTER] * 4 + [COUNT] + [FLOAT] * 5),
     "batch_norm_moments": (NOTHING, [POINTER] * 3 + [COUNT] * 2),
     "batch_norm_forward": (NOTHING, [POINTER] * 5 + [FLOAT, POINTER] + [COUNT] * 2 + [FLAG]),
@@ -25,6 +27,10 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "channel_sums": (NOTHING, [POINTER] * 3 + [COUNT] * 3),
     "depthwise_forward": (NOTHING, [POINTER] * 3 + [COUNT] * 4 + [FLAG]),
     "depthwise_weight_gradient": (NOTHING, [POINTER] * 3 + [COUNT] * 4),
+    "log_prior": (NOTHING, [POINTER] * 3 + [COUNT] * 3),
+    "logistic_mixture_log_prob": (NOTHING, [POINTER] * 3 + [COUNT] * 5 + [FLOAT]),
+    "sample_posterior": (NOTHING, [POINTER] * 6 + [COUNT] * 3),
+    "sample_prior": (NOTHING, [POINTER] * 2 + [FLOAT, POINTER] + [COUNT] * 3),
     "normalized_depthwise_scratch": (COUNT, [COUNT] * 2),
     "normalized_depthwise_forward": (
         NOTHING,

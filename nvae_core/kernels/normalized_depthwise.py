@@ -15,6 +15,8 @@ from nvae_core.kernels.library import library
 
 MISSING = (None,) * 4  # no batch norm after the convolution
 
+Middle = Literal["cell", "transform"]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -23,7 +25,7 @@ class Settings:
     In a cell swish follows both batch norms; in a transform ELU the first, and twice the second.
     """
 
-    middle: Literal["cell", "transform"]
+    middle: Middle
     epsilon: float
     upsampling: int = 1  # or 2, to nearest neighbours
 

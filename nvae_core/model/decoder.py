@@ -88,8 +88,11 @@ class Decoder(nn.Module):
 
     def image(self, state: Tensor) -> ImageDistribution:
         """Return the distribution of the image, given the state after the last group."""
-        parameters = in_own_precision(self.image_head, F.elu(self.postprocess(state))).float()
-        parameters = crop(parameters, self.config.image_padding)
+        return self.distribution(in_own_precision(self.image_head, F.elu(self.postprocess(state))))
+
+    def distribution(self, parameters: Tensor) -> ImageDistribution:
+        """Return the distribution of the image by what the head says, (B, C, R, R)."""
+        parameters = crop(parameters.float(), self.config.image_padding)
         if self.config.image_distribution == "bernoulli":
             return BernoulliImage(parameters, self.config.image_padding)
         return LogisticMixtureImage.split(parameters, self.config)

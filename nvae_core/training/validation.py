@@ -10,8 +10,8 @@ from nvae_core.config import TrainConfig
 from nvae_core.data.pixels import to_model_input
 from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared
 from nvae_core.distributed import Ranks, sum_over_ranks
-from nvae_core.evaluation.likelihood import score_images
-from nvae_core.model.convolutions import hold_weights
+from nvae_core.evaluation.likelihood import score_by
+from nvae_core.inference.network import fold_model
 from nvae_core.model.noise import Stream, draw_noise, seeded_generator
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import Phase, RunDirectory
@@ -56,11 +56,11 @@ class Validation:
         num_images = min(self._config.validation.num_images, len(split.images))
         own = range(self._ranks.rank, num_images, self._ranks.world_size)
         batch_size = self._config.optimization.batch_size
+        folded = fold_model(state.model)
         for start in range(0, len(own), batch_size):
             self._clock.enter(Phase.EVALUATE, state.step)
             x, noise = self._batch(split, state.model, own[start : start + batch_size])
-            with hold_weights(state.model):
-                part = score_images(state.model, x, [noise])
+            part = score_by(folded, x, [noise])
             yield torch.stack(
                 [
                     torch.tensor(float(len(x)), dtype=torch.float64, device=x.device),
