@@ -17,7 +17,7 @@ import torch
 from benchmarks.yardstick import measure, measure_yardstick
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.evaluation.likelihood import score_images
-from nvae_core.kernels.memory import keep_freed_memory
+from nvae_core.kernels.memory import keep_freed_memory, undisturbed_by_collection
 from nvae_core.model.nvae import count_parameters
 from nvae_core.objective import balance_kl
 from nvae_core.presets import find_preset
@@ -163,13 +163,14 @@ def measure_case(name: str, num_rounds: int, yardstick: Callable[[], float]) -> 
     case = CASES[name]
     state, x = prepare(case)
     ratios: dict[str, list[float]] = {"training_step": [], "samples": [], "likelihood": []}
-    for _ in range(num_rounds):
-        for kind, work in works(state, x).items():
-            before = yardstick()
-            seconds = measure(work, repeats=3, warmup=1)
-            between = (before + yardstick()) / 2
-            count = len(x) * NUM_IMPORTANCE_SAMPLES if kind == "likelihood" else 1
-            ratios[kind].append(seconds / between / count)
+    with undisturbed_by_collection():
+        for _ in range(num_rounds):
+            for kind, work in works(state, x).items():
+                before = yardstick()
+                seconds = measure(work, repeats=3, warmup=1)
+                between = (before + yardstick()) / 2
+                count = len(x) * NUM_IMPORTANCE_SAMPLES if kind == "likelihood" else 1
+                ratios[kind].append(seconds / between / count)
     figures = {kind: statistics.median(values) for kind, values in ratios.items()}
     return {
         "name": name,

@@ -1,6 +1,6 @@
 """Two ranks on two cores beside one rank on one: images per second, and waiting for data.
 
-`python benchmarks/two_ranks.py [NAME …] [--rounds N] [--steps N]`; float32, gloo, one thread each.
+`python -m benchmarks.two_ranks [NAME …] [--rounds N] [--steps N]`; float32, gloo, one thread each.
 Both take turns in the same processes, so that what else the machine does touches both. Two ranks
 that wait for each other suffer more from it than one: on a machine that is not idle, the speedup by
 processor time says what it would be without waiting.
@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,8 +22,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from benchmarks.model_speed import CASES
 from nvae_core.config import (
     BundledSource,
@@ -34,8 +31,9 @@ from nvae_core.config import (
     TrainConfig,
 )
 from nvae_core.data.prepared import write_prepared
-from nvae_core.data.sources import ImageSplits
+from nvae_core.data.streams import stream_arrays
 from nvae_core.distributed import Ranks, join_ranks, limit_threads
+from nvae_core.kernels.memory import keep_freed_memory
 from nvae_core.objective import balance_kl
 from nvae_core.presets import find_preset
 from nvae_core.run_directory import RunDirectory
@@ -68,7 +66,8 @@ def configure(name: str, folder: Path) -> TrainConfig:
         model, batch_size = preset.model, preset.optimization.batch_size
     shape = (NUM_IMAGES, model.image_size, model.image_size, model.num_colors)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    write_prepared(folder / name, ImageSplits(images, images[:1]), BundledSource(name="mnist_5k"))
+    splits = stream_arrays(train=images, test=images[:1])
+    write_prepared(folder / name, splits, BundledSource(name="mnist_5k"))
     optimization = OptimizationConfig(epochs=100, batch_size=batch_size)
     return TrainConfig(model=model, optimization=optimization, dataset=str(folder / name))
 
@@ -105,9 +104,14 @@ def prepare(config: TrainConfig, ranks: Ranks, compute: ComputeConfig) -> Callab
 def measure(rank: int, port: int, folder: str, arguments: argparse.Namespace) -> None:
     """Be one of the ranks; the first prints one JSON line per configuration."""
     os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(NUM_RANKS), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+        RANK=str(rank),
+        WORLD_SIZE=str(NUM_RANKS),
+        LOCAL_WORLD_SIZE=str(NUM_RANKS),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
     )
     limit_threads()
+    keep_freed_memory()
     configs = {name: configure(name, Path(folder, str(rank))) for name in arguments.names}
     alone = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
     local = ComputeConfig(batch_norm_statistics="local")

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from nvae_core.config import RankPolicy, StatisticsScope
+from nvae_core.node_exchange import NodeExchange, can_exchange, open_exchange
 
 _node_group: dist.ProcessGroup | None = None  # None where there is one node only
+_exchange: NodeExchange | None = None  # None where ranks are on several machines, or on GPUs
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def _join(backend: str, policy: RankPolicy) -> None:
             backend, store=store, rank=rank, world_size=num_ranks, timeout=patience
         )
         _form_node_groups(patience)
+        _open_exchange(rank, num_ranks, backend, patience)
     except RuntimeError as error:
         raise RanksMissing(
             f"not all ranks joined within {policy.join_timeout_seconds:g} seconds; "
@@ -87,6 +90,26 @@ def _form_node_groups(patience: timedelta) -> None:
         group = dist.new_group(members, timeout=patience)
         if node == own_node:
             _node_group = group
+
+
+def _open_exchange(rank: int, num_ranks: int, backend: str, patience: timedelta) -> None:
+    global _exchange  # noqa: PLW0603 - as above
+    _exchange = None
+    if backend != "gloo" or os.environ.get("LOCAL_WORLD_SIZE") != str(num_ranks):
+        return
+
+    def share_name(name: str | None) -> str:
+        names = [name]
+        dist.broadcast_object_list(names, src=0)
+        return names[0] or ""
+
+    _exchange = open_exchange(
+        rank,
+        num_ranks,
+        share_name=share_name,
+        wait_for_all=dist.barrier,
+        patience_seconds=patience.total_seconds(),
+    )
 
 
 def own_rank() -> int:
@@ -120,14 +143,19 @@ def world_size(scope: StatisticsScope = "all_ranks") -> int:
 
 def sum_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> Tensor:
     """Return the sum of a tensor over the ranks; the same bits on each of them."""
+    if world_size(scope) == 1:
+        return values.clone()
+    if _exchange is not None and can_exchange(values):
+        return _exchange.add(values)
     total = values.clone()
-    if world_size(scope) > 1:
-        dist.all_reduce(total, group=_group_of(scope))
+    dist.all_reduce(total, group=_group_of(scope))
     return total
 
 
 def gather_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> Tensor:
     """Return the tensors of all ranks, (world size, ...); the same bits on each of them."""
+    if _exchange is not None and can_exchange(values) and world_size(scope) > 1:
+        return _exchange.gather(values)
     gathered = [torch.empty_like(values) for _ in range(world_size(scope))]
     dist.all_gather(gathered, values, group=_group_of(scope))
     return torch.stack(gathered)
@@ -138,8 +166,7 @@ def average_over_ranks(tensors: Sequence[Tensor]) -> None:
     if world_size() == 1:
         return
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    dist.all_reduce(flat)
-    flat /= world_size()
+    flat = sum_over_ranks(flat) / world_size()
     parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view(tensor.shape))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SECONDS = ctypes.c_double
 POINTER, COUNT, FLOAT, FLAG = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ctypes.c_int
 NOTHING = None
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -31,6 +32,10 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "logistic_mixture_log_prob": (NOTHING, [POINTER] * 3 + [COUNT] * 5 + [FLOAT]),
     "sample_posterior": (NOTHING, [POINTER] * 6 + [COUNT] * 3),
     "sample_prior": (NOTHING, [POINTER] * 2 + [FLOAT, POINTER] + [COUNT] * 3),
+    "exchange": (
+        COUNT,
+        [POINTER] + [COUNT] * 4 + [POINTER] * 2 + [COUNT, FLAG, SECONDS],
+    ),
     "normalized_depthwise_scratch": (COUNT, [COUNT] * 2),
     "normalized_depthwise_forward": (
         NOTHING,

@@ -1,6 +1,9 @@
-"""How the C library treats memory that training frees, only to need it again."""
+"""How memory is treated that training frees, only to need it again."""
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Numbers that mallopt of the GNU C library gives its settings.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -17,3 +20,14 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(TRIM_THRESHOLD, 2**31 - 1)
         mallopt(MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+
+
+@contextmanager
+def undisturbed_by_collection() -> Iterator[None]:
+    """Let the garbage collector not look through what is there already, again and again."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from nvae_core.distributed import world_size
+from nvae_core.distributed import sum_over_ranks, world_size
 from nvae_core.model.convolutions import WeightNormConv2d
 
 BUCKET_BYTES = 25 * 2**20
@@ -56,9 +56,8 @@ class GradientAverager:
         last.fill()
         # Whatever else the ranks must agree on rides on this reduction.
         flat = torch.cat([last.buffer, *(tensor.reshape(-1) for tensor in others)])
-        dist.all_reduce(flat)
         sizes = [len(last.buffer), *(tensor.numel() for tensor in others)]
-        means = torch.split(flat / world_size(), sizes)
+        means = torch.split(sum_over_ranks(flat) / world_size(), sizes)
         for tensor, mean in zip([last.buffer, *others], means, strict=True):
             tensor.copy_(mean.view(tensor.shape))
         for bucket, work in zip(self._buckets, self._works, strict=False):

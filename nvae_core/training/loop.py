@@ -4,6 +4,7 @@ import time
 
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import Ranks
+from nvae_core.kernels.memory import undisturbed_by_collection
 from nvae_core.model.nvae import count_parameters
 from nvae_core.objective import balance_kl
 from nvae_core.run_directory import ExitReason, Phase, Result, RunDirectory
@@ -43,7 +44,7 @@ def train(
     reporter.started(state, num_steps, changes)
     state.model.train()
     stopped = False
-    with Checkpointing(run, config, inputs, clock) as checkpointing:
+    with Checkpointing(run, config, inputs, clock) as checkpointing, undisturbed_by_collection():
         while state.step < num_steps and not stopped:
             weights = weights_at(
                 state.step,

@@ -2,6 +2,7 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
 import torch
 import torch.multiprocessing as mp
 
@@ -43,10 +44,11 @@ def normalize(
     }
 
 
-def normalize_half(rank: int, folder: str) -> None:
+def normalize_half(rank: int, folder: str, num_local: str) -> None:
     os.environ.update(
         RANK=str(rank),
         WORLD_SIZE="2",
+        LOCAL_WORLD_SIZE=num_local,
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=Path(folder, "port").read_text(),
     )
@@ -60,11 +62,14 @@ def normalize_half(rank: int, folder: str) -> None:
         torch.save(results, Path(folder, f"{rank}.pt"))
 
 
-def test_batch_norm_over_two_ranks_equals_one_over_all_images(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_local", ["1", "2"])  # by messages, and by shared memory
+def test_batch_norm_over_two_ranks_equals_one_over_all_images(
+    tmp_path: Path, num_local: str
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         (tmp_path / "port").write_text(str(free.getsockname()[1]))
-    mp.spawn(normalize_half, (str(tmp_path),), nprocs=2)
+    mp.spawn(normalize_half, (str(tmp_path), num_local), nprocs=2)
     results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     for layout in LAYOUTS:
         assert_equals_whole([result[layout] for result in results])
