@@ -8,6 +8,14 @@
 #define CHUNK 128 /* rows whose sums are taken in float before they are added in double */
 #define WIDE 64   /* channels in a block; what is left goes in blocks of NARROW, and then at once */
 #define NARROW 16
+#define AHEAD 24 /* rows */
+
+/* Fetch a row that comes soon: while values are computed the processor looks few rows ahead. */
+INLINE void prefetch(const float *x, long row, long stride, int width)
+{
+    for (int c = 0; c < width; c += 16)
+        __builtin_prefetch(x + (row + AHEAD) * stride + c);
+}
 
 /* What is known of the channels of a block, and the sums that are taken over its rows. */
 struct block {
@@ -43,12 +51,14 @@ INLINE void sum_moments(struct block *block, const float *x, long rows, long str
         block->center[c] = x[c];
     for (long start = 0; start < rows; start += CHUNK) {
         const long end = start + CHUNK <= rows ? start + CHUNK : rows;
-        for (long row = start; row < end; row++)
+        for (long row = start; row < end; row++) {
+            prefetch(x, row, stride, width);
             for (int c = 0; c < width; c++) {
                 const float value = x[row * stride + c] - block->center[c];
                 block->chunk[0][c] += value;
                 block->chunk[1][c] += value * value;
             }
+        }
         end_chunk(block, width);
     }
 }
@@ -64,23 +74,29 @@ INLINE void take_moments(const struct block *block, float *mean, float *variance
     }
 }
 
-INLINE void write_output(const struct block *block, const float *x, float *y, long rows,
+INLINE void write_output(const struct block *restrict block, const float *restrict x,
+                         float *restrict y, long rows,
                          long stride, int width, enum activation activation)
 {
-    for (long row = 0; row < rows; row++)
+    for (long row = 0; row < rows; row++) {
+        prefetch(x, row, stride, width);
         for (int c = 0; c < width; c++)
             y[row * stride + c] =
                 activate(x[row * stride + c] * block->scale[c] + block->shift[c], activation);
+    }
 }
 
 /* Sums of t, the gradient of z, and of t (x - mean). */
-INLINE void sum_gradients(struct block *block, const float *x, const float *gradient, long rows,
+INLINE void sum_gradients(struct block *restrict block, const float *restrict x,
+                          const float *restrict gradient, long rows,
                           long stride, int width, enum activation activation)
 {
     start_sums(block, width);
     for (long start = 0; start < rows; start += CHUNK) {
         const long end = start + CHUNK <= rows ? start + CHUNK : rows;
-        for (long row = start; row < end; row++)
+        for (long row = start; row < end; row++) {
+            prefetch(x, row, stride, width);
+            prefetch(gradient, row, stride, width);
             for (int c = 0; c < width; c++) {
                 const long at = row * stride + c;
                 const float z = x[at] * block->scale[c] + block->shift[c];
@@ -88,22 +104,26 @@ INLINE void sum_gradients(struct block *block, const float *x, const float *grad
                 block->chunk[0][c] += t;
                 block->chunk[1][c] += t * (x[at] - block->center[c]);
             }
+        }
         end_chunk(block, width);
     }
 }
 
 /* Gradient of x. t is computed again: that takes less time than to write and to read it. */
-INLINE void write_gradient(const struct block *block, const float *x, const float *gradient,
-                           float *x_gradient, long rows, long stride, int width,
+INLINE void write_gradient(const struct block *restrict block, const float *restrict x,
+                           const float *restrict gradient, float *restrict x_gradient, long rows, long stride, int width,
                            enum activation activation)
 {
-    for (long row = 0; row < rows; row++)
+    for (long row = 0; row < rows; row++) {
+        prefetch(x, row, stride, width);
+        prefetch(gradient, row, stride, width);
         for (int c = 0; c < width; c++) {
             const long at = row * stride + c;
             const float z = x[at] * block->scale[c] + block->shift[c];
             const float t = gradient[at] * slope(z, activation);
             x_gradient[at] = block->scale[c] * t + block->by_x[c] * x[at] + block->constant[c];
         }
+    }
 }
 
 /* The three ways to treat a block: what is constant lets the compiler vectorize. */
