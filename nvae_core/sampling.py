@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nvae_core.inference.network import fold_model
+from nvae_core.inference.network import fold_decoder
 from nvae_core.model.convolutions import hold_weights
 from nvae_core.model.noise import draw_noise
 from nvae_core.model.nvae import NVAE
@@ -29,10 +29,10 @@ def draw_images(
     model: NVAE, num_images: int, *, temperature: float, generator: torch.Generator
 ) -> Tensor:
     """Return mean images of samples from the prior, (N, C, H, W) in [0, 1], without padding."""
-    folded, drawn = fold_model(model), []
+    decoder, drawn = fold_decoder(model), []
     for start in range(0, num_images, BATCH_SIZE):
         noise = draw_noise(model.noise_shapes(min(BATCH_SIZE, num_images - start)), generator)
-        drawn.append(folded.generate(noise, temperature).mean())
+        drawn.append(decoder.generate(noise, temperature).mean())
     return torch.cat(drawn)
 
 

@@ -61,15 +61,19 @@ class FoldedInvertedResidual:
             middle="cell",
             upsample=branch.upsample,
         )
-        self.project = fold(branch.project, after=branch.norm_out)
+        weight, bias = fold_parameters(branch.project, after=branch.norm_out)
+        self.project = Pointwise(weight, bias)
         self._widest = 4 * branch.expand.out_channels * (4 if branch.upsample else 1)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, H, W, Cin) to (B, H', W', Cout)."""
-        num_fitting = max(1, CACHED_BYTES // (self._widest * x.shape[1] * x.shape[2]))
-        if x.device.type != "cpu" or len(x) <= num_fitting:
-            return self._transform(x)
-        return torch.cat([self._transform(part) for part in torch.split(x, num_fitting)])
-
-    def _transform(self, x: Tensor) -> Tensor:
-        return self.project(self.middle(self.expand(x)))
+        _, height, width, _ = x.shape
+        num_fitting = len(x)
+        if x.device.type == "cpu":
+            num_fitting = max(1, CACHED_BYTES // (self._widest * height * width))
+        shape = (self.middle.resize(height), self.middle.resize(width), self.project.num_outputs)
+        y = x.new_empty(len(x), *shape)
+        parts = zip(torch.split(x, num_fitting), torch.split(y, num_fitting), strict=True)
+        for part, target in parts:
+            self.project.write(self.middle(self.expand(part)), target)
+        return y

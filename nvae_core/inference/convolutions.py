@@ -30,18 +30,25 @@ class Pointwise:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight = weight.flatten(1).t().contiguous()  # (Cin, Cout)
+        self.num_outputs = len(weight)
         self.bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, H, W, Cin) to (B, H, W, Cout)."""
-        rows = x.flatten(0, 2)
-        bias, weight = self.bias, self.weight
-        y = rows @ weight if bias is None else torch.addmm(bias, rows, weight)
-        return y.view(*x.shape[:-1], weight.shape[1])
+        return self.write(x, x.new_empty(*x.shape[:-1], self.num_outputs))
+
+    def write(self, x: Tensor, y: Tensor) -> Tensor:
+        """Write the convolution of x (B, H, W, Cin) into y (B, H, W, Cout)."""
+        rows, out = x.flatten(0, 2), y.view(-1, self.num_outputs)
+        if self.bias is None:
+            torch.mm(rows, self.weight, out=out)
+        else:
+            torch.addmm(self.bias, rows, self.weight, out=out)
+        return y
 
     def add_to(self, y: Tensor, x: Tensor) -> Tensor:
         """Add the convolution of x (B, H, W, Cin), without its bias, to y (B, H, W, Cout)."""
-        y.view(-1, y.shape[-1]).addmm_(x.flatten(0, 2), self.weight)
+        y.view(-1, self.num_outputs).addmm_(x.flatten(0, 2), self.weight)
         return y
 
 

@@ -37,6 +37,10 @@ class ActivatedDepthwise:
         self._settings = kernels.Settings(middle, epsilon=0.0, upsampling=2 if upsample else 1)
         self._norms = (_as_norm(before, conv.in_channels), _as_norm(after, conv.out_channels))
 
+    def resize(self, size: int) -> int:
+        """Return the height or width of the output."""
+        return 2 * size if self.upsample else -(-size // self._stride)
+
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H', W', C); x may be overwritten."""
         given = x.permute(0, 3, 1, 2)

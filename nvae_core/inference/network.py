@@ -35,6 +35,12 @@ def fold_model(model: NVAE) -> "FoldedNVAE":
         return FoldedNVAE(model)
 
 
+def fold_decoder(model: NVAE) -> "FoldedDecoder":
+    """Return what draws from the prior, as the model is now."""
+    with torch.no_grad(), hold_weights(model.decoder):
+        return FoldedDecoder(model.decoder)
+
+
 class FoldedNVAE:
     """An NVAE whose batch norms use their running statistics."""
 
@@ -83,16 +89,6 @@ class FoldedNVAE:
             kl_per_group=torch.stack(kl_per_group, dim=1).view(*shape, -1),
         )
 
-    @torch.no_grad()
-    def generate(self, noise: Sequence[Tensor], temperature: float) -> ImageDistribution:
-        """Sample the prior by noise (B, Z, H, W) per group, and return the images' distribution."""
-        state = self.decoder.top_state
-        for group, draw in zip(self.decoder.groups, noise, strict=True):
-            state = group.advance(state)
-            z = sample_prior(group.raw_prior(state), _channels_last(draw), temperature)
-            state = group.combine(state, z)
-        return self.decoder.image(state)
-
 
 class FoldedEncoder:
     """Stem, pre-process and encoder tower."""
@@ -117,7 +113,7 @@ class FoldedEncoder:
 
 
 class FoldedDecoder:
-    """Top state, groups, post-process and image distribution."""
+    """Top state, groups, post-process and image distribution: all that samples need."""
 
     def __init__(self, decoder: Decoder) -> None:
         self.config = decoder.config
@@ -126,6 +122,16 @@ class FoldedDecoder:
         self.groups = [FoldedGroup(group) for group in decoder.steps()]
         self.postprocess = fold_cells(decoder.postprocess)
         self.image_head = fold(decoder.image_head)
+
+    @torch.no_grad()
+    def generate(self, noise: Sequence[Tensor], temperature: float) -> ImageDistribution:
+        """Sample the prior by noise (B, Z, H, W) per group, and return the images' distribution."""
+        state = self.top_state
+        for group, draw in zip(self.groups, noise, strict=True):
+            state = group.advance(state)
+            z = sample_prior(group.raw_prior(state), _channels_last(draw), temperature)
+            state = group.combine(state, z)
+        return self.image(state)
 
     def image(self, state: Tensor) -> ImageDistribution:
         """Return the distribution of the image, given the state after the last group."""

@@ -14,7 +14,7 @@
 #define KERNEL 5
 #define TAPS (KERNEL * KERNEL)
 #define RADIUS (KERNEL / 2)
-#define COLUMNS 4 /* of a row, that are computed at once */
+#define COLUMNS 8 /* of a row, that are computed at once */
 
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef double exact_lanes __attribute__((vector_size(8 * LANES), aligned(8)));
@@ -72,32 +72,39 @@ INLINE void clear_row(struct ring ring, long row)
     memset(ring_row(ring, row), 0, sizeof(float) * (ring.width + 2 * RADIUS) * LANES);
 }
 
+/* sums = the convolution's output at `count` columns of a row: as many chains of additions. */
+INLINE void convolve_columns(const float *const *rows, const float *packed, float *sums, int count)
+{
+    lanes part[COLUMNS];
+    memset(part, 0, sizeof part);
+    for (int i = 0; i < KERNEL; i++)
+        for (int j = 0; j < KERNEL; j++) {
+            const lanes w = LOAD(packed + (i * KERNEL + j) * LANES);
+            for (int n = 0; n < count; n++)
+                part[n] += w * LOAD(rows[i] + (j + n) * LANES);
+        }
+    for (int n = 0; n < count; n++)
+        STORE(sums + n * LANES, part[n]);
+}
+
 /* sums[column] = the convolution's output at each column of a row. */
 INLINE void convolve_row(struct ring ring, long row, const float *packed, float *sums)
 {
     const float *rows[KERNEL];
     for (int i = 0; i < KERNEL; i++)
         rows[i] = ring_row(ring, row + i - RADIUS);
-    long column = 0;
-    for (; column + COLUMNS <= ring.width; column += COLUMNS) {
-        lanes part[COLUMNS];
-        memset(part, 0, sizeof part);
+    for (long column = 0; column < ring.width;) {
+        const long left = ring.width - column;
+        const int count = left >= COLUMNS ? COLUMNS : left >= COLUMNS / 2 ? COLUMNS / 2 : 1;
+        if (count == COLUMNS)
+            convolve_columns(rows, packed, sums + column * LANES, COLUMNS);
+        else if (count == COLUMNS / 2)
+            convolve_columns(rows, packed, sums + column * LANES, COLUMNS / 2);
+        else
+            convolve_columns(rows, packed, sums + column * LANES, 1);
         for (int i = 0; i < KERNEL; i++)
-            for (int j = 0; j < KERNEL; j++) {
-                const lanes w = LOAD(packed + (i * KERNEL + j) * LANES);
-                for (int n = 0; n < COLUMNS; n++)
-                    part[n] += w * LOAD(rows[i] + (column + j + n) * LANES);
-            }
-        for (int n = 0; n < COLUMNS; n++)
-            STORE(sums + (column + n) * LANES, part[n]);
-    }
-    for (; column < ring.width; column++) {
-        lanes part = {0.0f};
-        for (int i = 0; i < KERNEL; i++)
-            for (int j = 0; j < KERNEL; j++)
-                part += LOAD(packed + (i * KERNEL + j) * LANES) *
-                        LOAD(rows[i] + (column + j) * LANES);
-        STORE(sums + column * LANES, part);
+            rows[i] += count * LANES;
+        column += count;
     }
 }
 
