@@ -49,7 +49,8 @@ def sample_prior(raw_prior: Tensor | None, noise: Tensor, temperature: float) ->
 
 
 def _usable(raw: Tensor | None, values: Tensor) -> bool:
-    return is_usable(values) and (raw is None or is_usable(raw))
+    tensors = [values] if raw is None else [values, raw]
+    return all(is_usable(tensor) and tensor.is_contiguous() for tensor in tensors)
 
 
 def _prior(raw: Tensor | None, like: Tensor) -> RawNormal:

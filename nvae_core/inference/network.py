@@ -72,7 +72,7 @@ class FoldedNVAE:
             raw = of_features.expand(num_samples, -1, -1, -1, -1)
             if posterior.of_state is not None:
                 raw = posterior.of_state(state).view_as(raw).add_(raw)
-            raw = raw.flatten(0, 1)
+            raw = raw.flatten(0, 1).contiguous()  # of one image it would be a view of one sample
             if is_residual and raw_prior is not None:
                 raw += raw_prior
             sample = sample_posterior(raw_prior, raw, _channels_last(draw.flatten(0, 1)))

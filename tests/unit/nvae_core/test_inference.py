@@ -87,8 +87,8 @@ def score_plainly(model: NVAE, x: Tensor, draws: list[tuple[Tensor, ...]]) -> Sa
 
 
 @torch.no_grad()
-def check_scores(model: NVAE) -> None:
-    x, generator = random_images(model), torch.Generator().manual_seed(3)
+def check_scores(model: NVAE, num_images: int = NUM_IMAGES) -> None:
+    x, generator = random_images(model, num_images), torch.Generator().manual_seed(3)
     draws = [draw_noise(model.noise_shapes(len(x)), generator) for _ in range(NUM_SAMPLES)]
     expected = score_plainly(model, x, draws)
     folded = fold_model(model)
@@ -110,6 +110,11 @@ def check_samples(model: NVAE) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_scores_of_samples_are_those_of_the_plain_model(name: str) -> None:
     check_scores(trained(**CASES[name]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_scores_of_one_image_are_those_of_the_plain_model(name: str) -> None:
+    check_scores(trained(**CASES[name]), num_images=1)
 
 
 @pytest.mark.parametrize("architecture", CELL_TABLES)
