@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 
@@ -155,7 +156,28 @@ def main() -> None:
             return elsewhere.submit(measure_yardstick, 5, 1).result()
 
         for name in arguments.names:
-            print(json.dumps(measure_case(name, arguments.rounds, yardstick)), flush=True)
+            figures = measure_case(name, arguments.rounds, yardstick)
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as anew:
+                figures["training_peak_mib"] = round(anew.submit(measure_memory, name).result())
+            print(json.dumps(figures), flush=True)
+
+
+def measure_memory(name: str) -> float:
+    """Return the peak of resident MiB of training above what the imports take; in a new process."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    before = peak_resident_mib()
+    training_step = works(*prepare(CASES[name]))["training_step"]
+    for _ in range(3):
+        training_step()
+    return peak_resident_mib() - before
+
+
+def peak_resident_mib() -> float:
+    """Return the peak since the program started; what getrusage says begins with its parent's."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    line = next(line for line in status if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 2**10
 
 
 def measure_case(name: str, num_rounds: int, yardstick: Callable[[], float]) -> dict[str, object]:
