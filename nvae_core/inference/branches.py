@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from nvae_core.inference.activations import activate_, activated
 from nvae_core.inference.convolutions import Affine, Pointwise, fold, fold_parameters
 from nvae_core.inference.depthwise import ActivatedDepthwise, upsample
+from nvae_core.inference.parts import split_for_cache
 from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.branches import ActivatedConvolution, InvertedResidualBranch
-
-CACHED_BYTES = 2**20  # of the widest layer of a branch, that are worked on at once on a CPU
 
 
 def fold_branch(branch: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -63,17 +62,11 @@ class FoldedInvertedResidual:
         )
         weight, bias = fold_parameters(branch.project, after=branch.norm_out)
         self.project = Pointwise(weight, bias)
-        self._widest = 4 * branch.expand.out_channels * (4 if branch.upsample else 1)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, H, W, Cin) to (B, H', W', Cout)."""
-        _, height, width, _ = x.shape
-        num_fitting = len(x)
-        if x.device.type == "cpu":
-            num_fitting = max(1, CACHED_BYTES // (self._widest * height * width))
-        shape = (self.middle.resize(height), self.middle.resize(width), self.project.num_outputs)
-        y = x.new_empty(len(x), *shape)
-        parts = zip(torch.split(x, num_fitting), torch.split(y, num_fitting), strict=True)
-        for part, target in parts:
+        height, width = (self.middle.resize(size) for size in x.shape[1:3])
+        y = x.new_empty(len(x), height, width, self.project.num_outputs)
+        for part, target in split_for_cache(x, y, num_channels=self.expand.num_outputs):
             self.project.write(self.middle(self.expand(part)), target)
         return y

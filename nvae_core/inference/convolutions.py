@@ -57,6 +57,7 @@ class Convolution:
 
     def __init__(self, conv: Conv2d, weight: Tensor, bias: Tensor | None) -> None:
         self.weight = weight.contiguous(memory_format=torch.channels_last)
+        self.num_outputs = len(weight)
         self.bias = bias
         self._geometry = (conv.stride, conv.padding, conv.dilation, conv.groups)
 

@@ -28,6 +28,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "channel_sums": (NOTHING, [POINTER] * 3 + [COUNT] * 3),
     "depthwise_forward": (NOTHING, [POINTER] * 3 + [COUNT] * 4 + [FLAG]),
     "depthwise_weight_gradient": (NOTHING, [POINTER] * 3 + [COUNT] * 4),
+    "gather_causal": (NOTHING, [POINTER] * 2 + [COUNT] * 4 + [FLAG]),
     "log_prior": (NOTHING, [POINTER] * 3 + [COUNT] * 3),
     "logistic_mixture_log_prob": (NOTHING, [POINTER] * 3 + [COUNT] * 5 + [FLOAT]),
     "sample_posterior": (NOTHING, [POINTER] * 6 + [COUNT] * 3),

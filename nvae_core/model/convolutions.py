@@ -121,6 +121,7 @@ class MaskedConv2d(WeightNormConv2d):
         bias: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, groups=groups, bias=bias)
+        self.is_mirrored = mirrored
         mask = autoregressive_mask(
             in_channels, out_channels, kernel_size, groups=groups, strict=strict, mirrored=mirrored
         )

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from nvae_core.config import ModelConfig
 from nvae_core.inference.activations import InPlaceActivation, activate_
-from nvae_core.kernels import latents, logistic_mixture
+from nvae_core.kernels import causal, latents, logistic_mixture
 from nvae_core.kernels.library import is_usable
 from nvae_core.kernels.residual import add_residual
+from nvae_core.model.convolutions import MaskedConv2d
 from nvae_core.model.logistic_mixture import LogisticMixtureImage
 from nvae_core.model.normal import Normal, RawNormal, kl_divergence
 
@@ -164,3 +165,20 @@ def test_a_parameter_that_is_not_a_number_is_not_hidden(channel: int) -> None:
     parameters[1, 2, 3, channel] = float("nan")
     found = logistic_mixture.log_prob(parameters, x, num_components=NUM_COMPONENTS, bit_depth=8)
     assert found.isfinite().tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("is_mirrored", [True, False])
+@pytest.mark.parametrize("shape", [(2, 4, 5, 3), (1, 1, 1, 2), (3, 2, 1, 4), (1, 1, 6, 1)])
+def test_product_with_what_is_seen_is_the_masked_convolution(
+    is_mirrored: bool, shape: tuple[int, ...]
+) -> None:
+    num_latents = shape[3]
+    conv = MaskedConv2d(
+        num_latents, 6 * num_latents, 3, strict=True, mirrored=is_mirrored, bias=False
+    )
+    z = random(*shape)
+    weight = conv.effective_weight().detach()
+    seen = causal.seen_weight(weight, is_mirrored=is_mirrored).flatten(1)
+    found = causal.gather(z, is_mirrored=is_mirrored) @ seen.t()
+    expected = F.conv2d(z.permute(0, 3, 1, 2), weight, padding=1).permute(0, 2, 3, 1)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
