@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from needs_kernels import needs_kernels
 from torch import Tensor
 
 from nvae_core.cell_kinds import CELL_TABLES
@@ -33,7 +34,7 @@ CASES = {
 }
 
 
-@pytest.fixture(params=["kernels", "torch"], autouse=True)
+@pytest.fixture(params=[pytest.param("kernels", marks=needs_kernels), "torch"], autouse=True)
 def _on_one_thread(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from needs_kernels import needs_kernels
 from torch import Tensor
 
-from nvae_core.kernels import library
 from nvae_core.kernels.depthwise import depthwise_convolution, depthwise_fits
 from nvae_core.kernels.library import fits
 from nvae_core.kernels.power_iteration import iterate
@@ -20,6 +20,7 @@ from nvae_core.model.normalized_depthwise import Form, convolve_normalized
 from nvae_core.model.regularization import as_matrix
 from nvae_core.training.adamax import Adamax
 
+pytestmark = needs_kernels
 EPSILON = 1e-5
 each_activation = pytest.mark.parametrize("activation", ["identity", "swish", "elu"])
 
@@ -39,10 +40,6 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def gradients(y: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad((y * random(*y.shape, seed=9)).sum(), inputs)
-
-
-def test_the_kernels_are_there_where_there_is_a_compiler():
-    assert library.find_library() is not None
 
 
 @each_activation

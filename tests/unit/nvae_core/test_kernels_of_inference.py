@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
+from needs_kernels import needs_kernels
 from torch import Tensor
 
 from nvae_core.config import ModelConfig
@@ -16,6 +17,7 @@ from nvae_core.model.convolutions import MaskedConv2d
 from nvae_core.model.logistic_mixture import LogisticMixtureImage
 from nvae_core.model.normal import Normal, RawNormal, kl_divergence
 
+pytestmark = needs_kernels
 NUM_COMPONENTS = 5
 
 
