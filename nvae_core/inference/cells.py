@@ -40,33 +40,33 @@ class FoldedCell:
     def __init__(self, cell: ResidualCell) -> None:
         self.skip = _fold_skip(cell.skip)
         self.branch = fold_branch(cell.branch)
-        self.gate = None if cell.gate is None else Gate(cell.gate)
+        self.gate = None if cell.gate is None else _gate_parameters(cell.gate)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, H, W, Cin) to (B, H', W', Cout)."""
         skipped = x if self.skip is None else self.skip(x)
-        residual = self.branch(x)
+        given, affine = self.branch(x), self.branch.affine_after
+        if is_usable(given):
+            kernels.add_residual(
+                skipped, given, (affine.scale, affine.shift), self.gate, RESIDUAL_SCALE
+            )
+            return given
+        residual = torch.addcmul(affine.shift, given, affine.scale)
         if self.gate is None:
             return torch.add(skipped, residual, alpha=RESIDUAL_SCALE, out=residual)
-        return self.gate.add_to(skipped, residual)
-
-
-class Gate:
-    """Squeeze and excitation."""
-
-    def __init__(self, gate: SqueezeExcitation) -> None:
-        excite = gate.excite.weight.t().contiguous()
-        self.parameters = (gate.squeeze.weight, gate.squeeze.bias, excite, gate.excite.bias)
-
-    def add_to(self, skipped: Tensor, residual: Tensor) -> Tensor:
-        """Return skipped + 0.1 gate residual, both (B, H, W, C), in place of the residual."""
-        if is_usable(residual):
-            kernels.add_residual(skipped, residual, self.parameters, RESIDUAL_SCALE)
-            return residual
-        squeeze, squeeze_bias, excite, excite_bias = self.parameters
-        hidden = F.relu(F.linear(residual.mean(dim=(1, 2)), squeeze, squeeze_bias))
-        gates = torch.sigmoid(torch.addmm(excite_bias, hidden, excite))[:, None, None]
+        gates = _gates(residual, self.gate)
         return torch.addcmul(skipped, residual, gates, value=RESIDUAL_SCALE, out=residual)
+
+
+def _gate_parameters(gate: SqueezeExcitation) -> kernels.GateParameters:
+    excite = gate.excite.weight.t().contiguous()
+    return gate.squeeze.weight, gate.squeeze.bias, excite, gate.excite.bias
+
+
+def _gates(residual: Tensor, parameters: kernels.GateParameters) -> Tensor:
+    squeeze, squeeze_bias, excite, excite_bias = parameters
+    hidden = F.relu(F.linear(residual.mean(dim=(1, 2)), squeeze, squeeze_bias))
+    return torch.sigmoid(torch.addmm(excite_bias, hidden, excite))[:, None, None]
 
 
 def _fold_skip(skip: nn.Module) -> Layer | None:

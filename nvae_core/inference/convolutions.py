@@ -29,7 +29,7 @@ class Pointwise:
     """A 1x1 convolution."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight = weight.flatten(1).t().contiguous()  # (Cin, Cout)
+        self.weight = weight.flatten(1).t()  # (Cin, Cout)
         self.num_outputs = len(weight)
         self.bias = bias
 
@@ -69,25 +69,27 @@ class Convolution:
 
 def fold(conv: Conv2d, *, after: BatchNorm | None = None) -> Pointwise | Convolution:
     """Return a convolution with the batch norm after it."""
-    weight, bias = fold_parameters(conv, after=after)
+    weight, bias = fold_parameters(conv, after)
     if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
         return Pointwise(weight, bias)
     return Convolution(conv, weight, bias)
 
 
-def fold_parameters(
-    conv: Conv2d, *, before: BatchNorm | None = None, after: BatchNorm | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias with the batch norms around; one before needs a 1x1 convolution."""
+def fold_parameters(conv: Conv2d, after: BatchNorm | None) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias with the batch norm after it."""
     weight, bias = conv.effective_weight(), conv.bias
-    if before is not None:
-        assert conv.kernel_size == (1, 1)  # else the padding would have to be normalized too
-        affine = Affine.of(before)
-        shift = weight.flatten(1) @ affine.shift
-        weight = weight * affine.scale[:, None, None]
-        bias = shift if bias is None else bias + shift
-    if after is not None:
-        affine = Affine.of(after)
-        weight = weight * affine.scale[:, None, None, None]
-        bias = affine.shift if bias is None else torch.addcmul(affine.shift, bias, affine.scale)
-    return weight, bias
+    if after is None:
+        return weight, bias
+    affine = Affine.of(after)
+    weight = weight * affine.scale[:, None, None, None]
+    return weight, affine.shift if bias is None else torch.addcmul(affine.shift, bias, affine.scale)
+
+
+def fold_between(conv: Conv2d, before: BatchNorm, after: BatchNorm) -> tuple[Tensor, Affine]:
+    """Return the weight with the batch norm before a 1x1 convolution, and what follows it."""
+    # Only without padding, which would have to be normalized too.
+    assert conv.kernel_size == (1, 1)
+    assert conv.bias is None
+    inner, outer, weight = Affine.of(before), Affine.of(after), conv.effective_weight()
+    shift = torch.addcmul(outer.shift, weight.flatten(1) @ inner.shift, outer.scale)
+    return weight * inner.scale[:, None, None], Affine(outer.scale, shift)

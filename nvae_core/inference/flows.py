@@ -29,7 +29,6 @@ class FoldedTransform:
         self.depthwise = ActivatedDepthwise(
             transform.depthwise,
             transform.depthwise.effective_weight(),
-            biases=(None, None),
             middle="transform",
         )
         self.project = Pointwise(transform.project.effective_weight(), None)

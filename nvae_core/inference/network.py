@@ -30,13 +30,13 @@ class SampleScores:
 
 
 def fold_model(model: NVAE) -> "FoldedNVAE":
-    """Return the model as it is now, for evaluation: a later change of it changes nothing."""
+    """Return the model for evaluation; it is to be used until the model changes."""
     with torch.no_grad(), hold_weights(model):
         return FoldedNVAE(model)
 
 
 def fold_decoder(model: NVAE) -> "FoldedDecoder":
-    """Return what draws from the prior, as the model is now."""
+    """Return what draws from the prior; it is to be used until the model changes."""
     with torch.no_grad(), hold_weights(model.decoder):
         return FoldedDecoder(model.decoder)
 

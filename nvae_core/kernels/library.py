@@ -13,7 +13,7 @@ POINTER, COUNT, FLOAT, FLAG = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ct
 NOTHING = None
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "activate_values": (NOTHING, [POINTER] * 2 + [COUNT, FLAG]),
-    "add_residual": (NOTHING, [POINTER] * 6 + [COUNT] * 4 + [FLOAT]),
+    "add_residual": (NOTHING, [POINTER] * 8 + [COUNT] * 4 + [FLOAT]),
     "adamax_update": (NOTHING, [POINTER] * 4 + [COUNT] + [FLOAT] * 5),
     "batch_norm_moments": (NOTHING, [POINTER] * 3 + [COUNT] * 2),
     "batch_norm_forward": (NOTHING, [POINTER] * 5 + [FLOAT, POINTER] + [COUNT] * 2 + [FLAG]),

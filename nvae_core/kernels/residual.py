@@ -7,14 +7,22 @@ from nvae_core.kernels.library import library
 GateParameters = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def add_residual(skip: Tensor, residual: Tensor, gate: GateParameters, scale: float) -> None:
-    """Turn the residual (B, H, W, C) into skip + scale gate residual; both are contiguous.
+def add_residual(
+    skip: Tensor,
+    given: Tensor,
+    affine: tuple[Tensor, Tensor],
+    gate: GateParameters | None,
+    factor: float,
+) -> None:
+    """Turn what is given (B, H, W, C) into skip + factor gate residual; both are contiguous.
 
-    `gate` has the weights and biases of squeeze (N, C) and (N,), and of excitation, the weight of
-    which is transposed, (N, C) and (C,).
+    The residual is scale given + shift, `affine`, both (C,). `gate` has the weights and biases of
+    squeeze, (N, C) and (N,), and of excitation, the weight of which is transposed, (N, C) and (C,).
     """
-    batch_size, height, width, channels = residual.shape
+    batch_size, height, width, channels = given.shape
+    pointers = [None] * 4 if gate is None else [tensor.data_ptr() for tensor in gate]
+    num_hidden = 0 if gate is None else len(gate[0])
     library().add_residual(
-        *(skip.data_ptr(), residual.data_ptr(), *(tensor.data_ptr() for tensor in gate)),
-        *(batch_size, height * width, channels, len(gate[0]), scale),
+        *(skip.data_ptr(), given.data_ptr(), *(tensor.data_ptr() for tensor in affine), *pointers),
+        *(batch_size, height * width, channels, num_hidden, factor),
     )

@@ -135,6 +135,7 @@ def test_samples_are_those_of_the_plain_model_for_all_cells(architecture: CellAr
 
 def test_wide_layers_are_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nvae_core.inference.parts.CACHED_BYTES", 1)
+    monkeypatch.setattr("nvae_core.inference.parts.MIN_PIXELS", 1)
     check_scores(trained(num_flow_transforms=2))
 
 

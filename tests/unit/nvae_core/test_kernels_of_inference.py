@@ -45,22 +45,26 @@ def test_activations_in_place_are_those_of_torch(activation: InPlaceActivation) 
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 16, 16, 40), (3, 1, 1, 70)])
-def test_sum_of_a_cell_is_gated_as_by_torch(shape: tuple[int, ...]) -> None:
-    skip, residual, num_channels = random(*shape), random(*shape, seed=1), shape[-1]
+@pytest.mark.parametrize("has_gate", [True, False])
+def test_sum_of_a_cell_is_gated_as_by_torch(shape: tuple[int, ...], has_gate: bool) -> None:
+    skip, given, num_channels = random(*shape), random(*shape, seed=1), shape[-1]
     squeeze, excite = random(4, num_channels, seed=2), random(4, num_channels, seed=3)
     biases = random(4, seed=4), random(num_channels, seed=5)
+    affine = random(num_channels, seed=6), random(num_channels, seed=7)
+    residual = affine[0] * given + affine[1]
     hidden = F.relu(residual.mean(dim=(1, 2)) @ squeeze.t() + biases[0])
-    gates = torch.sigmoid(hidden @ excite + biases[1])[:, None, None]
+    gates = torch.sigmoid(hidden @ excite + biases[1])[:, None, None] if has_gate else 1.0
     expected = skip + 0.1 * gates * residual
-    add_residual(skip, residual, (squeeze, biases[0], excite, biases[1]), 0.1)
-    torch.testing.assert_close(residual, expected, rtol=1e-5, atol=1e-6)
+    gate = (squeeze, biases[0], excite, biases[1]) if has_gate else None
+    add_residual(skip, given, affine, gate, 0.1)
+    torch.testing.assert_close(given, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_residual_that_is_not_a_number_is_not_hidden() -> None:
     skip, residual = torch.zeros(2, 2, 2, 3), torch.zeros(2, 2, 2, 3)
     residual[0, 1, 1, 2] = float("nan")
     gate = (torch.ones(4, 3), torch.zeros(4), torch.ones(4, 3), torch.zeros(3))
-    add_residual(skip, residual, gate, 0.1)
+    add_residual(skip, residual, (torch.ones(3), torch.zeros(3)), gate, 0.1)
     assert residual[0].isnan().all()
     assert residual[1].isfinite().all()
 
