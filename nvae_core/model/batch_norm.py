@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from nvae_core.config import StatisticsScope
 from nvae_core.distributed import world_size
+from nvae_core.model.modules import modules_of
 from nvae_core.model.normalization import Activation, Statistics, normalize, normalize_by
 
 BATCH_NORM_MOMENTUM = 0.05
@@ -65,4 +66,4 @@ def normalize_over(model: nn.Module, scope: StatisticsScope) -> None:
 
 def batch_norms_of(model: nn.Module) -> list[BatchNorm]:
     """Return the batch norms of a model, in the order of its modules."""
-    return [module for module in model.modules() if isinstance(module, BatchNorm)]
+    return modules_of(model, BatchNorm)

@@ -11,6 +11,7 @@ from nvae_core.distributed import average_over_ranks
 from nvae_core.kernels.depthwise import depthwise_convolution, depthwise_fits
 from nvae_core.kernels.library import fits
 from nvae_core.kernels.weight_norm import normalize_weights
+from nvae_core.model.modules import modules_of
 
 EPSILON = 1e-5  # added to the norm of a weight
 INITIAL_STD = 5.0  # data-dependent initialization divides the output by this many of its own
@@ -197,7 +198,7 @@ def fit_to_data(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def hold_weights(model: nn.Module) -> Iterator[None]:
     """Normalize each weight once, for all uses until the end of the block."""
-    convolutions = [module for module in model.modules() if isinstance(module, WeightNormConv2d)]
+    convolutions = modules_of(model, WeightNormConv2d)
     try:
         for convolution, weight in zip(convolutions, _normalize(convolutions), strict=True):
             convolution.held_weight = weight

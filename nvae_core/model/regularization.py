@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from nvae_core.kernels.library import fits
 from nvae_core.kernels.power_iteration import iterate
-from nvae_core.model.batch_norm import BatchNorm
+from nvae_core.model.batch_norm import batch_norms_of
 from nvae_core.model.convolutions import Conv2d
+from nvae_core.model.modules import modules_of
 
 ITERATIONS_PER_STEP = 4
 FIRST_ITERATIONS = 40
@@ -104,15 +105,14 @@ def as_matrix(weight: Tensor) -> Tensor:
 
 def convolutions_of(model: nn.Module) -> list[Conv2d]:
     """Return the convolutions of a model, in the order of its modules."""
-    return [module for module in model.modules() if isinstance(module, Conv2d)]
+    return modules_of(model, Conv2d)
 
 
 def batch_norm_penalty(model: nn.Module) -> Tensor:
     """Return the sum over batch-norm layers of the largest absolute weight; 0 without any."""
     by_width: dict[int, list[Tensor]] = defaultdict(list)
-    for module in model.modules():
-        if isinstance(module, BatchNorm):
-            by_width[module.weight.numel()].append(module.weight)
+    for norm in batch_norms_of(model):
+        by_width[norm.weight.numel()].append(norm.weight)
     penalties = [torch.stack(weights).abs().amax(dim=1).sum() for weights in by_width.values()]
     return torch.stack(penalties).sum() if penalties else next(model.parameters()).new_zeros(())
 

@@ -27,7 +27,7 @@ def take_step(
 ) -> StepOutcome:
     """Update the state by one step on this rank's padded images x (B, C, R, R)."""
     statistics = _BatchNormStatistics(state.model)
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad()
     measured = compute_gradients(
         state,
         x,
