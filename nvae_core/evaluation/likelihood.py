@@ -11,7 +11,7 @@ from nvae_core.inference.network import FoldedNVAE, SampleScores, fold_model
 from nvae_core.model.noise import Noise, take_noise
 from nvae_core.model.nvae import NVAE
 
-IMAGES_IN_A_PASS = 16  # or one sample of a larger batch; more would not stay in a CPU's cache
+PIXELS_IN_A_PASS = 2**16  # at most, of several samples: a batch alone may have more
 
 
 class EvaluationStopped(Exception):
@@ -104,7 +104,7 @@ def score_by(
     encoded = model.encode(x)
     shapes = model.model.noise_shapes(len(x))
     estimate = StreamingEstimate()
-    num_in_pass = max(1, IMAGES_IN_A_PASS // len(x))
+    num_in_pass = max(1, PIXELS_IN_A_PASS // x[:, 0].numel())
     for start in range(0, len(noise_per_sample), num_in_pass):
         if should_stop():
             raise EvaluationStopped

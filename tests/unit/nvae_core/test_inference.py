@@ -170,7 +170,8 @@ def test_how_many_samples_a_pass_takes_changes_nothing(
     draws = [draw_noise(model.noise_shapes(len(x)), generator) for _ in range(num_samples)]
     expected = score_plainly(model, x, draws)
     log_weights = expected.log_prob + expected.log_ratio
-    monkeypatch.setattr(likelihood, "IMAGES_IN_A_PASS", images_in_a_pass)
+    pixels = images_in_a_pass * model.config.resolution**2
+    monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", pixels)
     scores = score_images(model, x, [torch.Generator().manual_seed(5)] * num_samples)
     nll = torch.tensor(float(num_samples)).log() - log_weights.logsumexp(dim=0)
     torch.testing.assert_close(scores.importance_weighted_nll, nll, rtol=1e-5, atol=1e-3)
@@ -181,8 +182,9 @@ def test_how_many_samples_a_pass_takes_changes_nothing(
 
 
 def test_it_is_asked_to_stop_before_each_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likelihood, "IMAGES_IN_A_PASS", 2 * NUM_IMAGES)
     model, answers = trained(), iter([False, False, True])
+    pixels = 2 * NUM_IMAGES * model.config.resolution**2
+    monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", pixels)
     with pytest.raises(EvaluationStopped):
         for _ in estimate_likelihood(
             model,
