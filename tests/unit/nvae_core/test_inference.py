@@ -151,6 +151,20 @@ def test_double_precision_stays_double() -> None:
     torch.testing.assert_close(scores.log_prob, expected.log_prob)
 
 
+@pytest.mark.parametrize("name", ["flows", "colours", "one group", "no squeeze and excitation"])
+def test_another_device_is_not_mixed_with_the_cpu(name: str) -> None:
+    model = trained(**CASES[name]).to("meta")
+    x = random_images(model).to("meta")
+    shapes = model.noise_shapes(len(x))
+    folded, decoder = fold_model(model), fold_decoder(model)
+    noise = [torch.empty(NUM_SAMPLES, *shape, device="meta") for shape in shapes]
+    scores = folded.score(x, folded.encode(x), noise)
+    assert scores.log_prob.shape == (NUM_SAMPLES, len(x))
+    assert scores.kl_per_group.shape == (NUM_SAMPLES, len(x), len(shapes))
+    image = decoder.generate([group[0] for group in noise], temperature=0.7).mean()
+    assert image.is_meta
+
+
 def test_folding_leaves_the_model_as_it_is() -> None:
     model = trained(num_flow_transforms=2)
     before = {name: value.clone() for name, value in model.state_dict().items()}
