@@ -1,6 +1,6 @@
 """Training speed and memory on a GPU, over everything that changes them.
 
-`python benchmarks/gpu_training.py [PRESET …]` measures eager and compiled cells, channels_last and
+`python -m benchmarks.gpu_training [PRESET …]` measures eager and compiled cells, channels_last and
 contiguous memory, with and without activation checkpointing, in bf16, and prints one JSON line for
 each, the first of them saying where. `--tiny` is a rehearsal on a CPU.
 """
@@ -15,11 +15,8 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
 from nvae_core.model.nvae import count_parameters

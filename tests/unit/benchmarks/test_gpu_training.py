@@ -10,8 +10,9 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_rehearsal_measures_every_combination() -> None:
+    rehearsal = ["--tiny", "--warmup", "1", "--steps", "2"]
     done = subprocess.run(
-        [sys.executable, "benchmarks/gpu_training.py", "--tiny", "--warmup", "1", "--steps", "2"],
+        [sys.executable, "-m", "benchmarks.gpu_training", *rehearsal],
         cwd=ROOT,
         capture_output=True,
         text=True,
