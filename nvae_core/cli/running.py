@@ -79,6 +79,8 @@ def reason_for(error: Exception) -> ExitReason:
         return ExitReason.DISK_FULL
     if "DefaultCPUAllocator" in str(error):  # torch has no class for it
         return ExitReason.OUT_OF_MEMORY
+    if _lost_peer(error):
+        return ExitReason.PEER_LOST
     return ExitReason.TRAINER_CRASHED
 
 
@@ -93,6 +95,12 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and is_disk_full(error):
         return f"the disk is full: {error.strerror}"
     message = str(error) or type(error).__name__
-    if "gloo" in message:  # torch has no class for it
+    if _lost_peer(error):
         return f"another rank ended or does not answer, its log may say why: {message}"
     return message
+
+
+def _lost_peer(error: Exception) -> bool:
+    """Whether a collective failed; gloo's errors have no class of their own."""
+    is_collective = isinstance(error, torch.distributed.DistBackendError) or "gloo" in str(error)
+    return isinstance(error, RuntimeError) and is_collective

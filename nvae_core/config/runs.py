@@ -12,11 +12,15 @@ from nvae_core.config.sources import DatasetSource
 
 
 class CheckpointPolicy(Config):
-    """When training saves a checkpoint, and which ones the run directory keeps."""
+    """When training saves a checkpoint, and which ones the run directory and the store keep."""
 
     every_steps: PositiveInt = 1000
     keep_last: PositiveInt = 3
     keep_every_steps: PositiveInt | None = None  # those of its multiples are kept as well
+
+    def is_milestone(self, step: int) -> bool:
+        """Whether the checkpoint of this step is kept because of it."""
+        return self.keep_every_steps is not None and step % self.keep_every_steps == 0
 
 
 class SamplePolicy(Config):

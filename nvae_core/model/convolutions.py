@@ -41,7 +41,7 @@ class Conv2d(nn.Conv2d):
             groups=groups,
             bias=bias,
         )
-        self.is_pointwise = kernel_size == stride == groups == 1
+        self.is_pointwise = kernel_size == groups == 1
 
     def effective_weight(self) -> Tensor:
         """Return the weight that the convolution applies, (Cout, Cin / groups, k, k)."""
@@ -50,8 +50,8 @@ class Conv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Cin, H, W) to (B, Cout, H / stride, W / stride)."""
         weight = self.effective_weight()
-        if self.is_pointwise and _is_matrix(x):
-            return _multiply(x, weight, self.bias)
+        if self.is_pointwise and x.device.type == "cpu":
+            return _convolve_pixels(x, weight, self.bias, stride=self.stride[0])
         if self.groups == self.out_channels and depthwise_fits(x, weight, self.stride[0]):
             y = depthwise_convolution(x, weight)
             return y if self.bias is None else y + self.bias[:, None, None]
@@ -216,21 +216,22 @@ def _normalize(convolutions: Sequence[WeightNormConv2d]) -> Sequence[Tensor]:
     return normalize_weights(directions, log_norms, EPSILON)
 
 
-def _is_matrix(x: Tensor) -> bool:
-    """Whether x (B, C, H, W) is in memory a matrix of pixels and channels, on a CPU.
+def _convolve_pixels(x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int) -> Tensor:
+    """Convolve x (B, Cin, H, W) by a weight (Cout, Cin, 1, 1), on a CPU.
 
-    There a product of matrices is faster than a 1x1 convolution.
+    Where there is AVX2 without AVX-512, oneDNN's weight gradient of strided 1x1 convolutions of few
+    channels damages the heap; so the pixels are chosen before.
     """
-    return (
-        x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and x.is_contiguous(memory_format=torch.channels_last)
-    )
-
-
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve by a weight (Cout, Cin, 1, 1)."""
+    if stride > 1:
+        x = x[:, :, ::stride, ::stride]
+    if torch.compiler.is_compiling() or not _is_matrix(x):
+        return F.conv2d(x, weight, bias)
     return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
+def _is_matrix(x: Tensor) -> bool:
+    """Whether x (B, C, H, W) holds the channels of a pixel together: a product is faster then."""
+    return x.stride(1) == 1 or x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _norm(weight: Tensor) -> Tensor:

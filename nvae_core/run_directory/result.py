@@ -22,6 +22,7 @@ class ExitReason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
     RENDEZVOUS_TIMEOUT = "rendezvous_timeout"  # not all ranks joined
+    PEER_LOST = "peer_lost"  # another rank ended or does not answer
     STALLED = "stalled"  # a rank made no progress for too long
     STOPPED = "stopped"  # asked to, by the stop file or SIGTERM
     LEASE_LOST = "lease_lost"  # the deadman's deadline passed
