@@ -59,9 +59,21 @@ class NvaeClient:
         """Submit a job and return it."""
         return self._post("/v1/jobs", spec)
 
-    def cancel(self, job_id: str) -> Json:
-        """Ask a job to stop; returns it."""
-        return self._post(f"/v1/jobs/{job_id}/cancel", None)
+    def cancel(self, job_id: str, *, force: bool = False) -> Json:
+        """Ask a job to stop, or have it killed; returns it."""
+        return self._post(f"/v1/jobs/{job_id}/cancel", {"force": force})
+
+    def pause(self, job_id: str) -> Json:
+        """Take a job off its nodes until it is resumed; returns it."""
+        return self._post(f"/v1/jobs/{job_id}/pause", None)
+
+    def resume(self, job_id: str) -> Json:
+        """Put a paused job back into the queue; returns it."""
+        return self._post(f"/v1/jobs/{job_id}/resume", None)
+
+    def fork(self, job_id: str, options: Json) -> Json:
+        """Train a new job from a checkpoint of this one; returns the new one."""
+        return self._post(f"/v1/jobs/{job_id}/fork", options)
 
     def job(self, job_id: str) -> Json:
         """Return a job as it is now."""

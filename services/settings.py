@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, IPvAnyAddress, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.domain.jobs import Labels
 
 
 class DatabaseSettings(BaseSettings):
@@ -57,6 +59,8 @@ class LeaseSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="NVAE_LEASE_", frozen=True)
 
     seconds: Annotated[float, Field(gt=0)] = 30.0
+    # While Postgres is away nobody can take a job over, so its runners go on for this long.
+    outage_grace_seconds: Annotated[float, Field(ge=0)] = 600.0
 
     @property
     def renew_seconds(self) -> float:
@@ -80,6 +84,26 @@ class SchedulerSettings(BaseSettings):
 
     tick_seconds: Annotated[float, Field(gt=0)] = 1.0
     claim_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # placed, and nobody claims
+    ready_timeout_seconds: Annotated[float, Field(gt=0)] = 300.0  # since the first node was ready
+    first_port: Annotated[int, Field(ge=1024, le=65535)] = 29_500  # where gangs meet
+    num_ports: Annotated[int, Field(ge=1)] = 500
+
+    @property
+    def ports(self) -> range:
+        """The ports of rank 0's node at which the nodes of a gang may meet."""
+        return range(self.first_port, min(self.first_port + self.num_ports, 65536))
+
+
+class CollectionSettings(BaseSettings):
+    """What is deleted from the store when nobody needs it, and how much of it at once."""
+
+    model_config = SettingsConfigDict(env_prefix="NVAE_COLLECTION_", frozen=True)
+
+    every_seconds: Annotated[float, Field(gt=0)] = 600.0
+    # Superseded and corrupt checkpoints, and what attempts that ended left unnamed, stay so long.
+    grace_seconds: Annotated[float, Field(ge=0)] = 86_400.0
+    max_checkpoints: Annotated[int, Field(ge=1)] = 200  # deleted in one run
+    max_objects: Annotated[int, Field(ge=1)] = 100_000  # looked at in one run
 
 
 class WorkerSettings(BaseSettings):
@@ -94,9 +118,17 @@ class WorkerSettings(BaseSettings):
     max_source_bytes: Annotated[int, Field(ge=1)] = 500 * 10**9
     max_source_files: Annotated[int, Field(ge=1)] = 1_000_000
     slots: Annotated[int, Field(ge=1)] | None = None  # none: GPUs, or cores where there are none
-    address: str = "127.0.0.1"
+    address: IPvAnyAddress | None = None  # for the other nodes; none: as Postgres sees this one
+    labels: Labels = {}  # JSON; jobs can ask for them
     poll_seconds: Annotated[float, Field(gt=0)] = 3.0
     stop_grace_seconds: Annotated[float, Field(gt=0)] = 60.0
+    stall_seconds: Annotated[float, Field(gt=0)] = 60.0  # of a step; or ten times the median
+    phase_stall_seconds: Annotated[float, Field(gt=0)] = 1800.0  # of any other phase
+    # Of the data sets and checkpoints that are kept for the next attempt; none: half of the disk.
+    cache_bytes: Annotated[int, Field(ge=1)] | None = None
+    # Logs of attempts that have ended: the newest, unless they are too old.
+    keep_attempts: Annotated[int, Field(ge=1)] = 200
+    keep_attempts_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400.0
 
 
 class LocalSettings(BaseSettings):

@@ -3,29 +3,31 @@
 import mimetypes
 import os
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 from s3transfer.subscribers import BaseSubscriber
 
 from nvae_core.run_directory import file_sha256
+from services.adapters.s3_client import connect
 from services.settings import StorageSettings
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
     from s3transfer.futures import TransferFuture
 
 _TRANSFER = TransferConfig(preferred_transfer_client="classic", max_concurrency=4)
 _MANY = TransferConfig(preferred_transfer_client="classic", max_concurrency=8)
+
+MAX_DELETED = 1000  # by one request, as S3 has it
 
 
 class StorageUnavailable(Exception):
@@ -45,35 +47,29 @@ class StoredObject:
     etag: str
 
 
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """A multipart upload whose parts take room and make no object."""
+
+    key: str
+    upload_id: str
+    begun_at: datetime
+
+
 class S3Storage:
     """One bucket. Keys are written once and never overwritten."""
 
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
         self._bucket = settings.bucket
-        self._client = self._connect(settings.endpoint_url)
+        self._client = connect(settings, settings.endpoint_url)
         # A presigned URL signs the host name, so signing needs the endpoint that clients see.
-        self._signer = self._connect(settings.public_endpoint_url or settings.endpoint_url)
+        self._signer = connect(settings, settings.public_endpoint_url or settings.endpoint_url)
 
-    def _connect(self, endpoint_url: str | None) -> "S3Client":
-        config = Config(
-            signature_version="s3v4",
-            s3={"addressing_style": "path"} if endpoint_url else {},
-            retries={"mode": "standard", "max_attempts": 4},
-            connect_timeout=5,
-            read_timeout=60,
-            # Compatible servers store or reject the newer checksum trailers.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        return boto3.client(
-            "s3",
-            endpoint_url=endpoint_url,
-            aws_access_key_id=self._settings.access_key,
-            aws_secret_access_key=self._settings.secret_key.get_secret_value(),
-            region_name=self._settings.region,
-            config=config,
-        )
+    @property
+    def bucket(self) -> str:
+        """Name of the bucket."""
+        return self._bucket
 
     def upload(self, path: Path, key: str) -> None:
         """Store a file under a new key."""
@@ -104,8 +100,8 @@ class S3Storage:
         finally:
             partial.unlink(missing_ok=True)
 
-    def list_objects(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
-        """Yield what lies below a prefix of any bucket these credentials can read.
+    def list_objects(self, bucket: str, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
+        """Yield what lies below a prefix of any bucket these credentials can read, after a key.
 
         Raises:
             DamagedObject: there is no such bucket.
@@ -113,7 +109,7 @@ class S3Storage:
         """
         with _translated():
             pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix, StartAfter=after):
                 for item in page.get("Contents", []):
                     yield StoredObject(item["Key"], item["Size"], item["ETag"])
 
@@ -140,6 +136,38 @@ class S3Storage:
         for path, stored in copies.items():
             if path.stat().st_size != stored.size_bytes:  # not every store heeds If-Match
                 raise DamagedObject(f"{stored.key} has changed while it was copied")
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; one that is not there is no error.
+
+        Raises:
+            StorageUnavailable: the store is away, or some of them are still there.
+        """
+        for start in range(0, len(keys), MAX_DELETED):
+            batch: list[ObjectIdentifierTypeDef] = [
+                {"Key": key} for key in keys[start : start + MAX_DELETED]
+            ]
+            with _translated():
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
+                )
+            for error in answer.get("Errors", []):
+                raise StorageUnavailable(f"{error.get('Key')} stays: {error.get('Message')}")
+
+    def list_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """Yield the multipart uploads below a prefix that were begun and not completed."""
+        with _translated():
+            pages = self._client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
+                for item in page.get("Uploads", []):
+                    yield UnfinishedUpload(item["Key"], item["UploadId"], item["Initiated"])
+
+    def abort_upload(self, upload: UnfinishedUpload) -> None:
+        """Drop the parts of a multipart upload; one that has ended meanwhile is no error."""
+        with _translated(), suppress(self._client.exceptions.NoSuchUpload):
+            self._client.abort_multipart_upload(
+                Bucket=self._bucket, Key=upload.key, UploadId=upload.upload_id
+            )
 
     def presigned_url(self, key: str, *, file_name: str) -> str:
         """Return a URL that lets anyone who has it download the file for a while."""

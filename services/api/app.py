@@ -11,7 +11,15 @@ from fastapi import FastAPI, Request, Response
 
 from services.api.dependencies import Stores
 from services.api.error_handlers import add_error_handlers
-from services.api.routers import catalogue, datasets, health, jobs, results
+from services.api.routers import (
+    catalogue,
+    checkpoints,
+    datasets,
+    health,
+    jobs,
+    nodes,
+    results,
+)
 from services.api.schemas import Problem
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -40,7 +48,7 @@ def create_app(stores: Stores) -> FastAPI:
     app.state.stores = stores
     app.middleware("http")(_log_request)
     add_error_handlers(app)
-    for module in (jobs, results, datasets, catalogue, health):
+    for module in (jobs, results, checkpoints, datasets, catalogue, nodes, health):
         app.include_router(module.router)
     return app
 

@@ -12,12 +12,13 @@ from starlette.exceptions import HTTPException
 
 from services.adapters.postgres.database import DatabaseUnavailable, RejectedValue
 from services.api.schemas import ErrorDetail, Problem
-from services.domain.errors import Conflict, DomainError, InvalidSpec, NotFound
+from services.domain.errors import Conflict, DomainError, Gone, InvalidSpec, NotFound
 
 STATUS_OF = {
     InvalidSpec: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
+    Gone: HTTPStatus.GONE,
 }
 
 log = structlog.get_logger()

@@ -5,8 +5,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from services.adapters.postgres.tables import Job, Node
-from services.domain.statuses import JobStatus
+from nvae_core.config import Config
+from services.adapters.postgres.nodes import PROTOCOL
+from services.adapters.postgres.tables import Attempt, Job, Node
+from services.domain.jobs import MaxRunSeconds, Name, Priority, Tags
+from services.domain.statuses import CheckpointStatus, JobStatus
 
 
 class _Resource(BaseModel):
@@ -32,11 +35,17 @@ class JobResource(_Resource):
     spec: dict[str, JsonValue]
     tags: dict[str, str]
     priority: int
+    queue_position: int | None  # of a queued job, where it alone is asked for
+    num_nodes: int
+    num_slots: int
+    parent_id: str | None
     progress: Progress
     latest_metrics: dict[str, JsonValue] | None
     num_parameters: int | None
     result: dict[str, JsonValue] | None
     num_attempts: int
+    max_run_seconds: float | None
+    run_seconds: float
     dataset_id: str | None
     checkpoint_id: str | None
     created_at: datetime
@@ -44,11 +53,12 @@ class JobResource(_Resource):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, job: Job) -> Self:
+    def of(cls, job: Job, *, queue_position: int | None = None) -> Self:
         """Return the resource of a stored job."""
-        values = {name: getattr(job, name) for name in cls.model_fields if name != "progress"}
+        others = {"progress", "queue_position"}
+        values = {name: getattr(job, name) for name in cls.model_fields if name not in others}
         progress = Progress(step=job.step, num_steps=job.num_steps)
-        return cls.model_validate(values | {"progress": progress})
+        return cls.model_validate(values | {"progress": progress, "queue_position": queue_position})
 
 
 class JobPage(BaseModel):
@@ -58,18 +68,41 @@ class JobPage(BaseModel):
     next_cursor: str | None
 
 
+class JobChanges(Config):
+    """What may be changed of a job; what is left out stays."""
+
+    name: Name | None = None
+    tags: Tags = {}
+    priority: Priority = 50
+    max_run_seconds: MaxRunSeconds | None = None
+
+
+class CancelOptions(Config):
+    """How to cancel a job."""
+
+    force: bool = False
+
+
 class AttemptResource(_Resource):
-    """One execution of a job."""
+    """One execution of a job, on one node or on several; the first is rank 0's."""
 
     id: str
     number: int
-    node_id: str
+    node_ids: list[str]
     status: str
+    stop_reason: str | None
     reason: str | None
     message: str | None
+    failed_node_id: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+    @classmethod
+    def of(cls, attempt: Attempt, *, node_ids: list[str]) -> Self:
+        """Return the resource of a stored attempt."""
+        values = {name: getattr(attempt, name) for name in cls.model_fields if name != "node_ids"}
+        return cls.model_validate(values | {"node_ids": node_ids})
 
 
 class EventResource(_Resource):
@@ -106,11 +139,14 @@ class ArtifactResource(FileResource):
 
 
 class CheckpointResource(_Resource):
-    """A checkpoint that can be evaluated, sampled and resumed from."""
+    """A checkpoint; while committed it can be evaluated, sampled and resumed from."""
 
     id: str
     job_id: str
     step: int
+    status: CheckpointStatus
+    pinned: bool
+    size_bytes: int
     files: list[FileResource]
     created_at: datetime
 
@@ -151,10 +187,14 @@ class NodeResource(BaseModel):
     name: str
     alive: bool
     cordoned: bool
+    address: str
+    labels: dict[str, str]
+    memory_bytes: int | None
     slot_kind: str
     num_slots: int
     num_free_slots: int
     version: str
+    usable: bool  # its worker and this service understand each other
     lease_expires_at: datetime
 
     @classmethod
@@ -165,10 +205,14 @@ class NodeResource(BaseModel):
             name=node.name,
             alive=node.lease_expires_at > now,
             cordoned=node.cordoned,
+            address=node.address,
+            labels=node.labels,
+            memory_bytes=node.memory_bytes,
             slot_kind=node.slot_kind,
             num_slots=node.num_slots,
             num_free_slots=num_free_slots,
             version=node.version,
+            usable=node.protocol == PROTOCOL,
             lease_expires_at=node.lease_expires_at,
         )
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from nvae_core.config import ModelConfig, OptimizationConfig, check_micro_batches
 from nvae_core.presets import UnknownPreset, apply_overrides, find_preset
 from services.adapters.ids import new_id
-from services.adapters.postgres import datasets, jobs, nodes, results
+from services.adapters.postgres import checkpoints, datasets, jobs, nodes
 from services.adapters.postgres.database import Database, Session, notify_queue
 from services.adapters.postgres.tables import Checkpoint, Dataset, Job
 from services.domain.errors import Conflict, FieldProblem, InvalidSpec, NotFound
@@ -16,10 +16,11 @@ from services.domain.jobs import (
     EvaluateSpec,
     PrepareDatasetSpec,
     ResolvedTraining,
+    Resources,
     SampleSpec,
     StoredSpec,
     TrainSpec,
-    num_slots,
+    resources_of,
 )
 from services.domain.sources import check_source
 
@@ -33,14 +34,7 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
     async with database.transaction() as session:
         job = new_job(spec)
         if isinstance(spec, TrainSpec):
-            resolved = resolve_training(spec)
-            await check_slots(session, spec)
-            dataset = await find_dataset(session, spec.dataset)
-            check_images(resolved.model, dataset)
-            check_accumulation(resolved.optimization, spec)
-            check_batch(resolved.optimization, dataset, num_ranks=spec.resources.slots)
-            job.dataset_id = dataset.id
-            job.resolved = resolved.model_dump(mode="json")
+            await check_training(session, job, spec)
         else:
             checkpoint = await find_checkpoint(session, spec.checkpoint)
             job.checkpoint_id = checkpoint.id
@@ -52,6 +46,18 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
         await jobs.insert(session, job)
         await notify_queue(session)
     return job
+
+
+async def check_training(session: Session, job: Job, spec: TrainSpec) -> None:
+    """Check what a train job asks for against presets, nodes and data sets; fill in its row."""
+    resolved = resolve_training(spec)
+    await check_resources(session, spec.resources)
+    dataset = await find_dataset(session, spec.dataset)
+    check_images(resolved.model, dataset)
+    check_accumulation(resolved.optimization, spec)
+    check_batch(resolved.optimization, dataset, num_ranks=num_ranks(spec))
+    job.dataset_id = dataset.id
+    job.resolved = resolved.model_dump(mode="json")
 
 
 async def register_dataset(
@@ -85,6 +91,7 @@ async def register_dataset(
 
 def new_job(spec: StoredSpec) -> Job:
     """Return the row of a job that is not stored yet."""
+    resources = resources_of(spec)
     return Job(
         id=new_id("job"),
         kind=spec.kind,
@@ -92,7 +99,10 @@ def new_job(spec: StoredSpec) -> Job:
         spec=spec.model_dump(mode="json"),
         tags=dict(spec.tags),
         priority=spec.priority,
-        num_slots=num_slots(spec),
+        max_run_seconds=spec.max_run_seconds,
+        num_nodes=resources.nodes,
+        num_slots=resources.slots,
+        labels=dict(resources.labels),
     )
 
 
@@ -123,12 +133,24 @@ def _override_pointer(part: str, location: tuple[int | str, ...]) -> str:
     return f"/overrides/{part}.{location[0]}"
 
 
-async def check_slots(session: Session, spec: TrainSpec) -> None:
-    """Refuse a job that no node, alive or not, could ever run."""
-    largest = await nodes.largest(session)
-    if largest is not None and spec.resources.slots > largest:
-        message = f"asks for {spec.resources.slots}, and the largest node has {largest}"
+async def check_resources(session: Session, resources: Resources) -> None:
+    """Refuse a job that the nodes, alive or not, could never run; before the first one, none."""
+    stock = await nodes.take_stock(session, resources)
+    if stock.num_nodes == 0:
+        return
+    if stock.num_labelled == 0:
+        raise InvalidSpec.at("/resources/labels", "no node has them all")
+    if resources.slots > stock.largest:
+        message = f"asks for {resources.slots}, and the largest node has {stock.largest}"
         raise InvalidSpec.at("/resources/slots", message)
+    if resources.nodes > stock.num_fitting:
+        message = f"asks for {resources.nodes}, and {stock.num_fitting} have the slots and labels"
+        raise InvalidSpec.at("/resources/nodes", message)
+
+
+def num_ranks(spec: TrainSpec) -> int:
+    """Return how many ranks train together."""
+    return spec.resources.nodes * spec.resources.slots
 
 
 async def find_dataset(session: Session, name_or_id: str) -> Dataset:
@@ -144,10 +166,10 @@ async def find_dataset(session: Session, name_or_id: str) -> Dataset:
 
 
 async def find_checkpoint(session: Session, checkpoint_id: str) -> Checkpoint:
-    """Return the checkpoint, or point at the field."""
+    """Return a checkpoint that stays usable until the job is stored, or point at the field."""
     try:
-        return await results.find_checkpoint(session, checkpoint_id)
-    except NotFound as error:
+        return await checkpoints.find_usable(session, checkpoint_id)
+    except (NotFound, Conflict) as error:
         raise InvalidSpec.at("/checkpoint", error.message) from error
 
 

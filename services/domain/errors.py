@@ -39,6 +39,12 @@ class NotFound(DomainError):
     code = "not_found"
 
 
+class Gone(DomainError):
+    """The thing asked for existed and was deleted."""
+
+    code = "gone"
+
+
 class Conflict(DomainError):
     """The request does not fit the present state; the message names it."""
 

@@ -26,18 +26,32 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_ZERO)]
 TagValue = Annotated[str, StringConstraints(max_length=256, pattern=NO_ZERO)]
+Tags = Annotated[dict[TagKey, TagValue], Field(max_length=32)]
+
+
+Overrides = Annotated[dict[str, JsonValue], Field(max_length=64)]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,63}$")]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32)]
 
 
 class Resources(Config):
-    """What the job needs of one node: a slot is one GPU, or a share of the cores without GPUs."""
+    """What the job needs: a slot is one GPU, or a share of the cores of a node without GPUs."""
 
-    slots: Annotated[int, Field(ge=1, le=1024)] = 1  # one rank each
+    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
+    slots: Annotated[int, Field(ge=1, le=1024)] = 1  # on each node, one rank each
+    labels: Labels = {}  # that each node must have
+
+
+Priority = Annotated[int, Field(ge=0, le=100)]
+MaxRunSeconds = Annotated[float, Field(gt=0, le=10**9)]
 
 
 class _Submission(Config):
     name: Name | None = None
-    tags: Annotated[dict[TagKey, TagValue], Field(max_length=32)] = {}
-    priority: Annotated[int, Field(ge=0, le=100)] = 50
+    tags: Tags = {}
+    priority: Priority = 50
+    max_run_seconds: MaxRunSeconds | None = None  # over all attempts
 
 
 class TrainSpec(_Submission):
@@ -46,7 +60,7 @@ class TrainSpec(_Submission):
     kind: Literal["train"] = "train"
     preset: Name
     dataset: Name  # or id
-    overrides: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    overrides: Overrides = {}
     resources: Resources = Resources()
     compute: ComputeConfig = ComputeConfig()
     checkpoint: CheckpointPolicy = CheckpointPolicy()
@@ -96,15 +110,16 @@ STORED_SPEC: TypeAdapter[StoredSpec] = TypeAdapter(
 )
 
 
-def num_slots(spec: StoredSpec) -> int:
-    """Slots the job takes on its node; only training uses more than one."""
-    return spec.resources.slots if isinstance(spec, TrainSpec) else 1
+def resources_of(spec: StoredSpec) -> Resources:
+    """Return what the job takes; only training uses more than one slot."""
+    return spec.resources if isinstance(spec, TrainSpec) else Resources()
 
 
 def run_config(
     spec: StoredSpec,
     *,
     resolved: ResolvedTraining | None,
+    seed: int | None = None,
     dataset: str | None,
     checkpoint: str | None,
 ) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
@@ -113,6 +128,7 @@ def run_config(
     Args:
         spec: the job's spec.
         resolved: of a train job, its model and optimization.
+        seed: of a train job, in place of the one in its spec.
         dataset: folder of the prepared data set, if the job uses one.
         checkpoint: folder of the checkpoint to read, or to resume from.
     """
@@ -123,7 +139,7 @@ def run_config(
             model=resolved.model,
             optimization=resolved.optimization,
             dataset=dataset,
-            seed=spec.seed,
+            seed=spec.seed if seed is None else seed,
             compute=spec.compute,
             checkpoint=spec.checkpoint,
             samples=spec.samples,

@@ -3,29 +3,53 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from services.domain.interventions import MAX_INTERVENTIONS
 from services.domain.statuses import Reason
 
 
 @dataclass(frozen=True)
 class RetryRule:
-    """How often a reason is forgiven between two committed checkpoints."""
+    """How often a reason is forgiven between two committed checkpoints; None is always."""
 
-    budget: int
+    budget: int | None
     first_at_once: bool = False
     only_after_training: bool = False
 
 
 RETRY_RULES: Mapping[Reason, RetryRule] = {
+    Reason.DRAINED: RetryRule(budget=None),
     Reason.WORKER_LOST: RetryRule(budget=10, first_at_once=True),
+    Reason.NODE_LOST: RetryRule(budget=10, first_at_once=True),
+    Reason.NODE_NOT_READY: RetryRule(budget=10, first_at_once=True),
+    Reason.PORT_IN_USE: RetryRule(budget=10, first_at_once=True),
+    Reason.PEER_LOST: RetryRule(budget=10, first_at_once=True),
     Reason.NOT_CLAIMED: RetryRule(budget=10),
     Reason.STORAGE_UNAVAILABLE: RetryRule(budget=10),
-    Reason.RUNNER_FAILED: RetryRule(budget=3),
-    Reason.DISK_FULL: RetryRule(budget=3),
     Reason.RENDEZVOUS_TIMEOUT: RetryRule(budget=10),
     Reason.STALLED: RetryRule(budget=10),
+    Reason.RUNNER_FAILED: RetryRule(budget=3),
+    Reason.DISK_FULL: RetryRule(budget=3),
+    Reason.CHECKPOINT_CORRUPT: RetryRule(budget=3, first_at_once=True),
+    Reason.NON_FINITE_LOSS: RetryRule(budget=MAX_INTERVENTIONS, first_at_once=True),
     Reason.TRAINER_CRASHED: RetryRule(budget=2, only_after_training=True),
 }
 """Every reason that is not here ends the job."""
+
+NODE_FAULTS = frozenset(
+    {
+        *(Reason.WORKER_LOST, Reason.NODE_LOST, Reason.NODE_NOT_READY, Reason.PORT_IN_USE),
+        *(Reason.NOT_CLAIMED, Reason.STALLED, Reason.RUNNER_FAILED, Reason.DISK_FULL),
+    }
+)
+"""Reasons that are held against a node: a job avoids one that had two of them."""
+
+STOP_REASONS = frozenset(
+    {
+        *(Reason.PAUSED_BY_USER, Reason.CANCELLED_BY_USER),
+        *(Reason.DRAINED, Reason.DEADLINE_EXCEEDED),
+    }
+)
+"""Reasons for which runners are told to end an attempt in order."""
 
 FIRST_DELAY_SECONDS = 5.0
 LONGEST_DELAY_SECONDS = 300.0
@@ -38,15 +62,29 @@ def retry_delay_seconds(
 
     Args:
         reason: why the attempt ended.
-        earlier: why the attempts since the newest committed checkpoint ended, without this one.
+        earlier: why the attempts since the newest committed checkpoint ended, without this one;
+            of interventions, all there ever were.
         has_trained: whether the job has ever reported a step.
     """
     rule = RETRY_RULES.get(reason)
     if rule is None or (rule.only_after_training and not has_trained):
         return None
+    if rule.budget is None:
+        return 0.0
     num_used = sum(1 for other in earlier if other == reason)
     if num_used >= rule.budget:
         return None
     if num_used == 0 and rule.first_at_once:
         return 0.0
     return min(FIRST_DELAY_SECONDS * 2.0**num_used, LONGEST_DELAY_SECONDS)
+
+
+def first_cause(known: Reason | None, reported: Reason) -> bool:
+    """Whether a reported reason is to replace the one that is known of an attempt.
+
+    The first cause stays, except that a rank that only misses another one knows less than whoever
+    saw that one end.
+    """
+    if known == Reason.PEER_LOST:
+        return reported not in STOP_REASONS
+    return known is None

@@ -4,9 +4,18 @@ import asyncio
 
 from services.adapters.celery_queue import DoorbellPublisher
 from services.adapters.postgres.database import Database
+from services.adapters.s3_storage import S3Storage
 from services.adapters.telemetry import configure_logging
+from services.scheduler.collection import Collection
 from services.scheduler.loop import Scheduler
-from services.settings import BrokerSettings, DatabaseSettings, LeaseSettings, SchedulerSettings
+from services.settings import (
+    BrokerSettings,
+    CollectionSettings,
+    DatabaseSettings,
+    LeaseSettings,
+    SchedulerSettings,
+    StorageSettings,
+)
 
 
 async def main() -> None:
@@ -14,7 +23,9 @@ async def main() -> None:
     configure_logging("scheduler")
     database = Database(DatabaseSettings())
     doorbell = DoorbellPublisher(BrokerSettings())
-    await Scheduler(database, doorbell, SchedulerSettings(), LeaseSettings()).run()
+    collection = Collection(database, S3Storage(StorageSettings()), CollectionSettings())
+    scheduler = Scheduler(database, doorbell, SchedulerSettings(), LeaseSettings())
+    await scheduler.run(while_leading=collection.run_regularly)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,27 @@
-"""The active scheduler's loop: expire, place, publish; each a transaction of its own."""
+"""The active scheduler's loop: expire, stop, place, publish; each in transactions of its own."""
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
 from services.adapters.celery_queue import BrokerUnavailable, DoorbellPublisher
 from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, jobs, nodes, outbox
-from services.adapters.postgres.attempts import Ending
-from services.adapters.postgres.database import Database, DatabaseUnavailable
+from services.adapters.postgres import (
+    attempts,
+    endings,
+    jobs,
+    nodes,
+    outbox,
+    overdue,
+    placing,
+)
+from services.adapters.postgres.database import Database, DatabaseUnavailable, Session
 from services.adapters.postgres.leadership import Leadership
 from services.domain.errors import Conflict
-from services.domain.placement import place
-from services.domain.statuses import AttemptStatus, Reason
+from services.domain.placement import Placement, place
 from services.settings import LeaseSettings, SchedulerSettings
 
 log = structlog.get_logger()
@@ -35,14 +43,22 @@ class Scheduler:
         self._lease = lease
         self._expire_from = 0.0  # monotonic: nothing is expired before
 
-    async def run(self) -> None:
-        """Work whenever this process is the leader, until cancelled."""
+    async def run(self, *, while_leading: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Work whenever this process is the leader, until cancelled.
+
+        Args:
+            while_leading: what the leader does beside it, cancelled when another one leads.
+        """
         while True:
             try:
                 async with Leadership(self._database) as leadership:
                     log.info("scheduler.leading")
                     self._forgive_silence()
-                    await self._lead(leadership)
+                    beside = asyncio.create_task(while_leading())
+                    try:
+                        await self._lead(leadership)
+                    finally:
+                        beside.cancel()
             except DatabaseUnavailable as error:
                 log.warning("scheduler.database_away", error=str(error))
                 await asyncio.sleep(self._settings.tick_seconds)
@@ -51,40 +67,57 @@ class Scheduler:
         """Do everything that can be done now."""
         if time.monotonic() >= self._expire_from:
             await self.expire()
+        await self.stop_overdue()
         await self.place()
         await self.publish()
 
     async def expire(self) -> None:
-        """Close the attempts that nobody claimed in time or whose runner is silent."""
+        """End what nobody claimed in time, and what is silent or did not get ready."""
         async with self._database.transaction() as session:
-            for attempt in await attempts.list_expired(session):
-                if attempt.status == AttemptStatus.PLACED:
-                    ending = Ending(Reason.NOT_CLAIMED, "the node did not claim it in time")
-                else:
-                    ending = Ending(Reason.WORKER_LOST, "the runner's lease ran out")
-                log.warning("attempt.expired", attempt_id=attempt.id, reason=ending.reason)
-                await attempts.close(session, attempt, ending)
+            expired = await attempts.list_expired(session)
+            unready = await overdue.list_unready(session, self._settings.ready_timeout_seconds)
+        for job_id, attempt_id in expired:
+            async with self._database.transaction() as session:
+                if attempt := await attempts.lock_live(session, job_id, attempt_id):
+                    for ending in await endings.finish_expired(session, attempt):
+                        log.warning("lease.expired", attempt_id=attempt_id, message=ending.message)
+        for job_id, attempt_id in unready:
+            async with self._database.transaction() as session:
+                if attempt := await attempts.lock_live(session, job_id, attempt_id):
+                    await overdue.give_up_unready(session, attempt)
+                    log.warning("attempt.not_ready", attempt_id=attempt_id)
+
+    async def stop_overdue(self) -> None:
+        """Stop the jobs that have run for as long as they may."""
+        async with self._database.transaction() as session:
+            await overdue.stop_jobs(session)
 
     async def place(self) -> None:
-        """Give queued jobs their slots."""
+        """Give queued jobs their slots, and say of the others why they wait."""
         async with self._database.transaction() as session:
             placeable = await jobs.list_placeable(session)
             if not placeable:
                 return
-            for placement in place(placeable, await nodes.list_free(session)):
-                try:
-                    async with session.begin_nested():
-                        attempt = await attempts.place(
-                            session,
-                            placement,
-                            attempt_id=new_id("att"),
-                            claim_timeout_seconds=self._settings.claim_timeout_seconds,
-                        )
-                except Conflict as error:  # the next tick sees what there is then
-                    log.warning("job.not_placed", job_id=placement.job_id, error=error.message)
-                    continue
-                if attempt is not None:
-                    log.info("job.placed", job_id=attempt.job_id, attempt=attempt.number)
+            decisions = place(placeable, await nodes.list_free(session))
+            for placement in decisions.placements:
+                await self._place(session, placement)
+            await jobs.explain_waits(session, decisions.waits)
+
+    async def _place(self, session: Session, placement: Placement) -> None:
+        try:
+            async with session.begin_nested():
+                attempt = await placing.place(
+                    session,
+                    placement,
+                    attempt_id=new_id("att"),
+                    claim_timeout_seconds=self._settings.claim_timeout_seconds,
+                    ports=self._settings.ports,
+                )
+        except Conflict as error:  # the next tick sees what there is then
+            log.warning("job.not_placed", job_id=placement.job_id, error=error.message)
+            return
+        if attempt is not None:
+            log.info("job.placed", job_id=attempt.job_id, attempt=attempt.number)
 
     async def publish(self) -> None:
         """Ring the doorbells that are due; with the broker away they stay for the next tick."""
@@ -104,6 +137,7 @@ class Scheduler:
     async def _lead(self, leadership: Leadership) -> None:
         while True:
             started_at = time.monotonic()
+            await leadership.beat()
             await self.tick()
             await leadership.wait(self._settings.tick_seconds)
             if time.monotonic() - started_at > self._lease.seconds / 2:

@@ -2,27 +2,37 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import subprocess
-import sys
 import threading
+import time
 from importlib.metadata import version
 
 import structlog
 
 from nvae_core.run_directory import RunDirectory
 from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, nodes
-from services.adapters.postgres.attempts import Ending
+from services.adapters.postgres import attempts, endings, nodes
+from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, DatabaseUnavailable, notify_queue
-from services.adapters.postgres.tables import Attempt, Node
+from services.adapters.postgres.endings import Ending
+from services.adapters.postgres.tables import Node
 from services.adapters.processes import kill_marked
 from services.domain.statuses import Reason
 from services.settings import DatabaseSettings, LeaseSettings, WorkerSettings
-from services.worker.runner import attempt_folder, drop_large_files, is_runner_alive
+from services.worker.attempt_folders import (
+    attempt_folder,
+    drop_large_files,
+    held_attempts,
+    is_runner_alive,
+    kill_attempt,
+    launch,
+)
+from services.worker.housekeeping import clean_node
 from services.worker.slots import take_inventory
 from services.worker.trainer import attempt_marker
+
+CLEAN_SECONDS = 600.0
 
 log = structlog.get_logger()
 
@@ -35,7 +45,10 @@ class NodeAgent:
         self._database = database
         self._lease = lease
         self._rung = asyncio.Event()
+        self._name = settings.node_name
         self._runners: dict[str, subprocess.Popen[bytes]] = {}  # by attempt id
+        self._stale_since: dict[str, float] = {}
+        self._clean_at = 0.0
         self.node_id = ""
 
     async def register(self) -> str:
@@ -44,10 +57,12 @@ class NodeAgent:
         node = Node(
             id=new_id("node"),
             name=self._settings.node_name,
-            address=self._settings.address,
+            address=str(self._settings.address) if self._settings.address else None,
             version=version("nvae-service"),
             slot_kind=inventory.kind,
             num_slots=inventory.num_slots,
+            memory_bytes=inventory.memory_bytes,
+            labels=self._settings.labels,
         )
         async with self._database.transaction() as session:
             self.node_id = await nodes.register(session, node, lease_seconds=self._lease.seconds)
@@ -72,64 +87,58 @@ class NodeAgent:
                 await asyncio.wait_for(self._rung.wait(), interval)
 
     async def look(self) -> None:
-        """Renew the lease, claim and launch what is new, and close what has no runner any more."""
+        """Renew the lease, claim and launch what is new, and end what should not be there."""
         async with self._database.transaction() as session:
             await nodes.renew(session, self.node_id, lease_seconds=self._lease.seconds)
             claimed = await attempts.claim(session, self.node_id, lease_seconds=self._lease.seconds)
-        for attempt in claimed:
+        for claim in claimed:
             try:
-                self._launch(attempt)
+                self._runners[claim.attempt_id] = launch(self._settings, claim)
             except OSError as error:
-                await self._close(attempt, Ending(Reason.RUNNER_FAILED, f"no runner: {error}"))
+                ending = Ending(Reason.RUNNER_FAILED, f"no runner on {self._name}: {error}")
+                await endings.finish_if_live(self._database, claim, ending)
         async with self._database.transaction() as session:
-            live = await nodes.live_attempts(session, self.node_id)
-        for attempt in live:
-            if self._is_lost(attempt):
-                await self._close_lost(attempt)
-        live_ids = {attempt.id for attempt in live}
+            live = await nodes.live_claims(session, self.node_id)
+        for claim in live:
+            if self._is_lost(claim):
+                await self._finish_lost(claim)
+        await self._end_stale({claim.attempt_id for claim in live})
+        if time.monotonic() >= self._clean_at:
+            self._clean_at = time.monotonic() + CLEAN_SECONDS
+            await asyncio.to_thread(clean_node, self._settings, now=time.time())
+
+    def _is_lost(self, claim: Claim) -> bool:
+        runner = self._runners.get(claim.attempt_id)
+        if runner is not None:
+            return runner.poll() is not None
+        # Started by a worker before this one: its lock says whether it lives.
+        return not is_runner_alive(self._settings.data_folder, claim.attempt_id)
+
+    async def _finish_lost(self, claim: Claim) -> None:
+        await asyncio.to_thread(kill_marked, attempt_marker(claim))
+        log.warning("attempt.lost", attempt_id=claim.attempt_id)
+        ending = Ending(Reason.WORKER_LOST, f"the runner on {self._name} died")
+        await endings.finish_if_live(self._database, claim, ending)
+        folder = attempt_folder(self._settings.data_folder, claim.attempt_id)
+        await asyncio.to_thread(drop_large_files, RunDirectory(folder / "run"))
+
+    async def _end_stale(self, live_ids: set[str]) -> None:
+        """Kill runners that are still there long after their attempt has ended: they hang."""
+        now = time.monotonic()
+        held = await asyncio.to_thread(held_attempts, self._settings.data_folder)
+        stale = held - live_ids
+        self._stale_since = {
+            attempt_id: self._stale_since.get(attempt_id, now) for attempt_id in stale
+        }
+        for attempt_id, since in self._stale_since.items():
+            if now - since > self._lease.seconds:
+                log.warning("runner.killed", attempt_id=attempt_id)
+                await asyncio.to_thread(kill_attempt, self._settings.data_folder, attempt_id)
         self._runners = {
             attempt_id: runner
             for attempt_id, runner in self._runners.items()
             if runner.poll() is None or attempt_id in live_ids
         }
-
-    def _launch(self, attempt: Attempt) -> None:
-        folder = attempt_folder(self._settings.data_folder, attempt.id)
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "services.worker.runner", attempt.id, str(attempt.fence)]
-        with (
-            (folder / "runner.log").open("ab") as output,
-            (folder / "runner.lock").open("w") as lock,
-        ):
-            # The runner inherits the lock and holds it for life: there is no moment without it.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._runners[attempt.id] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                pass_fds=[lock.fileno()],
-            )
-        log.info("attempt.claimed", attempt_id=attempt.id, job_id=attempt.job_id)
-
-    def _is_lost(self, attempt: Attempt) -> bool:
-        runner = self._runners.get(attempt.id)
-        if runner is not None:
-            return runner.poll() is not None
-        # Started by a worker before this one: its lock says whether it lives.
-        return not is_runner_alive(self._settings.data_folder, attempt.id)
-
-    async def _close_lost(self, attempt: Attempt) -> None:
-        await asyncio.to_thread(kill_marked, attempt_marker(attempt.id, attempt.fence))
-        log.warning("attempt.lost", attempt_id=attempt.id, job_id=attempt.job_id)
-        name = self._settings.node_name
-        await self._close(attempt, Ending(Reason.WORKER_LOST, f"the runner on {name} died"))
-        folder = attempt_folder(self._settings.data_folder, attempt.id)
-        await asyncio.to_thread(drop_large_files, RunDirectory(folder / "run"))
-
-    async def _close(self, attempt: Attempt, ending: Ending) -> None:
-        await attempts.close_if_live(self._database, attempt.id, attempt.fence, ending)
 
 
 class AgentThread:

@@ -1,5 +1,6 @@
 """What one attempt has to do, read from Postgres in one transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nvae_core.config import (
@@ -9,12 +10,15 @@ from nvae_core.config import (
     SampleConfig,
     TrainConfig,
 )
-from services.adapters.postgres import attempts, jobs, results
+from services.adapters.postgres import attempts, checkpoints, jobs
+from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database
 from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import Checkpoint, Dataset, Node
-from services.domain.jobs import STORED_SPEC, ResolvedTraining, StoredSpec, run_config
+from services.adapters.postgres.tables import Attempt, Checkpoint, Dataset, Job, Member, Node
+from services.domain.interventions import calm, salted_seed
+from services.domain.jobs import STORED_SPEC, ResolvedTraining, StoredSpec, TrainSpec, run_config
 from services.domain.statuses import Reason
+from services.worker.gangs import Gang
 from services.worker.inputs import InputCache, StoredFolder
 from services.worker.sources import SourceLocator
 
@@ -32,6 +36,8 @@ class Assignment:
     checkpoint: StoredFolder | None
     slots: tuple[int, ...]
     slot_kind: str
+    seed: int | None = None  # of a train job that was changed, in place of the one in its spec
+    gang: Gang | None = None  # None where one node does it alone
 
     def configure(
         self, cache: InputCache, sources: SourceLocator
@@ -45,6 +51,7 @@ class Assignment:
         config = run_config(
             self.spec,
             resolved=self.resolved,
+            seed=self.seed,
             dataset=str(cache.fetch(self.dataset)) if self.dataset else None,
             checkpoint=str(cache.fetch(self.checkpoint)) if self.checkpoint else None,
         )
@@ -54,34 +61,64 @@ class Assignment:
         return config
 
 
-async def load_assignment(database: Database, attempt_id: str, fence: int) -> Assignment:
-    """Return what this attempt has to do.
+async def load_assignment(database: Database, claim: Claim) -> Assignment:
+    """Return what this node has to do of the attempt.
 
     Raises:
-        LeaseLost: the attempt is not live.
+        LeaseLost: the attempt is not live here.
     """
     async with database.transaction() as session:
-        attempt = await attempts.fenced(session, attempt_id, fence)
+        attempt = await attempts.fenced(session, claim)
         job = await jobs.find(session, attempt.job_id)
         spec = STORED_SPEC.validate_python(job.spec)
-        if job.kind == "train":
-            checkpoint = await results.newest_checkpoint(session, job.id)
-        else:
+        checkpoint = await checkpoints.newest(session, job.id) if job.kind == "train" else None
+        if checkpoint is None:  # what the job was given: to read, or to begin from
             checkpoint = await session.get(Checkpoint, job.checkpoint_id or "")
         dataset = await session.get(Dataset, job.dataset_id or "")
-        node = await session.get(Node, attempt.node_id)
-        assert node is not None
+        members = await attempts.list_members(session, attempt.id)
+        node = await session.get_one(Node, members[claim.node_rank].node_id)
+        head = await session.get_one(Node, attempt.node_id)
         return Assignment(
             job_id=job.id,
             attempt_number=attempt.number,
             spec=spec,
-            resolved=ResolvedTraining.model_validate(job.resolved) if job.resolved else None,
+            resolved=_resolved(job),
             dataset_id=job.dataset_id,
             dataset=_dataset_folder(dataset),
             checkpoint=_checkpoint_folder(checkpoint),
-            slots=await attempts.slots_of(session, attempt_id),
+            slots=await attempts.slots_of(session, attempt.id, node.id),
             slot_kind=node.slot_kind,
+            seed=_seed(job, spec),
+            gang=_gang(attempt, members, claim, node=node, head=head),
         )
+
+
+def _resolved(job: Job) -> ResolvedTraining | None:
+    if job.resolved is None:
+        return None
+    resolved = ResolvedTraining.model_validate(job.resolved)
+    calmed = calm(resolved.optimization, number=job.num_interventions)
+    return resolved.model_copy(update={"optimization": calmed})
+
+
+def _seed(job: Job, spec: StoredSpec) -> int | None:
+    if not isinstance(spec, TrainSpec):
+        return None
+    return salted_seed(spec.seed, number=job.num_interventions)
+
+
+def _gang(
+    attempt: Attempt, members: Sequence[Member], claim: Claim, *, node: Node, head: Node
+) -> Gang | None:
+    if attempt.port is None:
+        return None
+    return Gang(
+        num_nodes=len(members),
+        node_rank=claim.node_rank,
+        head_address=head.address,
+        own_address=node.address,
+        port=attempt.port,
+    )
 
 
 def _dataset_folder(dataset: Dataset | None) -> StoredFolder | None:

@@ -10,18 +10,22 @@ from typing import TypeVar
 import structlog
 
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, is_disk_full
-from services.adapters.postgres import attempts, results
-from services.adapters.postgres.attempts import Ending
+from services.adapters.postgres import attempts, endings, results
+from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, DatabaseUnavailable
+from services.adapters.postgres.endings import Ending
 from services.adapters.s3_storage import S3Storage, StorageUnavailable
 from services.domain.errors import InvalidSpec, LeaseLost
 from services.domain.statuses import Reason
 from services.settings import WorkerSettings
 from services.worker.assignment import Assignment
+from services.worker.gangs import Gang, PortInUse
 from services.worker.inputs import CorruptInput, InputCache
+from services.worker.lease import HeardOrders
 from services.worker.publishing import PreparedDataset, Publisher
 from services.worker.slots import take_inventory
 from services.worker.sources import SourceLocator, staging_folder
+from services.worker.stalls import StallWatch, dump_stacks
 from services.worker.trainer import TERM_SECONDS, Trainer, TrainerPlan, attempt_marker
 
 LOOK_SECONDS = 0.5
@@ -41,9 +45,8 @@ class Execution:
     storage: S3Storage
     run_directory: RunDirectory
     assignment: Assignment
-    attempt_id: str
-    fence: int
-    stop_requested: asyncio.Event
+    claim: Claim
+    orders: HeardOrders
 
     async def run(self) -> None:
         """Do the work and commit its end.
@@ -55,50 +58,67 @@ class Execution:
         prepared = None
         publisher = self._publisher()
         try:
-            ending = await self._prepare() or await self._train(publisher)
-            if ending.reason == Reason.SUCCEEDED and self.run_directory.dataset.exists():
+            ending = await self._work(publisher)
+            if ending and ending.reason == Reason.SUCCEEDED and self.run_directory.dataset.exists():
                 prepared = await patiently(publisher.upload_dataset)
-        except InvalidSpec as error:
-            ending = Ending(Reason.INVALID_DATASET, error.message)
-        except CorruptInput as error:
-            ending = Ending(error.reason, str(error))
-        except StorageUnavailable as error:
-            ending = Ending(Reason.STORAGE_UNAVAILABLE, f"the object store failed: {error}")
         except (LeaseLost, DatabaseUnavailable):
             raise
-        except Exception as error:  # a full disk, a fork that failed, a defect: say it to the user
-            log.exception("runner.failed")
-            reason = Reason.DISK_FULL if is_disk_full(error) else Reason.RUNNER_FAILED
-            ending = Ending(reason, f"the runner failed: {error!r}")
-        await patiently(lambda: self._close(ending, prepared))
-        log.info("attempt.finished", reason=ending.reason, message=ending.message)
+        except Exception as error:
+            ending = self._ending_of(error)
+        await patiently(lambda: self._finish(ending, prepared))
+        if ending is not None:
+            log.info("attempt.finished", reason=ending.reason, message=ending.message)
 
-    async def _prepare(self) -> Ending | None:
-        """Fetch the inputs and write `config.json`; a cancel does not wait for a download."""
-        cache = InputCache(self.settings.data_folder / "inputs", self.storage)
+    async def _work(self, publisher: Publisher) -> Ending | None:
+        """Get ready, train, publish; None means that another node knows how it ended."""
+        preparing = asyncio.create_task(self._prepare())
+        stopping = asyncio.create_task(self.orders.stop_requested.wait())
+        try:  # a stop does not wait for a download
+            await asyncio.wait((preparing, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not preparing.done():
+                return self._stopped("stopped before the trainer started")
+            plan = preparing.result()
+            await patiently(self._make_ready)
+            going = asyncio.create_task(self.orders.go.wait())
+            await asyncio.wait((going, stopping), return_when=asyncio.FIRST_COMPLETED)
+            going.cancel()
+            if not self.orders.go.is_set():
+                return self._stopped("stopped before the trainer started")
+        finally:
+            preparing.cancel()
+            stopping.cancel()
+        return await self._train(plan, publisher)
+
+    async def _prepare(self) -> TrainerPlan:
+        """Fetch the inputs and write `config.json`."""
+        cache = InputCache(
+            self.settings.data_folder / "inputs",
+            self.storage,
+            budget_bytes=self.settings.cache_bytes,
+        )
         staging = staging_folder(self.run_directory)
         sources = SourceLocator(self.settings, staging, self.storage)
-        configure = asyncio.to_thread(self.assignment.configure, cache, sources)
-        fetching = asyncio.create_task(configure)
-        stopping = asyncio.create_task(self.stop_requested.wait())
-        try:
-            await asyncio.wait((fetching, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not fetching.done():
-                return Ending(Reason.CANCELLED_BY_USER, "cancelled before the trainer started")
-            self.run_directory.create(fetching.result())
-        finally:
-            fetching.cancel()
-            stopping.cancel()
-        return None
+        config = await asyncio.to_thread(self.assignment.configure, cache, sources)
+        self.run_directory.create(config)
+        if self.assignment.gang:
+            self.assignment.gang.check_port()
+        return await asyncio.to_thread(self._plan)
 
-    async def _train(self, publisher: Publisher) -> Ending:
-        plan = await asyncio.to_thread(self._plan)
-        await patiently(self._start)
+    async def _make_ready(self) -> None:
+        async with self.database.transaction() as session:
+            self.orders.hear(await attempts.make_ready(session, self.claim))
+
+    async def _train(self, plan: TrainerPlan, publisher: Publisher) -> Ending | None:
         trainer = Trainer(plan)
+        stall: str | None = None
         ended = asyncio.Event()
-        publishing = asyncio.create_task(publish_until(ended, publisher, hurry=self.stop_requested))
+        publishing = asyncio.create_task(
+            publish_until(ended, publisher, hurry=self.orders.stop_requested)
+        )
         try:
-            await self._wait_for_end(trainer, publishing, heeds_stop_file=plan.heeds_stop_file())
+            stall = await self._wait_for_end(trainer, publishing, plan)
+            if stall is not None:
+                await asyncio.to_thread(dump_stacks, self.run_directory, plan.marker)
         finally:
             strays = await trainer.kill()
             if strays:
@@ -110,39 +130,71 @@ class Execution:
             await publishing
         except ValueError as error:  # the trainer wrote garbage
             return Ending(Reason.TRAINER_CRASHED, str(error))
-        if self.stop_requested.is_set() and self.run_directory.read_result() is None:
-            return Ending(Reason.CANCELLED_BY_USER, "ended by force")
+        if stall is not None:
+            await patiently(publisher.publish_stacks)
+            return Ending(Reason.STALLED, stall)
+        result = self.run_directory.read_result()
+        if self.orders.stop_requested.is_set() and (result is None or result.status == "stopped"):
+            step = f"stopped at step {result.step}" if result else "ended by force"
+            return self._stopped(step)
         return judge(
-            self.run_directory.read_result(), trainer.exit_code(), trainer.last_log_lines()
+            result, trainer.exit_code(), trainer.last_log_lines(), gang=self.assignment.gang
         )
 
+    def _stopped(self, message: str) -> Ending | None:
+        """Return the ending of an attempt that was told to stop."""
+        assert self.orders.reason is not None
+        if attempts.is_failure(self.orders.reason):
+            return None  # of another node, which has said why
+        return Ending(self.orders.reason, message) if self.claim.node_rank == 0 else None
+
+    def _ending_of(self, error: Exception) -> Ending:
+        """Say to the user what went wrong around the trainer."""
+        if isinstance(error, InvalidSpec):
+            return Ending(Reason.INVALID_DATASET, error.message)
+        if isinstance(error, CorruptInput):
+            return Ending(error.reason, str(error))
+        if isinstance(error, PortInUse):
+            return Ending(Reason.PORT_IN_USE, str(error))
+        if isinstance(error, StorageUnavailable):
+            return Ending(Reason.STORAGE_UNAVAILABLE, f"the object store failed: {error}")
+        # A full disk, a fork that failed, a defect.
+        log.error("runner.failed", exc_info=error)
+        reason = Reason.DISK_FULL if is_disk_full(error) else Reason.RUNNER_FAILED
+        return Ending(reason, f"the runner failed: {error!r}")
+
     async def _wait_for_end(
-        self, trainer: Trainer, publishing: asyncio.Task[None], *, heeds_stop_file: bool
-    ) -> None:
-        """Return when the trainer has ended, or is to be killed: stop file, SIGTERM, SIGKILL."""
-        grace_seconds = self.settings.stop_grace_seconds if heeds_stop_file else 0.0
+        self, trainer: Trainer, publishing: asyncio.Task[None], plan: TrainerPlan
+    ) -> str | None:
+        """Return when the trainer has ended or is to be killed; where it hangs, if it does.
+
+        A stop goes by the stop file, then SIGTERM, then SIGKILL; if it is forced, SIGKILL at once.
+        """
+        grace_seconds = self.settings.stop_grace_seconds if plan.heeds_stop_file() else 0.0
+        stalls = StallWatch(
+            self.run_directory, self.settings.stall_seconds, self.settings.phase_stall_seconds
+        )
         asked_at: float | None = None
         termed_at: float | None = None
         while trainer.is_running() and not publishing.done():
             now = time.monotonic()
-            if self.stop_requested.is_set() and asked_at is None:
+            if self.orders.forced:
+                break
+            if stall := stalls.look(now):
+                return stall
+            if self.orders.stop_requested.is_set() and asked_at is None:
                 self.run_directory.request_stop()
                 asked_at = now
             if asked_at is not None and termed_at is None and now >= asked_at + grace_seconds:
                 trainer.terminate()
                 termed_at = now
             if termed_at is not None and now > termed_at + TERM_SECONDS:
-                return
+                break
             await asyncio.sleep(LOOK_SECONDS)
+        return None
 
-    async def _start(self) -> None:
-        write = attempts.fenced_write(self.database, self.attempt_id, self.fence)
-        async with write as (session, attempt):
-            await attempts.start(session, attempt)
-
-    async def _close(self, ending: Ending, prepared: PreparedDataset | None) -> None:
-        write = attempts.fenced_write(self.database, self.attempt_id, self.fence)
-        async with write as (session, attempt):
+    async def _finish(self, ending: Ending | None, prepared: PreparedDataset | None) -> None:
+        async with attempts.fenced_write(self.database, self.claim) as (session, attempt):
             if prepared is not None and self.assignment.dataset_id is not None:
                 await results.publish_dataset(
                     session,
@@ -151,16 +203,17 @@ class Execution:
                     prefix=prepared.prefix,
                     files=prepared.files,
                 )
-            await attempts.close(session, attempt, ending)
+            await endings.finish(session, attempt, ending, node_rank=self.claim.node_rank)
 
     def _plan(self) -> TrainerPlan:
         return TrainerPlan(
             kind=self.assignment.spec.kind,
             run_directory=self.run_directory,
-            marker=attempt_marker(self.attempt_id, self.fence),
+            marker=attempt_marker(self.claim),
             slots=self.assignment.slots,
             slot_kind=self.assignment.slot_kind,
             threads_per_slot=take_inventory(self.settings).threads_per_slot,
+            gang=self.assignment.gang,
         )
 
     def _publisher(self) -> Publisher:
@@ -169,9 +222,8 @@ class Execution:
             self.storage,
             self.run_directory,
             job_id=self.assignment.job_id,
-            attempt_id=self.attempt_id,
+            claim=self.claim,
             attempt_number=self.assignment.attempt_number,
-            fence=self.fence,
         )
 
 
@@ -196,20 +248,28 @@ async def publish_until(
     await patiently(publisher.publish_rest, patience_seconds=seconds)
 
 
-def judge(result: Result | None, exit_code: int | None, log_lines: str) -> Ending:
-    """Return how the attempt ended: what `result.json` says, and only without one the exit code."""
+def judge(
+    result: Result | None, exit_code: int | None, log_lines: str, *, gang: Gang | None = None
+) -> Ending | None:
+    """Return how the attempt ended: what `result.json` says, and only without one the exit code.
+
+    None means that this node has nothing to say: rank 0 is on another one, and all went well here.
+    """
+    if result is None and exit_code == 0 and gang is not None and gang.node_rank > 0:
+        return None
     if result is None:
         message = f"the trainer ended with exit code {exit_code} and left no result"
         return Ending(Reason.TRAINER_CRASHED, f"{message}\n{log_lines}".strip())
     if result.status == "succeeded":
         values = {"step": result.step, **result.values}
         return Ending(Reason.SUCCEEDED, result.message or "done", values)
-    if result.status == "stopped":
-        return Ending(Reason.WORKER_LOST, f"stopped at step {result.step}")  # unless cancelled
-    message = result.message or "the trainer gave no message"
-    if result.reason in (None, ExitReason.LEASE_LOST):
-        return Ending(Reason.WORKER_LOST, message)
-    return Ending(Reason(result.reason), message)
+    reason = Reason.WORKER_LOST  # something else than its runner has ended it
+    if result.reason not in (None, ExitReason.STOPPED, ExitReason.LEASE_LOST):
+        reason = Reason(result.reason)
+    if reason == Reason.PEER_LOST and gang is None:
+        reason = Reason.TRAINER_CRASHED  # the other rank was here as well
+    message = result.message or f"{result.status} at step {result.step}"
+    return Ending(reason, message)
 
 
 async def patiently(

@@ -2,20 +2,45 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import structlog
 
 from nvae_core.run_directory import RunDirectory
 from services.adapters.postgres import attempts
-from services.adapters.postgres.database import Database, DatabaseUnavailable
+from services.adapters.postgres.attempts import Claim, Orders
+from services.adapters.postgres.database import Database, DatabaseUnavailable, Session
 from services.domain.errors import LeaseLost
+from services.domain.statuses import Reason
 from services.settings import LeaseSettings
+
+LOOK_SECONDS = 1.0
 
 log = structlog.get_logger()
 
 
+@dataclass
+class HeardOrders:
+    """What the runner has heard so far; a stop is never taken back, force may be added."""
+
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    reason: Reason | None = None
+    forced: bool = False
+
+    def hear(self, orders: Orders) -> None:
+        """Take in what Postgres says now."""
+        if orders.go:
+            self.go.set()
+        if orders.stop is not None:
+            self.reason = self.reason or orders.stop
+            self.forced = self.forced or orders.forced
+            self.stop_requested.set()
+
+
 class Lease:
-    """Keeps one attempt alive and hears what the user wants of it."""
+    """Keeps one share of an attempt alive and hears what its runner is to do."""
 
     def __init__(
         self,
@@ -23,46 +48,59 @@ class Lease:
         settings: LeaseSettings,
         run_directory: RunDirectory,
         *,
-        attempt_id: str,
-        fence: int,
+        claim: Claim,
     ) -> None:
         self._database = database
         self._settings = settings
         self._run_directory = run_directory
-        self._attempt_id = attempt_id
-        self._fence = fence
-        self.stop_requested = asyncio.Event()
+        self._claim = claim
+        self.orders = HeardOrders()
 
     async def hold(self) -> None:
-        """Renew until cancelled.
+        """Renew, and look in between, until cancelled.
+
+        While Postgres is away the trainer goes on: nobody else can have claimed the attempt.
 
         Raises:
-            LeaseLost: the attempt ended, or renewals failed for as long as a lease lasts.
+            LeaseLost: the attempt ended, or Postgres was away for longer than is allowed.
         """
-        kill_deadline = time.monotonic() + self._settings.seconds
+        lease_ends_at = time.monotonic() + self._settings.seconds
+        renew_at = time.monotonic()
         while True:
             asked_at = time.monotonic()
             try:
-                await self._renew()
-                # Counted from before the question, so it ends before the lease in Postgres does.
-                kill_deadline = asked_at + self._settings.seconds
-                pause = self._settings.renew_seconds
+                if asked_at >= renew_at:
+                    await self._ask(self._renew)
+                    # Counted from before the question: it ends before the lease in Postgres does.
+                    lease_ends_at = asked_at + self._settings.seconds
+                    renew_at = asked_at + self._settings.renew_seconds
+                else:
+                    await self._ask(self._look)
+                self._extend_deadman(lease_ends_at)
             except (DatabaseUnavailable, TimeoutError) as error:
                 log.warning("lease.not_renewed", error=repr(error))
-                pause = min(1.0, self._settings.renew_seconds)
-            try:
-                self._run_directory.extend_deadman(kill_deadline)
-            except OSError as error:
-                log.warning("lease.deadman_not_written", error=repr(error))
-            if time.monotonic() > kill_deadline:
-                raise LeaseLost("the lease could not be renewed in time")
-            await asyncio.sleep(pause)
+                renew_at = 0.0
+                now = time.monotonic()
+                if now > lease_ends_at + self._settings.outage_grace_seconds:
+                    raise LeaseLost("the lease could not be renewed in time") from error
+                grace_ends_at = lease_ends_at + self._settings.outage_grace_seconds
+                self._extend_deadman(min(now + self._settings.seconds, grace_ends_at))
+            await asyncio.sleep(min(LOOK_SECONDS, self._settings.renew_seconds / 2))
 
-    async def _renew(self) -> None:
+    async def _ask(self, question: Callable[[Session], Awaitable[Orders]]) -> None:
         async with asyncio.timeout(self._settings.renew_seconds):
             async with self._database.transaction() as session:
-                stop = await attempts.renew(
-                    session, self._attempt_id, self._fence, lease_seconds=self._settings.seconds
-                )
-        if stop:
-            self.stop_requested.set()
+                orders = await question(session)
+        self.orders.hear(orders)
+
+    async def _renew(self, session: Session) -> Orders:
+        return await attempts.renew(session, self._claim, lease_seconds=self._settings.seconds)
+
+    async def _look(self, session: Session) -> Orders:
+        return await attempts.look(session, self._claim)
+
+    def _extend_deadman(self, deadline: float) -> None:
+        try:
+            self._run_directory.extend_deadman(deadline)
+        except OSError as error:
+            log.warning("lease.deadman_not_written", error=repr(error))

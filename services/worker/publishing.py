@@ -16,17 +16,20 @@ from nvae_core.run_directory import (
     ArtifactLine,
     CheckpointLine,
     MetricsLine,
+    NoticeLine,
     ProgressLine,
     RunDirectory,
     StartedLine,
     file_sha256,
 )
 from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, results
+from services.adapters.postgres import attempts, checkpoints, results
+from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, Session
 from services.adapters.postgres.results import MetricValues, StoredFile
 from services.adapters.postgres.tables import Artifact, Attempt
 from services.adapters.s3_storage import S3Storage
+from services.domain.object_keys import attempt_prefix
 from services.worker.inputs import list_files
 
 MAX_LINES = 200  # per transaction
@@ -51,17 +54,16 @@ class Publisher:
         run_directory: RunDirectory,
         *,
         job_id: str,
-        attempt_id: str,
+        claim: Claim,
         attempt_number: int,
-        fence: int,
     ) -> None:
         self._database = database
         self._storage = storage
         self._run_directory = run_directory
         self._job_id = job_id
-        self._attempt_id = attempt_id
-        self._fence = fence
-        self._prefix = f"jobs/{job_id}/attempts/{attempt_number}"
+        self._claim = claim
+        self._attempt_number = attempt_number
+        self._prefix = attempt_prefix(job_id, attempt_number)
         self._offset = 0
 
     async def publish_new(self) -> int:
@@ -123,6 +125,22 @@ class Publisher:
             await self._publish_artifact(line)
         elif isinstance(line, CheckpointLine):
             await self._publish_checkpoint(line)
+        elif isinstance(line, NoticeLine):
+            async with self._write() as (session, attempt):
+                await results.add_notice(session, attempt, line)
+
+    async def publish_stacks(self) -> None:
+        """Store what the ranks of a run that hangs wrote about themselves."""
+        folder = f"attempt_{self._attempt_number}"
+        for path in sorted(self._run_directory.ranks.glob("*.stacks.txt")):
+            if path.stat().st_size:
+                line = ArtifactLine(
+                    at=path.stat().st_mtime,
+                    name=f"{folder}/{path.name}",
+                    path=str(path.relative_to(self._run_directory.path)),
+                    content_type="text/plain",
+                )
+                await self._publish_artifact(line)
 
     async def _publish_artifact(self, line: ArtifactLine) -> None:
         path = self._run_directory.path / line.path
@@ -131,7 +149,7 @@ class Publisher:
         artifact = Artifact(
             id=new_id("art"),
             job_id=self._job_id,
-            attempt_id=self._attempt_id,
+            attempt_id=self._claim.attempt_id,
             name=line.name,
             key=key,
             content_type=line.content_type,
@@ -154,7 +172,7 @@ class Publisher:
         if not files or not folder.exists():
             return  # the trainer has dropped it for newer ones
         async with self._write() as (session, attempt):
-            await results.add_checkpoint(
+            await checkpoints.add(
                 session,
                 attempt,
                 checkpoint_id=new_id("ckpt"),
@@ -164,7 +182,7 @@ class Publisher:
             )
 
     def _write(self) -> AbstractAsyncContextManager[tuple[Session, Attempt]]:
-        return attempts.fenced_write(self._database, self._attempt_id, self._fence)
+        return attempts.fenced_write(self._database, self._claim)
 
     async def _upload(self, path: Path, key: str) -> None:
         await asyncio.to_thread(self._storage.upload, path, key)

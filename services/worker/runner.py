@@ -1,4 +1,4 @@
-"""Owns one attempt on this node: `python -m services.worker.runner ATTEMPT FENCE`.
+"""Owns an attempt on this node: `python -m services.worker.runner ATTEMPT FENCE NODE_RANK`.
 
 It lives in a session of its own, so a restart of the worker does not stop training; it ends when
 the work is done, when the lease is lost, or when the embedded stack it belongs to is gone.
@@ -8,17 +8,16 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import shutil
 import sys
-from pathlib import Path
 
 import structlog
 
 from nvae_core.run_directory import RunDirectory
-from services.adapters.postgres import attempts
-from services.adapters.postgres.attempts import Ending
+from services.adapters.postgres import endings
+from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, DatabaseUnavailable
-from services.adapters.processes import is_locked, kill_marked
+from services.adapters.postgres.endings import Ending
+from services.adapters.processes import kill_marked
 from services.adapters.s3_storage import S3Storage
 from services.adapters.telemetry import configure_logging
 from services.domain.errors import LeaseLost
@@ -31,10 +30,10 @@ from services.settings import (
     WorkerSettings,
 )
 from services.worker.assignment import load_assignment
+from services.worker.attempt_folders import attempt_folder, drop_large_files
 from services.worker.execution import Execution, patiently
 from services.worker.lease import Lease
 from services.worker.lifeline import wait_for_end_of
-from services.worker.sources import drop_staging
 from services.worker.trainer import attempt_marker
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -42,34 +41,16 @@ PR_SET_CHILD_SUBREAPER = 36
 log = structlog.get_logger()
 
 
-def attempt_folder(data_folder: Path, attempt_id: str) -> Path:
-    """Return where an attempt keeps its lock, its log and its run directory."""
-    return data_folder / "attempts" / attempt_id
-
-
-def is_runner_alive(data_folder: Path, attempt_id: str) -> bool:
-    """Whether a runner of this machine holds the attempt's lock."""
-    return is_locked(attempt_folder(data_folder, attempt_id) / "runner.lock")
-
-
-def drop_large_files(run_directory: RunDirectory) -> None:
-    """Delete what an attempt that has ended does not need any more; its logs stay."""
-    unfinished = [*run_directory.path.glob(".dataset.*"), *run_directory.path.glob(".unpacked.*")]
-    for folder in (run_directory.checkpoints, run_directory.dataset, *unfinished):
-        shutil.rmtree(folder, ignore_errors=True)
-    drop_staging(run_directory)
-
-
-async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> None:
+async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
     """Run the attempt to its end, then leave no process and no large file behind."""
     database = Database(DatabaseSettings())
-    run_directory = RunDirectory(attempt_folder(settings.data_folder, attempt_id) / "run")
+    run_directory = RunDirectory(attempt_folder(settings.data_folder, claim.attempt_id) / "run")
     run_directory.logs.mkdir(parents=True, exist_ok=True)
-    lease = Lease(database, LeaseSettings(), run_directory, attempt_id=attempt_id, fence=fence)
+    lease = Lease(database, LeaseSettings(), run_directory, claim=claim)
     lifeline = LocalSettings().lifeline
 
     async def work() -> None:
-        assignment = await patiently(lambda: load_assignment(database, attempt_id, fence))
+        assignment = await patiently(lambda: load_assignment(database, claim))
         structlog.contextvars.bind_contextvars(
             job_id=assignment.job_id, attempt=assignment.attempt_number
         )
@@ -80,9 +61,8 @@ async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> 
             storage=S3Storage(StorageSettings()),
             run_directory=run_directory,
             assignment=assignment,
-            attempt_id=attempt_id,
-            fence=fence,
-            stop_requested=lease.stop_requested,
+            claim=claim,
+            orders=lease.orders,
         ).run()
 
     tasks = [asyncio.create_task(work()), asyncio.create_task(lease.hold())]
@@ -102,26 +82,26 @@ async def run_attempt(settings: WorkerSettings, attempt_id: str, fence: int) -> 
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     # Before the slots are given back: nobody may find a rank of ours on them.
-    await asyncio.to_thread(kill_marked, attempt_marker(attempt_id, fence))
+    await asyncio.to_thread(kill_marked, attempt_marker(claim))
     if failure is not None:
         ending = Ending(Reason.RUNNER_FAILED, f"the runner failed: {failure!r}")
         with contextlib.suppress(DatabaseUnavailable):
-            await attempts.close_if_live(database, attempt_id, fence, ending)
+            await endings.finish_if_live(database, claim, ending)
     await asyncio.to_thread(drop_large_files, run_directory)
     await database.close()
 
 
 def main() -> None:
     """Run the attempt; the worker that started this process has locked it on our behalf."""
-    attempt_id, fence = sys.argv[1], int(sys.argv[2])
+    claim = Claim(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     settings = WorkerSettings()
     configure_logging("runner")
-    structlog.contextvars.bind_contextvars(attempt_id=attempt_id)
+    structlog.contextvars.bind_contextvars(attempt_id=claim.attempt_id)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     status = 1
     try:
         loop = asyncio.new_event_loop()  # asyncio.run would wait for threads at the end
-        loop.run_until_complete(run_attempt(settings, attempt_id, fence))
+        loop.run_until_complete(run_attempt(settings, claim))
         status = 0
     except Exception:
         log.exception("runner.crashed")

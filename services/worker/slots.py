@@ -9,11 +9,12 @@ from services.settings import WorkerSettings
 
 @dataclass(frozen=True)
 class SlotInventory:
-    """Kind and number of the slots, and the threads each may use."""
+    """Kind and number of the slots, the threads each may use, and the node's memory."""
 
     kind: str  # gpu or cpu
     num_slots: int
     threads_per_slot: int
+    memory_bytes: int
 
 
 def take_inventory(settings: WorkerSettings) -> SlotInventory:
@@ -32,6 +33,7 @@ def take_inventory(settings: WorkerSettings) -> SlotInventory:
         kind="gpu" if num_gpus else "cpu",
         num_slots=num_slots,
         threads_per_slot=max(1, num_cores // num_slots),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
 
 

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvae_core.run_directory import RunDirectory
+from services.adapters.postgres.attempts import Claim
 from services.adapters.processes import kill_marked
+from services.worker.gangs import Gang
 
+MARKER = "NVAE_ATTEMPT"
 TERM_SECONDS = 5.0  # from SIGTERM to SIGKILL
 
 PROGRAMS = {
@@ -22,9 +25,9 @@ PROGRAMS = {
 }
 
 
-def attempt_marker(attempt_id: str, fence: int) -> str:
-    """Return the entry in the environment by which an attempt's processes are found."""
-    return f"NVAE_ATTEMPT={attempt_id}:{fence}"
+def attempt_marker(claim: Claim) -> str:
+    """Return the entry in the environment by which an attempt's processes on a node are found."""
+    return f"{MARKER}={claim.attempt_id}:{claim.fence}:{claim.node_rank}"
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,18 @@ class TrainerPlan:
     slots: Sequence[int]
     slot_kind: str
     threads_per_slot: int
+    gang: Gang | None = None
 
     def command(self) -> list[str]:
         """Return the command line: torchrun, except for the preparation, which needs no ranks."""
         program = ["-m", PROGRAMS[self.kind], str(self.run_directory.path)]
         if self.kind == "prepare_dataset":
             return [sys.executable, *program]
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--max-restarts=0"]
+        torchrun = ["-m", "torch.distributed.run", "--max-restarts=0"]
+        meeting = self.gang.torchrun_options() if self.gang else ["--standalone"]
         ranks = [f"--nproc-per-node={len(self.slots)}", f"--shutdown-timeout={TERM_SECONDS:.0f}"]
         logs = [f"--log-dir={self.run_directory.logs}", "--redirects=3"]
-        return [sys.executable, *torchrun, *ranks, *logs, *program]
+        return [sys.executable, *torchrun, *meeting, *ranks, *logs, *program]
 
     def heeds_stop_file(self) -> bool:
         """Whether the program looks at the stop file; the others take SIGTERM at once."""
@@ -61,6 +66,8 @@ class TrainerPlan:
         }
         name, _, value = self.marker.partition("=")
         kept |= {name: value, "OMP_NUM_THREADS": str(self.threads_per_slot)}
+        if self.gang:
+            kept |= self.gang.environment()
         if self.slot_kind == "gpu":
             kept["CUDA_VISIBLE_DEVICES"] = ",".join(str(slot) for slot in self.slots)
         return kept

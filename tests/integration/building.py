@@ -1,12 +1,13 @@
 """Rows that tests start from, made the way the services make them."""
 
 from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, jobs, nodes, results
+from services.adapters.postgres import attempts, checkpoints, endings, jobs, nodes, placing
+from services.adapters.postgres.endings import Ending
 from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import Dataset, Job, Node
+from services.adapters.postgres.tables import Attempt, Dataset, Job, Node
 from services.api.submission import submit_job
 from services.domain.jobs import TrainSpec
-from services.domain.placement import Placement
+from services.domain.placement import NodeShare, Placement
 
 DESCRIPTION = {
     "height": 28,
@@ -54,26 +55,60 @@ async def add_job(database, **fields) -> Job:
 
 
 async def add_claimed_attempt(database, job, node_id, *, lease_seconds=30.0):
-    """Return an attempt that a worker has claimed."""
-    async with database.transaction() as session:
-        placement = Placement(job.id, node_id, tuple(range(job.num_slots)))
-        await attempts.place(session, placement, attempt_id=new_id("att"), claim_timeout_seconds=60)
-    async with database.transaction() as session:
-        [attempt] = await attempts.claim(session, node_id, lease_seconds=lease_seconds)
-    return attempt
+    """Return the claim of a worker on a new attempt."""
+    [claim] = await add_gang(database, job, [node_id], lease_seconds=lease_seconds)
+    return claim
 
 
-async def add_checkpoint(database, attempt, step=1):
+async def place(database, job, node_ids, *, slots=None):
+    """Give a job slots on these nodes, the first ones unless told, which nobody has claimed yet."""
+    slots = slots or tuple(range(job.num_slots))
+    placement = Placement(job.id, tuple(NodeShare(node_id, slots) for node_id in node_ids))
+    async with database.transaction() as session:
+        return await placing.place(
+            session,
+            placement,
+            attempt_id=new_id("att"),
+            claim_timeout_seconds=60,
+            ports=range(29500, 29600),
+        )
+
+
+async def add_gang(database, job, node_ids, *, lease_seconds=30.0):
+    """Return the claims of nodes that have claimed their shares of a new attempt."""
+    await place(database, job, node_ids)
+    claims = []
+    for node_id in node_ids:
+        async with database.transaction() as session:
+            claims += await attempts.claim(session, node_id, lease_seconds=lease_seconds)
+    return claims
+
+
+async def finish(database, claim, reason, message="why", result=None):
+    """End one node's share of an attempt."""
+    async with database.transaction() as session:
+        attempt = await attempts.fenced(session, claim)
+        ending = Ending(reason, message, result) if reason else None
+        await endings.finish(session, attempt, ending, node_rank=claim.node_rank)
+
+
+async def find_attempt(database, attempt_id) -> Attempt:
+    """Return the attempt as it is stored now."""
+    async with database.transaction() as session:
+        return await session.get_one(Attempt, attempt_id)
+
+
+async def add_checkpoint(database, claim, step=1):
     """Commit a checkpoint of a claimed attempt and return its id."""
     checkpoint_id = new_id("ckpt")
     async with database.transaction() as session:
-        live = await attempts.fenced(session, attempt.id, attempt.fence)
-        await results.add_checkpoint(
+        live = await attempts.fenced(session, claim)
+        await checkpoints.add(
             session,
             live,
             checkpoint_id=checkpoint_id,
             step=step,
-            prefix=f"jobs/{attempt.job_id}/attempts/1/checkpoints/{step}",
+            prefix=f"jobs/{live.job_id}/attempts/1/checkpoints/{step}",
             files=[StoredFile("model.safetensors", 3, "0" * 64)],
         )
     return checkpoint_id

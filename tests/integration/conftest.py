@@ -2,6 +2,7 @@
 
 import os
 
+import boto3
 import pytest
 from sqlalchemy import text
 
@@ -43,6 +44,18 @@ def storage(servers):
             access_key=servers["NVAE_S3_ACCESS_KEY"],
             secret_key=servers["NVAE_S3_SECRET_KEY"],
         )
+    )
+
+
+@pytest.fixture(scope="session")
+def s3_client(servers):
+    """A client of the object store that knows nothing of our own code."""
+    return boto3.client(
+        "s3",
+        endpoint_url=servers["NVAE_S3_ENDPOINT_URL"],
+        aws_access_key_id=servers["NVAE_S3_ACCESS_KEY"],
+        aws_secret_access_key=servers["NVAE_S3_SECRET_KEY"],
+        region_name="us-east-1",
     )
 
 

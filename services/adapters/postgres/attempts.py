@@ -1,111 +1,82 @@
-"""Attempts: placed by the scheduler, claimed by a worker, written to only behind the fence."""
+"""Attempts and their members: placed by the scheduler, claimed by workers, held behind the fence.
+
+Locks are always taken in the order job, attempt, member: whoever needs the job locks it first.
+"""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.adapters.postgres import jobs
 from services.adapters.postgres.clock import in_seconds, read_clock
-from services.adapters.postgres.database import Database, notify_queue
-from services.adapters.postgres.tables import (
-    Attempt,
-    Checkpoint,
-    Doorbell,
-    Job,
-    Slot,
-)
-from services.domain.errors import Conflict, LeaseLost
-from services.domain.placement import Placement
-from services.domain.retry import retry_delay_seconds
-from services.domain.statuses import AttemptStatus, JobStatus, Reason
+from services.adapters.postgres.database import Database
+from services.adapters.postgres.tables import Attempt, Member, Slot
+from services.domain.errors import LeaseLost
+from services.domain.retry import STOP_REASONS
+from services.domain.statuses import AttemptStatus, JobStatus, MemberStatus, Reason
+
+LIVE_MEMBER = (MemberStatus.CLAIMED, MemberStatus.READY)
+_ORDERS = (Attempt.status, Attempt.stop_reason, Attempt.stop_forced, Attempt.reason)
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How an attempt ended, in the words users will read."""
+class Claim:
+    """What a runner shows to write for one node of an attempt."""
 
-    reason: Reason
-    message: str
-    result: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        """Take out what Postgres cannot store: logs may hold anything."""
-        clean = self.message.replace("\0", "").encode(errors="replace").decode()
-        object.__setattr__(self, "message", clean)
+    attempt_id: str
+    fence: int
+    node_rank: int = 0
 
 
-async def place(
-    session: AsyncSession, placement: Placement, *, attempt_id: str, claim_timeout_seconds: float
-) -> Attempt | None:
-    """Give the job its slots and ring its node; None if the job is not queued any more.
+@dataclass(frozen=True)
+class Orders:
+    """What a runner is to do: start the trainer once all nodes are ready, or stop, and why."""
 
-    Raises:
-        Conflict: a slot is not free any more; the caller rolls back.
-    """
-    job = await jobs.find(session, placement.job_id, lock=True)
-    if job.status != JobStatus.QUEUED:
-        return None
-    job.num_attempts += 1
-    attempt = Attempt(
-        id=attempt_id,
-        job_id=job.id,
-        number=job.num_attempts,
-        node_id=placement.node_id,
-        status=AttemptStatus.PLACED,
-        lease_expires_at=in_seconds(claim_timeout_seconds),
-    )
-    session.add(attempt)
-    await session.flush()
-    free = (Slot.node_id == placement.node_id, Slot.attempt_id.is_(None))
-    taken = await session.scalars(
-        update(Slot)
-        .where(*free, Slot.index.in_(placement.slots))
-        .values(attempt_id=attempt_id)
-        .returning(Slot.index)
-    )
-    if len(taken.all()) != len(placement.slots):
-        raise Conflict(f"slots of {placement.node_id} were taken meanwhile")
-    data: dict[str, Any] = {"attempt": attempt.number, "node": placement.node_id}
-    await jobs.change_status(session, job, JobStatus.STARTING, **data)
-    session.add(Doorbell(node_id=placement.node_id))
-    return attempt
+    go: bool
+    stop: Reason | None
+    forced: bool
 
 
-async def claim(session: AsyncSession, node_id: str, *, lease_seconds: float) -> Sequence[Attempt]:
-    """Take what was placed on this node; each attempt is returned to one caller only."""
+async def claim(session: AsyncSession, node_id: str, *, lease_seconds: float) -> list[Claim]:
+    """Take what was placed on this node; each share is returned to one caller only."""
     statement = (
-        update(Attempt)
-        .where(Attempt.node_id == node_id, Attempt.status == AttemptStatus.PLACED)
-        .values(status=AttemptStatus.CLAIMED, lease_expires_at=in_seconds(lease_seconds))
-        .returning(Attempt)
+        update(Member)
+        .where(
+            Member.node_id == node_id,
+            Member.status == MemberStatus.PLACED,
+            Attempt.id == Member.attempt_id,
+        )
+        .values(status=MemberStatus.CLAIMED, lease_expires_at=in_seconds(lease_seconds))
+        .returning(Member.attempt_id, Attempt.fence, Member.node_rank)
     )
-    return (await session.scalars(statement)).all()
+    return [Claim(*row) for row in await session.execute(statement)]
 
 
-async def fenced(session: AsyncSession, attempt_id: str, fence: int) -> Attempt:
-    """Return the attempt, locked, if this runner still owns it: the first statement of a write.
+async def fenced(session: AsyncSession, claim: Claim) -> Attempt:
+    """Return the attempt, locked with its job, if this runner still owns its share.
+
+    The first statement of every write on behalf of an attempt.
 
     Raises:
         LeaseLost: the attempt ended, or another runner owns it.
     """
-    query = select(Attempt).where(
-        Attempt.id == attempt_id,
-        Attempt.fence == fence,
-        Attempt.status.in_((AttemptStatus.CLAIMED, AttemptStatus.RUNNING)),
-    )
-    attempt = (await session.scalars(query.with_for_update())).one_or_none()
-    if attempt is None:
-        raise LeaseLost(f"attempt {attempt_id} with fence {fence} is not live")
-    return attempt
+    job_id = await session.scalar(select(Attempt.job_id).where(*_owned(claim)))
+    if job_id is not None:
+        await jobs.find(session, job_id, lock=True)
+        # Only now, behind the lock, is it certain.
+        query = select(Attempt).where(*_owned(claim)).with_for_update(of=Attempt)
+        attempt = (await session.scalars(query)).one_or_none()
+        if attempt is not None:
+            return attempt
+    raise _lost(claim)
 
 
 @asynccontextmanager
 async def fenced_write(
-    database: Database, attempt_id: str, fence: int
+    database: Database, claim: Claim
 ) -> AsyncIterator[tuple[AsyncSession, Attempt]]:
     """One transaction on behalf of an attempt, with its locked row.
 
@@ -114,104 +85,137 @@ async def fenced_write(
         DatabaseUnavailable: nothing was committed, or nobody can tell whether it was.
     """
     async with database.transaction() as session:
-        yield session, await fenced(session, attempt_id, fence)
+        yield session, await fenced(session, claim)
 
 
-async def close_if_live(database: Database, attempt_id: str, fence: int, ending: Ending) -> None:
-    """End the attempt, unless it has ended otherwise meanwhile."""
-    with suppress(LeaseLost):
-        async with fenced_write(database, attempt_id, fence) as (session, attempt):
-            await close(session, attempt, ending)
-
-
-async def renew(
-    session: AsyncSession, attempt_id: str, fence: int, *, lease_seconds: float
-) -> bool:
-    """Extend the lease; return whether the user wants the job to stop.
+async def renew(session: AsyncSession, claim: Claim, *, lease_seconds: float) -> Orders:
+    """Extend the lease of a share; return what its runner is to do.
 
     Raises:
         LeaseLost: as in `fenced`.
     """
-    attempt = await fenced(session, attempt_id, fence)
-    attempt.lease_expires_at = in_seconds(lease_seconds)
-    cancel_requested = select(Job.cancel_requested).where(Job.id == attempt.job_id)
-    return bool(await session.scalar(cancel_requested))
+    lease = in_seconds(lease_seconds)
+    renewed = update(Member).where(*_owned(claim)).values(lease_expires_at=lease)
+    row = (await session.execute(renewed.returning(*_ORDERS))).one_or_none()
+    return _orders(row, claim)
 
 
-async def start(session: AsyncSession, attempt: Attempt) -> None:
-    """Record that the trainer of a fenced attempt starts now."""
-    attempt.status = AttemptStatus.RUNNING
-    attempt.started_at = await read_clock(session)
-    job = await jobs.find(session, attempt.job_id, lock=True)
-    if job.status == JobStatus.STARTING:  # not if a cancel came in between
-        await jobs.change_status(session, job, JobStatus.RUNNING, attempt=attempt.number)
+async def look(session: AsyncSession, claim: Claim) -> Orders:
+    """Return what the runner is to do, without a write; raises as `renew`."""
+    row = (await session.execute(select(*_ORDERS).where(*_owned(claim)))).one_or_none()
+    return _orders(row, claim)
 
 
-async def list_expired(session: AsyncSession) -> Sequence[Attempt]:
-    """Return the live attempts whose lease has run out, locked."""
-    query = select(Attempt).where(
-        Attempt.status != AttemptStatus.FINISHED,
-        Attempt.lease_expires_at < func.clock_timestamp(),
+def _orders(row: Row[str, str | None, bool, str | None] | None, claim: Claim) -> Orders:
+    if row is None:
+        raise _lost(claim)
+    status, stop_reason, forced, reason = row
+    if reason is not None and is_failure(reason):  # another node's: nothing to wait for
+        return Orders(go=False, stop=Reason(reason), forced=True)
+    stop = Reason(stop_reason) if stop_reason else None
+    return Orders(go=status == AttemptStatus.RUNNING, stop=stop, forced=forced)
+
+
+def is_failure(reason: str | None) -> bool:
+    """Whether a cause that an attempt knows of ends it on all nodes at once."""
+    return reason is not None and reason != Reason.SUCCEEDED and reason not in STOP_REASONS
+
+
+async def make_ready(session: AsyncSession, claim: Claim) -> Orders:
+    """Record that a node could start the trainer; the last one starts it everywhere.
+
+    Raises:
+        LeaseLost: as in `fenced`.
+    """
+    attempt = await fenced(session, claim)
+    now = await read_clock(session)
+    members = await list_members(session, attempt.id)
+    own = next(member for member in members if member.node_rank == claim.node_rank)
+    if own.status == MemberStatus.CLAIMED:
+        own.status, own.ready_at = MemberStatus.READY, now
+    are_ready = all(member.status == MemberStatus.READY for member in members)
+    is_wanted = attempt.stop_reason is None and attempt.reason is None
+    if attempt.status == AttemptStatus.PLACED and are_ready and is_wanted:
+        attempt.status, attempt.started_at = AttemptStatus.RUNNING, now
+        job = await jobs.find(session, attempt.job_id)
+        if job.status == JobStatus.STARTING:
+            await jobs.change_status(session, job, JobStatus.RUNNING, attempt=attempt.number)
+    await session.flush()
+    return await look(session, claim)
+
+
+async def request_stop(
+    session: AsyncSession, attempt: Attempt, reason: Reason, *, forced: bool = False
+) -> None:
+    """Tell the runners of an attempt, whose job is locked, to end it; the first reason stays."""
+    attempt.stop_reason = attempt.stop_reason or reason
+    attempt.stop_forced = attempt.stop_forced or forced
+
+
+async def find_live(session: AsyncSession, job_id: str) -> Attempt | None:
+    """Return the attempt of a locked job that has not ended, locked, if there is one."""
+    query = select(Attempt).where(Attempt.job_id == job_id, Attempt.finished_at.is_(None))
+    return (await session.scalars(query.with_for_update())).one_or_none()
+
+
+async def lock_live(session: AsyncSession, job_id: str, attempt_id: str) -> Attempt | None:
+    """Return an attempt that has not ended, locked after its job, if it is still the live one."""
+    await jobs.find(session, job_id, lock=True)
+    attempt = await find_live(session, job_id)
+    return attempt if attempt is not None and attempt.id == attempt_id else None
+
+
+async def list_expired(session: AsyncSession) -> Sequence[tuple[str, str]]:
+    """Return job and attempt id of attempts with a member whose lease has run out."""
+    query = (
+        select(Attempt.job_id, Attempt.id)
+        .join(Member, Member.attempt_id == Attempt.id)
+        .where(
+            Member.status != MemberStatus.FINISHED,
+            Member.lease_expires_at < func.clock_timestamp(),
+        )
     )
-    return (await session.scalars(query.with_for_update(skip_locked=True))).all()
+    return [(job_id, attempt_id) for job_id, attempt_id in await session.execute(query.distinct())]
 
 
-async def close(session: AsyncSession, attempt: Attempt, ending: Ending) -> None:
-    """End a locked attempt, free its slots, and move its job to where the reason leads."""
-    attempt.status = AttemptStatus.FINISHED
-    attempt.reason, attempt.message = ending.reason, ending.message
-    attempt.finished_at = await read_clock(session)
-    await session.execute(update(Slot).where(Slot.attempt_id == attempt.id).values(attempt_id=None))
-    job = await jobs.find(session, attempt.job_id, lock=True)
-    await _move_job(session, job, attempt, ending)
-    await notify_queue(session)
+async def list_members(session: AsyncSession, attempt_id: str) -> Sequence[Member]:
+    """Return the nodes' shares of an attempt by node rank, as they are now."""
+    query = select(Member).where(Member.attempt_id == attempt_id).order_by(Member.node_rank)
+    return (await session.scalars(query.execution_options(populate_existing=True))).all()
 
 
-async def _move_job(session: AsyncSession, job: Job, attempt: Attempt, ending: Ending) -> None:
-    target, reason, message = JobStatus.FAILED, ending.reason, ending.message
-    data: dict[str, Any] = {"attempt": attempt.number}
-    if ending.reason == Reason.SUCCEEDED:
-        target, job.result = JobStatus.SUCCEEDED, ending.result
-    elif job.cancel_requested:
-        target, reason = JobStatus.CANCELLED, Reason.CANCELLED_BY_USER
-    elif (seconds := await _retry_delay_seconds(session, job, attempt, ending)) is not None:
-        await jobs.delay(session, job, seconds)
-        target, reason = JobStatus.QUEUED, Reason.WAITING_FOR_RETRY
-        message = f"attempt {attempt.number} ended: {ending.message}; next in {seconds:.0f} s"
-        data["attempt_reason"] = ending.reason
-    await jobs.change_status(session, job, target, reason=reason, message=message, **data)
+async def nodes_of(session: AsyncSession, attempt_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return the nodes of several attempts, by attempt, in the order of their ranks."""
+    query = select(Member.attempt_id, Member.node_id).where(Member.attempt_id.in_(attempt_ids))
+    nodes: dict[str, list[str]] = {attempt_id: [] for attempt_id in attempt_ids}
+    for attempt_id, node_id in await session.execute(query.order_by(Member.node_rank)):
+        nodes[attempt_id].append(node_id)
+    return nodes
 
 
-async def _retry_delay_seconds(
-    session: AsyncSession, job: Job, attempt: Attempt, ending: Ending
-) -> float | None:
-    earlier = await _reasons_since_checkpoint(session, attempt)
-    has_trained = job.step is not None
-    return retry_delay_seconds(ending.reason, earlier=earlier, has_trained=has_trained)
-
-
-async def _reasons_since_checkpoint(session: AsyncSession, attempt: Attempt) -> list[Reason]:
-    newest = (
-        select(func.max(Checkpoint.created_at))
-        .where(Checkpoint.job_id == attempt.job_id)
-        .scalar_subquery()
-    )
-    query = select(Attempt.reason).where(
-        Attempt.job_id == attempt.job_id,
-        Attempt.id != attempt.id,
-        Attempt.reason.is_not(None),
-        func.coalesce(Attempt.finished_at > newest, True),
-    )
-    return [Reason(reason) for reason in await session.scalars(query) if reason]
-
-
-async def slots_of(session: AsyncSession, attempt_id: str) -> tuple[int, ...]:
-    """Return the indices of the slots the attempt holds on its node."""
-    query = select(Slot.index).where(Slot.attempt_id == attempt_id).order_by(Slot.index)
-    return tuple(await session.scalars(query))
+async def slots_of(session: AsyncSession, attempt_id: str, node_id: str) -> tuple[int, ...]:
+    """Return the indices of the slots the attempt holds on this node."""
+    query = select(Slot.index).where(Slot.attempt_id == attempt_id, Slot.node_id == node_id)
+    return tuple(await session.scalars(query.order_by(Slot.index)))
 
 
 async def list_all(session: AsyncSession, job_id: str) -> Sequence[Attempt]:
     """Return the attempts of a job, oldest first."""
     query = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)
     return (await session.scalars(query)).all()
+
+
+def _owned(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """Return what holds for the rows of an attempt and its member while the claim is good."""
+    return (
+        Attempt.id == claim.attempt_id,
+        Attempt.fence == claim.fence,
+        Attempt.status != AttemptStatus.FINISHED,
+        Member.attempt_id == Attempt.id,
+        Member.node_rank == claim.node_rank,
+        Member.status.in_(LIVE_MEMBER),
+    )
+
+
+def _lost(claim: Claim) -> LeaseLost:
+    return LeaseLost(f"attempt {claim.attempt_id} with fence {claim.fence} is not live here")

@@ -1,15 +1,16 @@
 """Jobs and their events. A status changes only through `change_status`."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.adapters.postgres.clock import read_clock
-from services.adapters.postgres.tables import Dataset, Event, Job
-from services.domain.errors import Conflict, NotFound
-from services.domain.placement import QueuedJob
+from services.adapters.postgres.tables import Attempt, Dataset, Event, Job
+from services.domain.errors import NotFound
+from services.domain.placement import QueuedJob, Wait
 from services.domain.statuses import TERMINAL, JobStatus, Reason, check_transition
 
 
@@ -17,7 +18,7 @@ async def insert(session: AsyncSession, job: Job) -> None:
     """Store a new job, queued, with its first event."""
     job.status = JobStatus.QUEUED
     job.reason = Reason.WAITING_FOR_SLOTS
-    job.message = f"waits for {job.num_slots} free slot(s) on one node"
+    job.message = "waits for the scheduler"
     job.num_events = 0
     session.add(job)
     await session.flush()
@@ -58,37 +59,74 @@ async def list_newest(
 async def list_placeable(session: AsyncSession) -> list[QueuedJob]:
     """Return the queued jobs whose delay is over."""
     ready = or_(Job.not_before.is_(None), Job.not_before <= func.clock_timestamp())
-    query = select(Job.id, Job.num_slots, Job.priority, Job.created_at)
+    resources = (Job.num_nodes, Job.num_slots, Job.labels)
+    query = select(Job.id, Job.priority, Job.created_at, Job.kind, *resources)
     rows = await session.execute(query.where(Job.status == JobStatus.QUEUED, ready))
-    return [QueuedJob(*row) for row in rows]
+    avoided = await _avoided_nodes(session)
+    return [
+        QueuedJob(
+            job_id,
+            num_slots=num_slots,
+            priority=priority,
+            created_at=created_at,
+            num_nodes=num_nodes,
+            labels=labels,
+            avoided=avoided.get(job_id, frozenset()),
+            is_short=kind != "train",
+        )
+        for job_id, priority, created_at, kind, num_nodes, num_slots, labels in rows
+    ]
+
+
+async def _avoided_nodes(session: AsyncSession) -> dict[str, frozenset[str]]:
+    """Return, by queued job, the nodes that have failed it twice."""
+    query = (
+        select(Attempt.job_id, Attempt.failed_node_id)
+        .join(Job, Job.id == Attempt.job_id)
+        .where(Job.status == JobStatus.QUEUED, Attempt.failed_node_id.is_not(None))
+        .group_by(Attempt.job_id, Attempt.failed_node_id)
+        .having(func.count() >= 2)
+    )
+    avoided: dict[str, frozenset[str]] = {}
+    for job_id, node_id in await session.execute(query):
+        avoided[job_id] = avoided.get(job_id, frozenset()) | {str(node_id)}
+    return avoided
+
+
+async def explain_waits(session: AsyncSession, waits: Sequence[Wait], *, limit: int = 1000) -> None:
+    """Show on queued jobs why they were not placed, where that has changed."""
+    left = iter(waits)
+    while some := list(islice(left, limit)):
+        messages = {wait.job_id: wait.message for wait in some}
+        query = select(Job.id, Job.message).where(
+            Job.id.in_(messages), Job.status == JobStatus.QUEUED
+        )
+        changed = [
+            {"id": job_id, "reason": Reason.WAITING_FOR_SLOTS, "message": messages[job_id]}
+            for job_id, message in await session.execute(query)
+            if message != messages[job_id]
+        ]
+        if changed:
+            await session.execute(update(Job), changed)
+
+
+async def queue_position(session: AsyncSession, job: Job) -> int | None:
+    """Return how many jobs are looked at before this one, plus one; None if it is not queued."""
+    if job.status != JobStatus.QUEUED:
+        return None
+    is_ahead = or_(
+        Job.priority > job.priority,
+        (Job.priority == job.priority)
+        & (tuple_(Job.created_at, Job.id) < tuple_(job.created_at, job.id)),
+    )
+    query = select(func.count()).where(Job.status == JobStatus.QUEUED, is_ahead)
+    return 1 + (await session.scalar(query) or 0)
 
 
 async def list_events(session: AsyncSession, job_id: str, *, after: int) -> Sequence[Event]:
     """Return the job's events with a number above `after`, in order."""
     query = select(Event).where(Event.job_id == job_id, Event.number > after)
     return (await session.scalars(query.order_by(Event.number))).all()
-
-
-async def request_cancel(session: AsyncSession, job_id: str) -> Job:
-    """Cancel the job now if it is queued, else ask its runner to; again is no error.
-
-    Raises:
-        NotFound: there is no such job.
-        Conflict: the job has ended otherwise.
-    """
-    job = await find(session, job_id, lock=True)
-    if job.cancel_requested:
-        return job
-    if job.status in TERMINAL:
-        raise Conflict(f"job {job_id} has already {job.status}")
-    job.cancel_requested = True
-    if job.status == JobStatus.QUEUED:
-        reason, message = Reason.CANCELLED_BY_USER, "cancelled before it started"
-        await change_status(session, job, JobStatus.CANCELLED, reason=reason, message=message)
-    else:
-        reason, message = Reason.CANCEL_REQUESTED, "stops at the next step and saves a checkpoint"
-        await change_status(session, job, JobStatus.STOPPING, reason=reason, message=message)
-    return job
 
 
 async def change_status(

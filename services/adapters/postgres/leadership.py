@@ -1,5 +1,10 @@
-"""The one active scheduler: a session advisory lock, and notifications on the same connection."""
+"""The one active scheduler: a session advisory lock, and notifications on the same connection.
 
+Postgres releases the lock when the connection ends. A leader that hangs keeps its connection; so it
+says when it was last at work, and whoever waits ends the connection of one that is silent.
+"""
+
+import asyncio
 from types import TracebackType
 from typing import Self
 
@@ -8,17 +13,32 @@ import psycopg
 from services.adapters.postgres.database import QUEUE_CHANNEL, Database, DatabaseUnavailable
 
 SCHEDULER_LOCK = 7_201_502  # any number, the same for all replicas
+LOOK_SECONDS = 1.0
+SILENT_SECONDS = 6.0
+
+_DISMISS_SILENT_LEADER = """
+    SELECT pg_terminate_backend(leaders.backend_pid)
+    FROM leaders
+    JOIN pg_locks ON pg_locks.pid = leaders.backend_pid
+        AND locktype = 'advisory' AND granted AND objid = %(lock)s
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    WHERE leaders.seen_at < clock_timestamp() - make_interval(secs => %(silent)s)
+"""
+_SEEN = """
+    INSERT INTO leaders (id, backend_pid, seen_at) VALUES (1, pg_backend_pid(), clock_timestamp())
+    ON CONFLICT (id) DO UPDATE SET backend_pid = pg_backend_pid(), seen_at = clock_timestamp()
+"""
 
 
 class Leadership:
-    """Held by at most one process; Postgres releases it when the connection ends."""
+    """Held by at most one process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: psycopg.AsyncConnection | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect and wait until no other process holds the lock.
+        """Connect and wait until no other process leads.
 
         Raises:
             DatabaseUnavailable: Postgres is away.
@@ -28,8 +48,7 @@ class Leadership:
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(str(error).strip()) from error
         try:
-            await connection.execute("SELECT pg_advisory_lock(%s)", (SCHEDULER_LOCK,))
-            await connection.execute(f"LISTEN {QUEUE_CHANNEL}")
+            await _win(connection)
         except psycopg.OperationalError as error:
             await connection.close()
             raise DatabaseUnavailable(str(error).strip()) from error
@@ -61,3 +80,24 @@ class Leadership:
                 return
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(str(error).strip()) from error
+
+    async def beat(self) -> None:
+        """Say that this leader is at work; raises as `wait`."""
+        assert self._connection is not None
+        try:
+            await self._connection.execute(_SEEN)
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(str(error).strip()) from error
+
+
+async def _win(connection: psycopg.AsyncConnection) -> None:
+    while True:
+        cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", (SCHEDULER_LOCK,))
+        if (await cursor.fetchone() or (False,))[0]:
+            break
+        await connection.execute(
+            _DISMISS_SILENT_LEADER, {"lock": SCHEDULER_LOCK, "silent": SILENT_SECONDS}
+        )
+        await asyncio.sleep(LOOK_SECONDS)
+    await connection.execute(_SEEN)
+    await connection.execute(f"LISTEN {QUEUE_CHANNEL}")

@@ -1,24 +1,48 @@
 """Nodes and their slots."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.adapters.postgres.attempts import LIVE_MEMBER, Claim
 from services.adapters.postgres.clock import in_seconds
-from services.adapters.postgres.tables import Attempt, Node, Slot
+from services.adapters.postgres.tables import Attempt, Job, Member, Node, Slot
+from services.domain.errors import NotFound
+from services.domain.jobs import Resources
 from services.domain.placement import NodeSlots
 from services.domain.statuses import AttemptStatus
 
+PROTOCOL = 2
+"""What a worker and the tables must agree on; a node with another one gets no jobs."""
+
+
+@dataclass(frozen=True)
+class Stock:
+    """How many nodes there are, have the labels, and have the slots too; the largest's slots."""
+
+    num_nodes: int
+    num_labelled: int
+    largest: int
+    num_fitting: int
+
 
 async def register(session: AsyncSession, node: Node, *, lease_seconds: float) -> str:
-    """Store the node or refresh the one of the same name; return its id."""
+    """Store the node or refresh the one of the same name; return its id.
+
+    A node without an address gets the one it talks to Postgres from.
+    """
+    seen_from_here = func.coalesce(func.host(func.inet_client_addr()), "127.0.0.1")
     values = {
-        "address": node.address,
+        "address": node.address or seen_from_here,
         "version": node.version,
         "slot_kind": node.slot_kind,
         "num_slots": node.num_slots,
+        "memory_bytes": node.memory_bytes,
+        "labels": node.labels or {},
+        "protocol": PROTOCOL,
         "lease_expires_at": in_seconds(lease_seconds),
     }
     statement = insert(Node).values(id=node.id, name=node.name, **values)
@@ -33,6 +57,14 @@ async def renew(session: AsyncSession, node_id: str, *, lease_seconds: float) ->
     """Keep the node alive for this long."""
     lease = in_seconds(lease_seconds)
     await session.execute(update(Node).where(Node.id == node_id).values(lease_expires_at=lease))
+
+
+async def find(session: AsyncSession, node_id: str) -> Node:
+    """Return the node, or raise NotFound."""
+    node = await session.get(Node, node_id)
+    if node is None:
+        raise NotFound(f"there is no node {node_id}")
+    return node
 
 
 async def list_all(session: AsyncSession) -> Sequence[Node]:
@@ -55,23 +87,63 @@ async def free_slots(session: AsyncSession) -> dict[str, tuple[int, ...]]:
 
 
 async def list_free(session: AsyncSession) -> list[NodeSlots]:
-    """Return the live, not cordoned nodes with their free slots."""
-    alive = select(Node.id, Node.num_slots).where(
-        Node.lease_expires_at > func.clock_timestamp(), Node.cordoned.is_(False)
+    """Return the nodes that may get jobs, with their free slots."""
+    columns = (Node.id, Node.num_slots, Node.labels, Node.version)
+    alive = select(*columns).where(
+        Node.lease_expires_at > func.clock_timestamp(),
+        Node.cordoned.is_(False),
+        Node.protocol == PROTOCOL,
     )
     nodes = (await session.execute(alive)).all()
     free = await free_slots(session)
-    return [NodeSlots(node_id, free.get(node_id, ()), num_slots) for node_id, num_slots in nodes]
+    soon_free = await _short_slots(session)
+    return [
+        NodeSlots(
+            node_id,
+            free.get(node_id, ()),
+            num_slots,
+            labels=labels,
+            version=version,
+            soon_free=soon_free.get(node_id, 0),
+        )
+        for node_id, num_slots, labels, version in nodes
+    ]
 
 
-async def largest(session: AsyncSession) -> int | None:
-    """Return the number of slots of the largest node, or None if no node was ever registered."""
-    largest: int | None = await session.scalar(select(func.max(Node.num_slots)))
-    return largest
+async def _short_slots(session: AsyncSession) -> dict[str, int]:
+    """Return how many slots of each node are held by jobs that are not training."""
+    query = (
+        select(Slot.node_id, func.count())
+        .join(Attempt, Attempt.id == Slot.attempt_id)
+        .join(Job, Job.id == Attempt.job_id)
+        .where(Job.kind != "train")
+        .group_by(Slot.node_id)
+    )
+    return {node_id: count for node_id, count in await session.execute(query)}
 
 
-async def live_attempts(session: AsyncSession, node_id: str) -> Sequence[Attempt]:
-    """Return the attempts that should have a runner on this node."""
-    statuses = (AttemptStatus.CLAIMED, AttemptStatus.RUNNING)
-    query = select(Attempt).where(Attempt.node_id == node_id, Attempt.status.in_(statuses))
-    return (await session.scalars(query)).all()
+async def take_stock(session: AsyncSession, resources: Resources) -> Stock:
+    """Count the nodes that were ever registered, alive or not, against what a job asks for."""
+    labelled = Node.labels.contains(resources.labels)
+    query = select(
+        func.count(),
+        func.count().filter(labelled),
+        func.max(Node.num_slots).filter(labelled),
+        func.count().filter(labelled, Node.num_slots >= resources.slots),
+    ).select_from(Node)
+    num_nodes, num_labelled, largest, num_fitting = (await session.execute(query)).one()
+    return Stock(num_nodes, num_labelled, largest or 0, num_fitting)
+
+
+async def live_claims(session: AsyncSession, node_id: str) -> Sequence[Claim]:
+    """Return what should have a runner on this node."""
+    query = (
+        select(Attempt.id, Attempt.fence, Member.node_rank)
+        .join(Member, Member.attempt_id == Attempt.id)
+        .where(
+            Member.node_id == node_id,
+            Member.status.in_(LIVE_MEMBER),
+            Attempt.status != AttemptStatus.FINISHED,
+        )
+    )
+    return [Claim(*row) for row in await session.execute(query)]

@@ -1,4 +1,4 @@
-"""What attempts leave behind: metrics, artifacts, checkpoints, prepared data sets.
+"""What attempts leave behind: metrics, artifacts, prepared data sets; checkpoints are beside.
 
 Every write here comes after `attempts.fenced` in the same transaction.
 """
@@ -13,8 +13,9 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nvae_core.run_directory import NoticeLine
 from services.adapters.postgres import jobs
-from services.adapters.postgres.tables import Artifact, Attempt, Checkpoint, Dataset, Metric
+from services.adapters.postgres.tables import Artifact, Attempt, Dataset, Event, Metric
 from services.domain.errors import NotFound
 
 
@@ -92,27 +93,17 @@ async def add_artifact(session: AsyncSession, attempt: Attempt, artifact: Artifa
     await _tell(session, attempt, "artifact", {"name": artifact.name, "step": artifact.step})
 
 
-async def add_checkpoint(
-    session: AsyncSession,
-    attempt: Attempt,
-    *,
-    checkpoint_id: str,
-    step: int,
-    prefix: str,
-    files: Sequence[StoredFile],
-) -> None:
-    """Commit a checkpoint, once per (job, step)."""
-    statement = insert(Checkpoint).values(
-        id=checkpoint_id,
-        job_id=attempt.job_id,
-        attempt_id=attempt.id,
-        step=step,
-        prefix=prefix,
-        files=[asdict(file) for file in files],
+async def add_notice(session: AsyncSession, attempt: Attempt, line: NoticeLine) -> None:
+    """Tell what happened that did not end the run; once, however often it is published."""
+    job = await jobs.find(session, attempt.job_id, lock=True)
+    data = {"name": line.name, "message": line.message, "step": line.step}
+    data["attempt"] = attempt.number
+    present = {name: value for name, value in data.items() if value is not None}
+    told = select(Event.number).where(
+        Event.job_id == job.id, Event.type == "notice", Event.data == present
     )
-    inserted = await session.scalar(statement.on_conflict_do_nothing().returning(Checkpoint.id))
-    if inserted is not None:
-        await _tell(session, attempt, "checkpoint", {"checkpoint": checkpoint_id, "step": step})
+    if await session.scalar(told.limit(1)) is None:
+        jobs.append_event(session, job, "notice", present)
 
 
 async def publish_dataset(
@@ -135,26 +126,6 @@ async def publish_dataset(
             files=[asdict(file) for file in files],
         )
     )
-
-
-async def find_checkpoint(session: AsyncSession, checkpoint_id: str) -> Checkpoint:
-    """Return the checkpoint, or raise NotFound."""
-    checkpoint = await session.get(Checkpoint, checkpoint_id)
-    if checkpoint is None:
-        raise NotFound(f"there is no checkpoint {checkpoint_id}")
-    return checkpoint
-
-
-async def newest_checkpoint(session: AsyncSession, job_id: str) -> Checkpoint | None:
-    """Return the checkpoint an attempt of this job resumes from."""
-    query = select(Checkpoint).where(Checkpoint.job_id == job_id)
-    return (await session.scalars(query.order_by(Checkpoint.step.desc()).limit(1))).first()
-
-
-async def list_checkpoints(session: AsyncSession, job_id: str) -> Sequence[Checkpoint]:
-    """Return the job's checkpoints, oldest first."""
-    query = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step)
-    return (await session.scalars(query)).all()
 
 
 async def list_artifacts(session: AsyncSession, job_id: str) -> Sequence[Artifact]:

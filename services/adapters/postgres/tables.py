@@ -1,6 +1,7 @@
 """Every table, as SQLAlchemy rows. Times are UTC; sizes are bytes; ids are made by the domain."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -19,14 +20,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from services.domain.statuses import AttemptStatus, JobStatus
+from services.domain.statuses import AttemptStatus, CheckpointStatus, JobStatus, MemberStatus
 
 Json = dict[str, Any]
 Now = text("clock_timestamp()")
 fence_sequence = Sequence("fences")
 
 
-def _one_of(column: str, values: type[JobStatus] | type[AttemptStatus]) -> str:
+def _one_of(column: str, values: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
@@ -71,13 +72,19 @@ class Job(Base):
     resolved: Mapped[Json | None]  # model and optimization of a train job
     tags: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     priority: Mapped[int]
-    num_slots: Mapped[int]
+    num_nodes: Mapped[int] = mapped_column(server_default=text("1"))
+    num_slots: Mapped[int]  # on each node
+    labels: Mapped[Json] = mapped_column(server_default=text("'{}'"))  # that its nodes must have
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))  # of a fork
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
     checkpoint_id: Mapped[str | None] = mapped_column(ForeignKey("checkpoints.id", use_alter=True))
     status: Mapped[str]
     reason: Mapped[str | None]
     message: Mapped[str | None]
-    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    stop_requested: Mapped[str | None]  # pause or cancel
+    max_run_seconds: Mapped[float | None]  # over all attempts
+    run_seconds: Mapped[float] = mapped_column(server_default=text("0"))  # of those that ended
+    num_interventions: Mapped[int] = mapped_column(server_default=text("0"))
     num_events: Mapped[int] = mapped_column(server_default=text("0"))
     num_attempts: Mapped[int] = mapped_column(server_default=text("0"))
     step: Mapped[int | None] = mapped_column(BigInteger)
@@ -102,13 +109,16 @@ class Node(Base):
     version: Mapped[str]
     slot_kind: Mapped[str]  # gpu or cpu
     num_slots: Mapped[int]  # offered now; slots beyond are not given out again
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    labels: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    protocol: Mapped[int] = mapped_column(server_default=text("1"))  # what its worker understands
     cordoned: Mapped[bool] = mapped_column(server_default=text("false"))
     lease_expires_at: Mapped[datetime]
     registered_at: Mapped[datetime] = mapped_column(server_default=Now)
 
 
 class Attempt(Base):
-    """One execution of a job on one node."""
+    """One execution of a job, on one node or on several."""
 
     __tablename__ = "attempts"
     __table_args__ = (
@@ -121,7 +131,13 @@ class Attempt(Base):
             unique=True,
             postgresql_where=text("status <> 'finished'"),
         ),
-        Index("ix_attempts_live", "node_id", postgresql_where=text("status <> 'finished'")),
+        Index(
+            "uq_attempts_port",
+            "node_id",
+            "port",
+            unique=True,
+            postgresql_where=text("status <> 'finished'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -130,13 +146,38 @@ class Attempt(Base):
     fence: Mapped[int] = mapped_column(
         BigInteger, fence_sequence, server_default=fence_sequence.next_value()
     )
-    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))  # of rank 0
+    port: Mapped[int | None]  # on which the nodes of a gang meet there
     status: Mapped[str]
-    reason: Mapped[str | None]
+    stop_reason: Mapped[str | None]  # its runners are to end it, for this reason
+    stop_forced: Mapped[bool] = mapped_column(server_default=text("false"))
+    reason: Mapped[str | None]  # the first cause of its end, known before it is finished
     message: Mapped[str | None]
-    lease_expires_at: Mapped[datetime]
+    failed_node_id: Mapped[str | None] = mapped_column(ForeignKey("nodes.id"))
     created_at: Mapped[datetime] = mapped_column(server_default=Now)
     started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Member(Base):
+    """One node's share of an attempt, alive while its lease has not run out."""
+
+    __tablename__ = "members"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", MemberStatus), name="status"),
+        UniqueConstraint("attempt_id", "node_id"),
+        Index("ix_members_live", "node_id", postgresql_where=text("status <> 'finished'")),
+        Index(
+            "ix_members_lease", "lease_expires_at", postgresql_where=text("status <> 'finished'")
+        ),
+    )
+
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    node_rank: Mapped[int] = mapped_column(primary_key=True)
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
+    status: Mapped[str]
+    lease_expires_at: Mapped[datetime]
+    ready_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
 
@@ -193,10 +234,22 @@ class Artifact(Base):
 
 
 class Checkpoint(Base):
-    """A committed checkpoint; files is a list of name, size_bytes and sha256 under the prefix."""
+    """A stored training state; files is a list of name, size_bytes and sha256 under the prefix.
+
+    A deleted one stays as a tombstone, because jobs refer to it.
+    """
 
     __tablename__ = "checkpoints"
-    __table_args__ = (UniqueConstraint("job_id", "step"),)
+    __table_args__ = (
+        CheckConstraint(_one_of("status", CheckpointStatus), name="status"),
+        Index(
+            "uq_checkpoints_committed",
+            "job_id",
+            "step",
+            unique=True,
+            postgresql_where=text("status = 'committed'"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
@@ -204,7 +257,20 @@ class Checkpoint(Base):
     step: Mapped[int] = mapped_column(BigInteger)
     prefix: Mapped[str]
     files: Mapped[list[Json]]
+    status: Mapped[str] = mapped_column(server_default=text("'committed'"))
+    pinned: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=Now)
+    changed_at: Mapped[datetime] = mapped_column(server_default=Now, onupdate=Now)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        return sum(file["size_bytes"] for file in self.files)
+
+    @property
+    def keys(self) -> list[str]:
+        """Of its objects in S3."""
+        return [f"{self.prefix}/{file['name']}" for file in self.files]
 
 
 class Dataset(Base):
@@ -238,3 +304,13 @@ class Doorbell(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
     created_at: Mapped[datetime] = mapped_column(server_default=Now)
+
+
+class Leader(Base):
+    """The one active scheduler: the backend that holds the lock, and when it was last at work."""
+
+    __tablename__ = "leaders"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    backend_pid: Mapped[int]
+    seen_at: Mapped[datetime]

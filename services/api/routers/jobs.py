@@ -1,12 +1,21 @@
-"""Jobs: submit, look, cancel."""
+"""Jobs: submit, look, change, cancel, pause, resume, fork."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
-from services.adapters.postgres import attempts, jobs
+from services.adapters.postgres import attempts, jobs, requests
+from services.adapters.postgres.database import notify_queue
 from services.api.dependencies import StoresDependency
-from services.api.schemas import AttemptResource, EventResource, JobPage, JobResource
+from services.api.forking import ForkOptions, fork_job
+from services.api.schemas import (
+    AttemptResource,
+    CancelOptions,
+    EventResource,
+    JobChanges,
+    JobPage,
+    JobResource,
+)
 from services.api.submission import submit_job
 from services.domain.jobs import JobSpec
 from services.domain.statuses import JobStatus
@@ -52,16 +61,57 @@ async def list_jobs(
 
 @router.get("/{job_id}")
 async def show(job_id: str, stores: StoresDependency) -> JobResource:
-    """Show one job."""
+    """Show one job; of a queued one also its position in the queue."""
     async with stores.database.transaction() as session:
-        return JobResource.of(await jobs.find(session, job_id))
+        job = await jobs.find(session, job_id)
+        return JobResource.of(job, queue_position=await jobs.queue_position(session, job))
+
+
+@router.patch("/{job_id}")
+async def change(job_id: str, changes: JobChanges, stores: StoresDependency) -> JobResource:
+    """Change name, tags, priority or run time; the priority holds from the next placement on."""
+    async with stores.database.transaction() as session:
+        job = await jobs.find(session, job_id, lock=True)
+        requests.change(job, changes.model_dump(exclude_unset=True))
+        await notify_queue(session)
+        return JobResource.of(job)
 
 
 @router.post("/{job_id}/cancel")
-async def cancel(job_id: str, stores: StoresDependency) -> JobResource:
-    """Cancel a job: at once if it is queued, else after a checkpoint at the next step."""
+async def cancel(
+    job_id: str, stores: StoresDependency, options: CancelOptions | None = None
+) -> JobResource:
+    """Cancel a job: at once if it is not running, else after a checkpoint at the next step.
+
+    By force its processes are killed instead, and what the newest checkpoint does not hold is lost.
+    """
+    forced = options is not None and options.force
     async with stores.database.transaction() as session:
-        return JobResource.of(await jobs.request_cancel(session, job_id))
+        return JobResource.of(await requests.cancel(session, job_id, forced=forced))
+
+
+@router.post("/{job_id}/pause")
+async def pause(job_id: str, stores: StoresDependency) -> JobResource:
+    """Take a job off its nodes, after a checkpoint at the next step, until it is resumed."""
+    async with stores.database.transaction() as session:
+        return JobResource.of(await requests.pause(session, job_id))
+
+
+@router.post("/{job_id}/resume")
+async def resume(job_id: str, stores: StoresDependency) -> JobResource:
+    """Put a paused job back into the queue; it goes on from its newest checkpoint."""
+    async with stores.database.transaction() as session:
+        return JobResource.of(await requests.resume(session, job_id))
+
+
+@router.post("/{job_id}/fork", status_code=201)
+async def fork(
+    job_id: str, options: ForkOptions, stores: StoresDependency, response: Response
+) -> JobResource:
+    """Train a new job from a checkpoint of this one, with other overrides."""
+    job = await fork_job(stores.database, job_id, options)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return JobResource.of(job)
 
 
 @router.get("/{job_id}/attempts")
@@ -70,7 +120,8 @@ async def list_attempts(job_id: str, stores: StoresDependency) -> list[AttemptRe
     async with stores.database.transaction() as session:
         await jobs.find(session, job_id)
         rows = await attempts.list_all(session, job_id)
-    return [AttemptResource.model_validate(row) for row in rows]
+        nodes_of = await attempts.nodes_of(session, [row.id for row in rows])
+    return [AttemptResource.of(row, node_ids=nodes_of[row.id]) for row in rows]
 
 
 @router.get("/{job_id}/events")

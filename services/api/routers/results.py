@@ -1,4 +1,4 @@
-"""What jobs leave: metrics, artifacts, checkpoints."""
+"""What jobs leave: metrics and artifacts."""
 
 from itertools import groupby
 from typing import Annotated
@@ -9,8 +9,8 @@ from fastapi.responses import RedirectResponse
 from services.adapters.postgres import jobs, results
 from services.adapters.postgres.results import json_number
 from services.api.dependencies import StoresDependency
-from services.api.schemas import ArtifactResource, CheckpointResource, MetricSeries
-from services.domain.errors import NotFound
+from services.api.downloads import redirect_to
+from services.api.schemas import ArtifactResource, MetricSeries
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
@@ -50,38 +50,4 @@ async def download_artifact(job_id: str, name: str, stores: StoresDependency) ->
     """Redirect to a URL from which the file can be downloaded for a while."""
     async with stores.database.transaction() as session:
         artifact = await results.find_artifact(session, job_id, name)
-    return _redirect(stores, artifact.key)
-
-
-@router.get("/jobs/{job_id}/checkpoints")
-async def list_checkpoints(job_id: str, stores: StoresDependency) -> list[CheckpointResource]:
-    """List a job's checkpoints, oldest first."""
-    async with stores.database.transaction() as session:
-        await jobs.find(session, job_id)
-        rows = await results.list_checkpoints(session, job_id)
-    return [CheckpointResource.model_validate(row) for row in rows]
-
-
-@router.get("/checkpoints/{checkpoint_id}")
-async def show_checkpoint(checkpoint_id: str, stores: StoresDependency) -> CheckpointResource:
-    """Show one checkpoint and its files."""
-    async with stores.database.transaction() as session:
-        row = await results.find_checkpoint(session, checkpoint_id)
-    return CheckpointResource.model_validate(row)
-
-
-@router.get("/checkpoints/{checkpoint_id}/files/{name:path}", status_code=307)
-async def download_checkpoint_file(
-    checkpoint_id: str, name: str, stores: StoresDependency
-) -> RedirectResponse:
-    """Redirect to a URL from which the file can be downloaded for a while."""
-    async with stores.database.transaction() as session:
-        checkpoint = await results.find_checkpoint(session, checkpoint_id)
-    if any(file["name"] == name for file in checkpoint.files):
-        return _redirect(stores, f"{checkpoint.prefix}/{name}")
-    raise NotFound(f"checkpoint {checkpoint_id} has no file {name!r}")
-
-
-def _redirect(stores: StoresDependency, key: str) -> RedirectResponse:
-    file_name = key.rsplit("/", 1)[-1]
-    return RedirectResponse(stores.storage.presigned_url(key, file_name=file_name), 307)
+    return redirect_to(stores, artifact.key)

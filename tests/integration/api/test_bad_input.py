@@ -21,6 +21,15 @@ BAD_JOBS = [
     pytest.param(TRAIN | {"dataset": "large"}, "/dataset", "64×64", id="wrong image size"),
     pytest.param(TRAIN | {"dataset": "colour"}, "/dataset", "3 colours", id="wrong colours"),
     pytest.param(
+        TRAIN | {"resources": {"nodes": 2}}, "/resources/nodes", "1 have", id="too many nodes"
+    ),
+    pytest.param(
+        TRAIN | {"resources": {"labels": {"gpu": "h100"}}},
+        "/resources/labels",
+        "no node has them",
+        id="labels of no node",
+    ),
+    pytest.param(
         TRAIN | {"resources": {"slots": 3}}, "/resources/slots", "has 2", id="too many slots"
     ),
     pytest.param(

@@ -1,14 +1,14 @@
 """Jobs over HTTP: submitted, listed, cancelled; files by redirect."""
 
 import hashlib
+from datetime import UTC, datetime
 
 import httpx
 import pytest
-from building import add_checkpoint, add_claimed_attempt, add_dataset, add_node, find_job
+from building import add_checkpoint, add_claimed_attempt, add_dataset, add_node, find_job, finish
 
 from services.adapters.ids import new_id
 from services.adapters.postgres import attempts, results
-from services.adapters.postgres.attempts import Ending
 from services.adapters.postgres.tables import Artifact
 from services.domain.statuses import Reason
 
@@ -28,7 +28,8 @@ async def test_submitted_job_waits_and_says_why(api, node_id):
     assert response.headers["Location"] == f"/v1/jobs/{job['id']}"
     assert (job["status"], job["reason"]) == ("queued", "waiting_for_slots")
     assert job["tags"] == {"team": "vision"}
-    assert (await api.get(response.headers["Location"])).json() == job
+    shown = (await api.get(response.headers["Location"])).json()
+    assert shown == job | {"queue_position": 1}
 
 
 async def test_list_pages_through_every_job_once_newest_first(api, node_id):
@@ -60,11 +61,9 @@ async def test_queued_job_is_cancelled_at_once_and_again_is_no_error(api, node_i
 
 
 async def test_job_that_has_ended_cannot_be_cancelled(api, database, node_id):
-    attempt = await submit_and_claim(api, database, node_id)
-    async with database.transaction() as session:
-        live = await attempts.fenced(session, attempt.id, attempt.fence)
-        await attempts.close(session, live, Ending(Reason.OUT_OF_MEMORY, "no memory left"))
-    response = await api.post(f"/v1/jobs/{attempt.job_id}/cancel")
+    job_id, claim = await submit_and_claim(api, database, node_id)
+    await finish(database, claim, Reason.OUT_OF_MEMORY)
+    response = await api.post(f"/v1/jobs/{job_id}/cancel")
     assert (response.status_code, response.json()["code"]) == (409, "conflict")
     assert "failed" in response.json()["detail"]
 
@@ -76,7 +75,8 @@ async def fetch(url):
 
 async def submit_and_claim(api, database, node_id):
     job_id = (await api.post("/v1/jobs", json=TRAIN)).json()["id"]
-    return await add_claimed_attempt(database, await find_job(database, job_id), node_id)
+    job = await find_job(database, job_id)
+    return job_id, await add_claimed_attempt(database, job, node_id)
 
 
 async def test_cancelled_preparation_frees_the_name_of_the_data_set(api, node_id):
@@ -91,8 +91,8 @@ async def test_cancelled_preparation_frees_the_name_of_the_data_set(api, node_id
 
 async def test_evaluation_on_images_of_another_size_is_refused(api, database, node_id):
     await add_dataset(database, "large", height=64, width=64)
-    attempt = await submit_and_claim(api, database, node_id)
-    checkpoint_id = await add_checkpoint(database, attempt)
+    _, claim = await submit_and_claim(api, database, node_id)
+    checkpoint_id = await add_checkpoint(database, claim)
     body = {"kind": "evaluate", "checkpoint": checkpoint_id, "dataset": "large"}
     response = await api.post("/v1/jobs", json=body)
     assert response.status_code == 422
@@ -100,9 +100,8 @@ async def test_evaluation_on_images_of_another_size_is_refused(api, database, no
 
 
 async def test_checkpoint_file_is_downloaded_by_redirect(api, database, storage, node_id, tmp_path):
-    attempt = await submit_and_claim(api, database, node_id)
-    job_id = attempt.job_id
-    checkpoint_id = await add_checkpoint(database, attempt)
+    job_id, claim = await submit_and_claim(api, database, node_id)
+    checkpoint_id = await add_checkpoint(database, claim)
     (tmp_path / "model.safetensors").write_bytes(b"abc")
     key = f"jobs/{job_id}/attempts/1/checkpoints/1/model.safetensors"
     storage.upload(tmp_path / "model.safetensors", key)
@@ -114,20 +113,19 @@ async def test_checkpoint_file_is_downloaded_by_redirect(api, database, storage,
 
 
 async def test_artifact_and_metrics_of_a_job(api, database, storage, node_id, tmp_path):
-    attempt = await submit_and_claim(api, database, node_id)
-    job_id = attempt.job_id
+    job_id, claim = await submit_and_claim(api, database, node_id)
     (tmp_path / "grid.png").write_bytes(b"png")
     storage.upload(tmp_path / "grid.png", f"jobs/{job_id}/grid.png")
     losses = {1: 8.0, 2: 7.0}
     values = [
-        results.MetricValues(step, attempt.created_at, {"loss": loss, "kl": float("inf")})
+        results.MetricValues(step, datetime.now(UTC), {"loss": loss, "kl": float("inf")})
         for step, loss in losses.items()
     ]
     async with database.transaction() as session:
-        live = await attempts.fenced(session, attempt.id, attempt.fence)
+        live = await attempts.fenced(session, claim)
         await results.add_metrics(session, live, values)
         artifact = Artifact(
-            id=new_id("art"), job_id=job_id, attempt_id=attempt.id, name="samples/grid.png",
+            id=new_id("art"), job_id=job_id, attempt_id=claim.attempt_id, name="samples/grid.png",
             key=f"jobs/{job_id}/grid.png", content_type="image/png", size_bytes=3,
             sha256=hashlib.sha256(b"png").hexdigest(),
         )  # fmt: skip

@@ -13,8 +13,13 @@ async def node_id(database):
 
 
 @pytest.fixture
-async def attempt(database, node_id):
-    return await add_claimed_attempt(database, await add_job(database), node_id)
+async def job(database, node_id):
+    return await add_job(database)
+
+
+@pytest.fixture
+async def claim(database, job, node_id):
+    return await add_claimed_attempt(database, job, node_id)
 
 
 @pytest.fixture

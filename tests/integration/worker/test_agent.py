@@ -17,9 +17,9 @@ async def test_worker_that_comes_back_is_the_same_node(agent, node_id):
     assert await agent.register() == node_id
 
 
-async def test_attempt_without_a_runner_goes_back_to_the_queue(database, agent, attempt):
+async def test_attempt_without_a_runner_goes_back_to_the_queue(database, agent, claim, job):
     await agent.register()
     await agent.look()
-    job = await find_job(database, attempt.job_id)
+    job = await find_job(database, job.id)
     assert (job.status, job.reason) == ("queued", "waiting_for_retry")
     assert "runner on n1 died" in job.message

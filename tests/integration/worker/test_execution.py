@@ -7,12 +7,15 @@ import time
 import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node, find_job
 
-from services.adapters.postgres import jobs
+from services.adapters.postgres import requests
+from services.adapters.postgres.attempts import Orders
 from services.adapters.s3_storage import S3Storage, StorageUnavailable
+from services.domain.statuses import Reason
 from services.settings import WorkerSettings
 from services.worker import execution, trainer
 from services.worker.assignment import load_assignment
 from services.worker.execution import Execution
+from services.worker.lease import HeardOrders
 
 BAD_TRAINERS = {
     "ignores": "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)",
@@ -36,8 +39,8 @@ async def job(database):
 async def run(database, storage, run_directory, tmp_path, job, monkeypatch):
     """Return a function that runs the job with a program in place of the trainer."""
     node_id = await add_node(database)
-    attempt = await add_claimed_attempt(database, job, node_id)
-    stop_requested = asyncio.Event()
+    claim = await add_claimed_attempt(database, job, node_id)
+    orders = HeardOrders()
 
     def start(name):
         program = [sys.executable, "-c", BAD_TRAINERS[name], str(run_directory.path)]
@@ -48,28 +51,27 @@ async def run(database, storage, run_directory, tmp_path, job, monkeypatch):
         settings = WorkerSettings(
             node_name="n1", data_folder=tmp_path, slots=2, stop_grace_seconds=0.5
         )
-        assignment = await load_assignment(database, attempt.id, attempt.fence)
+        assignment = await load_assignment(database, claim)
         await Execution(
             settings=settings,
             database=database,
             storage=storage,
             run_directory=run_directory,
             assignment=assignment,
-            attempt_id=attempt.id,
-            fence=attempt.fence,
-            stop_requested=stop_requested,
+            claim=claim,
+            orders=orders,
         ).run()
 
-    return start, stop_requested
+    return start, orders
 
 
 async def test_trainer_that_ignores_every_request_is_killed(database, run, run_directory, job):
-    start, stop_requested = run
+    start, orders = run
     task = start("ignores")
     while (await find_job(database, job.id)).status != "running":
         assert not task.done()
         await asyncio.sleep(0.05)
-    stop_requested.set()
+    orders.hear(Orders(go=True, stop=Reason.CANCELLED_BY_USER, forced=False))
     asked_at = time.monotonic()
     await task
     assert time.monotonic() - asked_at < 0.5 + 5 + 5
@@ -108,13 +110,13 @@ async def test_cancelled_job_does_not_wait_for_a_store_that_is_away(
         raise StorageUnavailable("away")
 
     monkeypatch.setattr(S3Storage, "upload", fail)
-    start, stop_requested = run
+    start, orders = run
     task = start("uploads")
     while (await find_job(database, job.id)).status != "running":
         assert not task.done()
         await asyncio.sleep(0.05)
     async with database.transaction() as session:
-        await jobs.request_cancel(session, job.id)
-    stop_requested.set()
+        await requests.cancel(session, job.id)
+    orders.hear(Orders(go=True, stop=Reason.CANCELLED_BY_USER, forced=False))
     await asyncio.wait_for(task, 0.5 + 5 + 5)
     assert (await find_job(database, job.id)).status == "cancelled"

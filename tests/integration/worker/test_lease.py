@@ -4,10 +4,9 @@ import asyncio
 import time
 
 import pytest
-from building import find_job
+from building import find_job, finish
 
-from services.adapters.postgres import attempts, jobs
-from services.adapters.postgres.attempts import Ending
+from services.adapters.postgres import attempts, requests
 from services.domain.errors import LeaseLost
 from services.domain.statuses import Reason
 from services.settings import LeaseSettings
@@ -15,9 +14,9 @@ from services.worker.lease import Lease
 
 
 @pytest.fixture
-async def lease(database, run_directory, attempt):
+async def lease(database, run_directory, claim):
     settings = LeaseSettings(seconds=0.9)
-    lease = Lease(database, settings, run_directory, attempt_id=attempt.id, fence=attempt.fence)
+    lease = Lease(database, settings, run_directory, claim=claim)
     task = asyncio.create_task(lease.hold())
     yield lease, task
     task.cancel()
@@ -32,26 +31,24 @@ async def test_held_lease_does_not_run_out(database, lease, run_directory):
     assert run_directory.deadman_expired(now=time.monotonic() + 1)
 
 
-async def test_cancel_is_heard_at_the_next_renewal(database, lease, attempt):
+async def test_cancel_is_heard_at_the_next_renewal(database, lease, claim, job):
     async with database.transaction() as session:
-        await jobs.request_cancel(session, attempt.job_id)
+        await requests.cancel(session, job.id)
     async with asyncio.timeout(5):
-        await lease[0].stop_requested.wait()
-    assert (await find_job(database, attempt.job_id)).status == "stopping"
+        await lease[0].orders.stop_requested.wait()
+    assert (await find_job(database, job.id)).status == "stopping"
 
 
-async def test_attempt_that_was_closed_loses_its_lease(database, lease, attempt):
-    async with database.transaction() as session:
-        live = await attempts.fenced(session, attempt.id, attempt.fence)
-        await attempts.close(session, live, Ending(Reason.WORKER_LOST, "gone"))
+async def test_attempt_that_was_closed_loses_its_lease(database, lease, claim, job):
+    await finish(database, claim, Reason.WORKER_LOST)
     async with asyncio.timeout(5):
         with pytest.raises(LeaseLost):
             await lease[1]
 
 
-async def test_renewal_that_waits_too_long_is_tried_again(database, lease, attempt):
+async def test_renewal_that_waits_too_long_is_tried_again(database, lease, claim, job):
     async with database.transaction() as session:  # somebody holds the row
-        await attempts.fenced(session, attempt.id, attempt.fence)
+        await attempts.fenced(session, claim)
         await asyncio.sleep(0.5)
     await asyncio.sleep(0.6)
     assert not lease[1].done()

@@ -1,31 +1,29 @@
 """What appears in the run directory reaches Postgres and S3, once."""
 
 import pytest
-from building import find_job
+from building import find_job, finish
 
 from nvae_core.run_directory import ArtifactLine, CheckpointLine, MetricsLine, StartedLine
-from services.adapters.postgres import attempts, results
-from services.adapters.postgres.attempts import Ending
+from services.adapters.postgres import checkpoints, results
 from services.domain.errors import LeaseLost
 from services.domain.statuses import Reason
 from services.worker.publishing import Publisher
 
 
-def publisher_for(database, storage, run_directory, attempt):
+def publisher_for(database, storage, run_directory, claim, job):
     return Publisher(
         database,
         storage,
         run_directory,
-        job_id=attempt.job_id,
-        attempt_id=attempt.id,
-        attempt_number=attempt.number,
-        fence=attempt.fence,
+        job_id=job.id,
+        claim=claim,
+        attempt_number=1,
     )
 
 
 @pytest.fixture
-def publisher(database, storage, run_directory, attempt):
-    return publisher_for(database, storage, run_directory, attempt)
+def publisher(database, storage, run_directory, claim, job):
+    return publisher_for(database, storage, run_directory, claim, job)
 
 
 def write_run(run_directory):
@@ -48,26 +46,26 @@ def write_run(run_directory):
 async def stored(database, job_id):
     async with database.transaction() as session:
         metrics = await results.list_metrics(session, job_id, names=[], from_step=0)
-        checkpoints = await results.list_checkpoints(session, job_id)
+        stored_checkpoints = await checkpoints.list_of_job(session, job_id)
         artifacts = await results.list_artifacts(session, job_id)
-    return metrics, checkpoints, artifacts
+    return metrics, stored_checkpoints, artifacts
 
 
 async def test_everything_is_stored_once_even_if_published_twice(
-    database, storage, run_directory, attempt, publisher
+    database, storage, run_directory, claim, job, publisher
 ):
     write_run(run_directory)
     await publisher.publish_rest()
-    await publisher_for(database, storage, run_directory, attempt).publish_rest()
-    metrics, [checkpoint], [artifact] = await stored(database, attempt.job_id)
+    await publisher_for(database, storage, run_directory, claim, job).publish_rest()
+    metrics, [checkpoint], [artifact] = await stored(database, job.id)
     assert [(row.step, row.value) for row in metrics] == [(1, 3.0), (2, 2.0)]
     assert [file["name"] for file in checkpoint.files] == ["checkpoint.json", "model.safetensors"]
     assert artifact.size_bytes == 3
-    job = await find_job(database, attempt.job_id)
+    job = await find_job(database, job.id)
     assert (job.step, job.num_steps, job.num_parameters) == (2, 2, 9)
 
 
-async def test_line_that_is_still_being_written_waits(database, run_directory, publisher, attempt):
+async def test_line_that_is_still_being_written_waits(database, run_directory, publisher, job):
     run_directory.append(MetricsLine(at=1.0, step=1, values={"loss": 3.0}))
     with run_directory.progress_path.open("ab") as file:
         file.write(b'{"type": "metr')
@@ -85,18 +83,16 @@ async def test_garbage_in_the_progress_file_is_named(run_directory, publisher):
 
 
 async def test_attempt_that_has_ended_publishes_nothing(
-    database, run_directory, attempt, publisher
+    database, run_directory, claim, job, publisher
 ):
     write_run(run_directory)
-    async with database.transaction() as session:
-        live = await attempts.fenced(session, attempt.id, attempt.fence)
-        await attempts.close(session, live, Ending(Reason.WORKER_LOST, "gone"))
+    await finish(database, claim, Reason.WORKER_LOST)
     with pytest.raises(LeaseLost):
         await publisher.publish_rest()
-    assert await stored(database, attempt.job_id) == ([], [], [])
+    assert await stored(database, job.id) == ([], [], [])
 
 
-async def test_dropped_checkpoint_is_passed_over(database, run_directory, publisher, attempt):
+async def test_dropped_checkpoint_is_passed_over(database, run_directory, publisher, job):
     run_directory.append(CheckpointLine(at=1.0, step=1, path="checkpoints/step_00000001"))
     await publisher.publish_rest()
-    assert (await stored(database, attempt.job_id))[1] == []
+    assert (await stored(database, job.id))[1] == []

@@ -128,7 +128,9 @@ def test_strided_pointwise_convolution_of_few_channels_leaves_the_heap_alone() -
                 for seen in (x, x[:, :, 1:, 1:]):
                     convolution(seen).sum().backward()
     """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, timeout=120
+    )
     assert ended.returncode == 0, ended.stderr
 
 

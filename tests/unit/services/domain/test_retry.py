@@ -2,13 +2,16 @@
 
 import pytest
 
-from services.domain.retry import retry_delay_seconds
+from services.domain.retry import first_cause, retry_delay_seconds
 from services.domain.statuses import Reason
 
 
 @pytest.mark.parametrize(
     "reason",
-    [Reason.OUT_OF_MEMORY, Reason.INVALID_DATASET, Reason.INVALID_CONFIG, Reason.NON_FINITE_LOSS],
+    [
+        *(Reason.OUT_OF_MEMORY, Reason.INVALID_DATASET, Reason.INVALID_CONFIG),
+        *(Reason.DEADLINE_EXCEEDED, Reason.CANCELLED_BY_USER),
+    ],
 )
 def test_fault_of_the_job_is_not_retried(reason):
     assert retry_delay_seconds(reason, earlier=[], has_trained=True) is None
@@ -44,3 +47,34 @@ def test_another_reason_does_not_use_up_the_budget():
 def test_crash_before_the_first_step_is_not_retried():
     assert retry_delay_seconds(Reason.TRAINER_CRASHED, earlier=[], has_trained=False) is None
     assert retry_delay_seconds(Reason.TRAINER_CRASHED, earlier=[], has_trained=True) == 5
+
+
+def test_drained_job_moves_at_once_however_often():
+    earlier = [Reason.DRAINED] * 100
+    assert retry_delay_seconds(Reason.DRAINED, earlier=earlier, has_trained=False) == 0
+
+
+def test_training_that_diverges_is_changed_three_times_at_most():
+    delays = [
+        retry_delay_seconds(
+            Reason.NON_FINITE_LOSS, earlier=[Reason.NON_FINITE_LOSS] * used, has_trained=True
+        )
+        for used in range(4)
+    ]
+    assert delays == [0, 10, 20, None]
+
+
+@pytest.mark.parametrize(
+    ("known", "reported", "replaces"),
+    [
+        (None, Reason.PEER_LOST, True),
+        (Reason.PEER_LOST, Reason.NODE_LOST, True),
+        (Reason.PEER_LOST, Reason.SUCCEEDED, True),
+        (Reason.NODE_LOST, Reason.PEER_LOST, False),
+        (Reason.NODE_LOST, Reason.TRAINER_CRASHED, False),
+        (Reason.SUCCEEDED, Reason.WORKER_LOST, False),
+        (Reason.PEER_LOST, Reason.DRAINED, False),
+    ],
+)
+def test_first_cause_stays_unless_it_only_missed_another_rank(known, reported, replaces):
+    assert first_cause(known, reported) is replaces

@@ -1,0 +1,140 @@
+"""What users and operators want of jobs and nodes: cancel, pause, resume, drain."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.adapters.postgres import attempts, endings, jobs
+from services.adapters.postgres.database import notify_queue
+from services.adapters.postgres.endings import Ending
+from services.adapters.postgres.tables import Attempt, Job, Member, Node
+from services.domain.errors import Conflict, NotFound
+from services.domain.statuses import (
+    TERMINAL,
+    JobStatus,
+    MemberStatus,
+    Reason,
+    StopRequest,
+)
+
+_UNSTARTED = {
+    StopRequest.PAUSE: (JobStatus.PAUSED, Reason.PAUSED_BY_USER, "paused before it started"),
+    StopRequest.CANCEL: (JobStatus.CANCELLED, Reason.CANCELLED_BY_USER, "cancelled while waiting"),
+}
+_STOPPING = {
+    StopRequest.PAUSE: (Reason.PAUSE_REQUESTED, Reason.PAUSED_BY_USER),
+    StopRequest.CANCEL: (Reason.CANCEL_REQUESTED, Reason.CANCELLED_BY_USER),
+}
+
+
+async def cancel(session: AsyncSession, job_id: str, *, forced: bool = False) -> Job:
+    """Cancel the job now if it is not running, else ask its runners to; again is no error.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: the job has ended otherwise.
+    """
+    job = await jobs.find(session, job_id, lock=True)
+    if job.status == JobStatus.CANCELLED:
+        return job
+    return await _stop(session, job, StopRequest.CANCEL, forced=forced)
+
+
+async def pause(session: AsyncSession, job_id: str) -> Job:
+    """Take the job from its nodes and from the queue until it is resumed; again is no error.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: the job has ended, or is being cancelled.
+    """
+    job = await jobs.find(session, job_id, lock=True)
+    if job.status == JobStatus.PAUSED:
+        return job
+    if job.stop_requested == StopRequest.CANCEL:
+        raise Conflict(f"job {job_id} is being cancelled")
+    return await _stop(session, job, StopRequest.PAUSE, forced=False)
+
+
+async def _stop(session: AsyncSession, job: Job, request: StopRequest, *, forced: bool) -> Job:
+    if job.status in TERMINAL:
+        raise Conflict(f"job {job.id} has already {job.status}")
+    is_new = job.stop_requested != request
+    job.stop_requested = request
+    if job.status in {JobStatus.QUEUED, JobStatus.PAUSED}:
+        target, reason, message = _UNSTARTED[request]
+        await jobs.change_status(session, job, target, reason=reason, message=message)
+        return job
+    attempt = await attempts.find_live(session, job.id)
+    assert attempt is not None  # a job that is starting, running or stopping has one
+    shown, ended = _STOPPING[request]
+    if is_new and job.status != JobStatus.STOPPING:
+        message = "stops at the next step and saves a checkpoint"
+        await jobs.change_status(session, job, JobStatus.STOPPING, reason=shown, message=message)
+    elif is_new:  # a pause has become a cancel
+        job.reason = shown
+        jobs.append_event(session, job, "cancel_requested", {})
+    await attempts.request_stop(session, attempt, ended, forced=forced)
+    ending = Ending(ended, "stopped before the trainer started")
+    await endings.release_unclaimed(session, attempt, ending)
+    return job
+
+
+async def resume(session: AsyncSession, job_id: str) -> Job:
+    """Put a paused job back into the queue; a job that was not paused any more is no error.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: the job has ended, or still stops.
+    """
+    job = await jobs.find(session, job_id, lock=True)
+    if job.status in TERMINAL:
+        raise Conflict(f"job {job_id} has already {job.status}; fork it to go on from a checkpoint")
+    if job.status == JobStatus.STOPPING:
+        raise Conflict(f"job {job_id} is still stopping; resume it when it is paused")
+    if job.status == JobStatus.PAUSED:
+        job.stop_requested, job.not_before = None, None
+        reason, message = Reason.WAITING_FOR_SLOTS, "resumed; waits for the scheduler"
+        await jobs.change_status(session, job, JobStatus.QUEUED, reason=reason, message=message)
+        await notify_queue(session)
+    return job
+
+
+def change(job: Job, changes: Mapping[str, Any]) -> None:
+    """Change the columns of a locked job that a user may change at any time.
+
+    Raises:
+        Conflict: the job has ended, and another priority or run time would mean nothing.
+    """
+    live = {"priority", "max_run_seconds"} & set(changes)
+    if live and job.status in TERMINAL:
+        raise Conflict(f"job {job.id} has already {job.status}")
+    for name, value in changes.items():
+        setattr(job, name, value)
+
+
+async def cordon(session: AsyncSession, node_id: str, *, cordoned: bool) -> Node:
+    """Let a node get no new jobs, or again; raises NotFound."""
+    node = await session.get(Node, node_id, with_for_update={"key_share": True})
+    if node is None:
+        raise NotFound(f"there is no node {node_id}")
+    node.cordoned = cordoned
+    await notify_queue(session)
+    return node
+
+
+async def drain(session: AsyncSession, node_id: str) -> None:
+    """Move the jobs of a node that is cordoned already, by a transaction before this one."""
+    query = (
+        select(Attempt.job_id)
+        .join(Member, Member.attempt_id == Attempt.id)
+        .where(Member.node_id == node_id, Member.status != MemberStatus.FINISHED)
+    )
+    for job_id in sorted(await session.scalars(query)):
+        await jobs.find(session, job_id, lock=True)
+        attempt = await attempts.find_live(session, job_id)
+        if attempt is not None and attempt.stop_reason is None:
+            await attempts.request_stop(session, attempt, Reason.DRAINED)
+            ending = Ending(Reason.DRAINED, "its node is drained")
+            await endings.release_unclaimed(session, attempt, ending)
