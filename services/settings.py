@@ -84,7 +84,8 @@ class SchedulerSettings(BaseSettings):
 
     tick_seconds: Annotated[float, Field(gt=0)] = 1.0
     claim_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # placed, and nobody claims
-    ready_timeout_seconds: Annotated[float, Field(gt=0)] = 300.0  # since the first node was ready
+    # Since the first node of a gang was ready; above the patience with a store that is away.
+    ready_timeout_seconds: Annotated[float, Field(gt=0)] = 1000.0
     first_port: Annotated[int, Field(ge=1024, le=65535)] = 29_500  # where gangs meet
     num_ports: Annotated[int, Field(ge=1)] = 500
 
@@ -120,6 +121,8 @@ class WorkerSettings(BaseSettings):
     slots: Annotated[int, Field(ge=1)] | None = None  # none: GPUs, or cores where there are none
     address: IPvAnyAddress | None = None  # for the other nodes; none: as Postgres sees this one
     labels: Labels = {}  # JSON; jobs can ask for them
+    # JSON; in place of torchrun and its program, with the run directory behind it.
+    trainer_command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     poll_seconds: Annotated[float, Field(gt=0)] = 3.0
     stop_grace_seconds: Annotated[float, Field(gt=0)] = 60.0
     stall_seconds: Annotated[float, Field(gt=0)] = 60.0  # of a step; or ten times the median

@@ -26,6 +26,7 @@ def _make_app(settings: BrokerSettings) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": 60,
+            "max_retries": 0,  # of one ring; the worker's own connection is tried for ever
             "socket_connect_timeout": 2,
             "socket_timeout": 5,
         },

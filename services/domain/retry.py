@@ -39,6 +39,8 @@ NODE_FAULTS = frozenset(
     {
         *(Reason.WORKER_LOST, Reason.NODE_LOST, Reason.NODE_NOT_READY, Reason.PORT_IN_USE),
         *(Reason.NOT_CLAIMED, Reason.STALLED, Reason.RUNNER_FAILED, Reason.DISK_FULL),
+        # Where these are the store's fault they happen on all nodes, and then none is avoided.
+        *(Reason.STORAGE_UNAVAILABLE, Reason.CHECKPOINT_CORRUPT),
     }
 )
 """Reasons that are held against a node: a job avoids one that had two of them."""

@@ -17,6 +17,7 @@ _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 10.0
 _STEADY_AFTER_SECONDS = 30.0
 _LOOK_EVERY_SECONDS = 1.0
+_SAVE_WITHIN_SECONDS = 20.0  # training saves a checkpoint, and its runner uploads it
 
 
 def say(text: str) -> None:
@@ -88,7 +89,10 @@ class Supervisor:
         services = [running for running in self._running if not running.part.is_server]
         self._take_down(services)
         # Runners outlive their worker by design, and still want the servers to say goodbye.
-        runners = strays.sweep(lambda: strays.service_processes(self._folder, self._stack_id))
+        runners = strays.sweep(
+            lambda: strays.service_processes(self._folder, self._stack_id),
+            grace_seconds=_SAVE_WITHIN_SECONDS,
+        )
         if runners:
             say(f"ended {len(runners)} processes of running jobs\n")
         self._take_down(servers)

@@ -18,11 +18,13 @@ from services.adapters.postgres import (
     overdue,
     placing,
 )
-from services.adapters.postgres.database import Database, DatabaseUnavailable, Session
+from services.adapters.postgres.database import Database, DatabaseUnavailable
 from services.adapters.postgres.leadership import Leadership
 from services.domain.errors import Conflict
 from services.domain.placement import Placement, place
 from services.settings import LeaseSettings, SchedulerSettings
+
+PLACE_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -42,40 +44,49 @@ class Scheduler:
         self._settings = settings
         self._lease = lease
         self._expire_from = 0.0  # monotonic: nothing is expired before
+        self._placed = asyncio.Event()
 
     async def run(self, *, while_leading: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Work whenever this process is the leader, until cancelled.
 
         Args:
-            while_leading: what the leader does beside it, cancelled when another one leads.
+            while_leading: what else the leader does, cancelled when another one leads.
         """
         while True:
             try:
                 async with Leadership(self._database) as leadership:
                     log.info("scheduler.leading")
                     self._forgive_silence()
-                    beside = asyncio.create_task(while_leading())
+                    beside = [
+                        asyncio.create_task(work()) for work in (while_leading, self._ring_nodes)
+                    ]
                     try:
                         await self._lead(leadership)
                     finally:
-                        beside.cancel()
+                        for task in beside:
+                            task.cancel()
             except DatabaseUnavailable as error:
                 log.warning("scheduler.database_away", error=str(error))
                 await asyncio.sleep(self._settings.tick_seconds)
 
-    async def tick(self) -> None:
-        """Do everything that can be done now."""
+    async def tick(self) -> bool:
+        """Do what can be done now, but for the doorbells; whether there was time for all of it."""
         if time.monotonic() >= self._expire_from:
             await self.expire()
         await self.stop_overdue()
-        await self.place()
-        await self.publish()
+        placed_all = await self.place()
+        self._placed.set()
+        return placed_all
 
     async def expire(self) -> None:
         """End what nobody claimed in time, and what is silent or did not get ready."""
+        asked_at = time.monotonic()
         async with self._database.transaction() as session:
             expired = await attempts.list_expired(session)
             unready = await overdue.list_unready(session, self._settings.ready_timeout_seconds)
+        if time.monotonic() - asked_at > self._lease.seconds / 2:
+            self._forgive_silence()  # nobody could be heard either
+            return
         for job_id, attempt_id in expired:
             async with self._database.transaction() as session:
                 if attempt := await attempts.lock_live(session, job_id, attempt_id):
@@ -92,20 +103,29 @@ class Scheduler:
         async with self._database.transaction() as session:
             await overdue.stop_jobs(session)
 
-    async def place(self) -> None:
-        """Give queued jobs their slots, and say of the others why they wait."""
+    async def place(self) -> bool:
+        """Give queued jobs their slots, and say of the others why they wait.
+
+        A leader that is silent for too long is dismissed, so not all of a long queue may be
+        placed at once; whether it was.
+        """
         async with self._database.transaction() as session:
             placeable = await jobs.list_placeable(session)
-            if not placeable:
-                return
-            decisions = place(placeable, await nodes.list_free(session))
-            for placement in decisions.placements:
-                await self._place(session, placement)
-            await jobs.explain_waits(session, decisions.waits)
+            free = await nodes.list_free(session) if placeable else []
+        decisions = place(placeable, free)
+        until = time.monotonic() + PLACE_SECONDS
+        for placement in decisions.placements:
+            await self._place(placement)
+            if time.monotonic() > until:
+                return False
+        if decisions.waits:
+            async with self._database.transaction() as session:
+                await jobs.explain_waits(session, decisions.waits)
+        return True
 
-    async def _place(self, session: Session, placement: Placement) -> None:
+    async def _place(self, placement: Placement) -> None:
         try:
-            async with session.begin_nested():
+            async with self._database.transaction() as session:
                 attempt = await placing.place(
                     session,
                     placement,
@@ -136,13 +156,21 @@ class Scheduler:
 
     async def _lead(self, leadership: Leadership) -> None:
         while True:
-            started_at = time.monotonic()
-            await leadership.beat()
-            await self.tick()
-            await leadership.wait(self._settings.tick_seconds)
-            if time.monotonic() - started_at > self._lease.seconds / 2:
+            if await leadership.beat() > self._lease.seconds / 2:
                 self._forgive_silence()
+            if await self.tick():
+                await leadership.wait(self._settings.tick_seconds)
+
+    async def _ring_nodes(self) -> None:
+        """Publish the outbox whenever something was placed; a slow broker holds up nothing else."""
+        while True:
+            await self._placed.wait()
+            self._placed.clear()
+            try:
+                await self.publish()
+            except DatabaseUnavailable as error:
+                log.warning("doorbell.not_rung", error=str(error))
 
     def _forgive_silence(self) -> None:
-        """After a gap of our own, give every runner one whole lease to be heard again."""
+        """After a gap of ours or of Postgres, give all one whole lease to be heard again."""
         self._expire_from = time.monotonic() + self._lease.seconds

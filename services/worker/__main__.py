@@ -18,9 +18,21 @@ def main() -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SystemExit(f"another worker uses {settings.data_folder}") from None
+        _keep_name(settings)
         agent = AgentThread(settings)
         node_id = agent.start()
         answer_doorbell(BrokerSettings(), node_id, agent.ring)
+
+
+def _keep_name(settings: WorkerSettings) -> None:
+    """Refuse to be another node while runners of this one may hold its slots."""
+    path = settings.data_folder / "node_name"
+    if path.exists() and path.read_text() != settings.node_name:
+        raise SystemExit(
+            f"{settings.data_folder} is that of node {path.read_text()}, not of"
+            f" {settings.node_name} (NVAE_WORKER_NODE_NAME): take another folder, or delete it"
+        )
+    path.write_text(settings.node_name)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,8 @@ class NodeAgent:
         async with self._database.transaction() as session:
             await nodes.renew(session, self.node_id, lease_seconds=self._lease.seconds)
             claimed = await attempts.claim(session, self.node_id, lease_seconds=self._lease.seconds)
+        if claimed:
+            await self._vacate()
         for claim in claimed:
             try:
                 self._runners[claim.attempt_id] = launch(self._settings, claim)
@@ -114,6 +116,14 @@ class NodeAgent:
         # Started by a worker before this one: its lock says whether it lives.
         return not is_runner_alive(self._settings.data_folder, claim.attempt_id)
 
+    async def _vacate(self) -> None:
+        """End what still runs of attempts that have ended: their slots were given to others."""
+        async with self._database.transaction() as session:
+            live = await nodes.live_claims(session, self.node_id)
+        held = await asyncio.to_thread(held_attempts, self._settings.data_folder)
+        for attempt_id in held - {claim.attempt_id for claim in live}:
+            await self._kill_stale(attempt_id)
+
     async def _finish_lost(self, claim: Claim) -> None:
         await asyncio.to_thread(kill_marked, attempt_marker(claim))
         log.warning("attempt.lost", attempt_id=claim.attempt_id)
@@ -132,13 +142,19 @@ class NodeAgent:
         }
         for attempt_id, since in self._stale_since.items():
             if now - since > self._lease.seconds:
-                log.warning("runner.killed", attempt_id=attempt_id)
-                await asyncio.to_thread(kill_attempt, self._settings.data_folder, attempt_id)
+                await self._kill_stale(attempt_id)
         self._runners = {
             attempt_id: runner
             for attempt_id, runner in self._runners.items()
             if runner.poll() is None or attempt_id in live_ids
         }
+
+    async def _kill_stale(self, attempt_id: str) -> None:
+        log.warning("runner.killed", attempt_id=attempt_id)
+        folder = self._settings.data_folder
+        await asyncio.to_thread(kill_attempt, folder, attempt_id)
+        run_directory = RunDirectory(attempt_folder(folder, attempt_id) / "run")
+        await asyncio.to_thread(drop_large_files, run_directory)
 
 
 class AgentThread:

@@ -9,24 +9,24 @@ from typing import TypeVar
 
 import structlog
 
-from nvae_core.run_directory import ExitReason, Result, RunDirectory, is_disk_full
-from services.adapters.postgres import attempts, endings, results
+from nvae_core.run_directory import RunDirectory
+from services.adapters.postgres import attempts, endings, jobs, requests, results
 from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, DatabaseUnavailable
 from services.adapters.postgres.endings import Ending
 from services.adapters.s3_storage import S3Storage, StorageUnavailable
-from services.domain.errors import InvalidSpec, LeaseLost
+from services.domain.errors import LeaseLost
 from services.domain.statuses import Reason
 from services.settings import WorkerSettings
 from services.worker.assignment import Assignment
-from services.worker.gangs import Gang, PortInUse
-from services.worker.inputs import CorruptInput, InputCache
+from services.worker.inputs import InputCache
 from services.worker.lease import HeardOrders
 from services.worker.publishing import PreparedDataset, Publisher
 from services.worker.slots import take_inventory
 from services.worker.sources import SourceLocator, staging_folder
 from services.worker.stalls import StallWatch, dump_stacks
 from services.worker.trainer import TERM_SECONDS, Trainer, TrainerPlan, attempt_marker
+from services.worker.verdict import ending_of, judge
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 900.0  # with a store that is away, after the trainer has ended
@@ -64,7 +64,9 @@ class Execution:
         except (LeaseLost, DatabaseUnavailable):
             raise
         except Exception as error:
-            ending = self._ending_of(error)
+            ending = ending_of(error)
+            if self.orders.stop_requested.is_set():  # that is why, whatever went wrong after it
+                ending = self._stopped(ending.message)
         await patiently(lambda: self._finish(ending, prepared))
         if ending is not None:
             log.info("attempt.finished", reason=ending.reason, message=ending.message)
@@ -98,7 +100,9 @@ class Execution:
         )
         staging = staging_folder(self.run_directory)
         sources = SourceLocator(self.settings, staging, self.storage)
-        config = await asyncio.to_thread(self.assignment.configure, cache, sources)
+        config = await patiently(
+            lambda: asyncio.to_thread(self.assignment.configure, cache, sources)
+        )
         self.run_directory.create(config)
         if self.assignment.gang:
             self.assignment.gang.check_port()
@@ -113,7 +117,7 @@ class Execution:
         stall: str | None = None
         ended = asyncio.Event()
         publishing = asyncio.create_task(
-            publish_until(ended, publisher, hurry=self.orders.stop_requested)
+            publish_until(ended, publisher, hurry=self.orders.cancelled)
         )
         try:
             stall = await self._wait_for_end(trainer, publishing, plan)
@@ -121,18 +125,23 @@ class Execution:
                 await asyncio.to_thread(dump_stacks, self.run_directory, plan.marker)
         finally:
             strays = await trainer.kill()
-            if strays:
-                log.error("trainer.strays", pids=sorted(strays))
             ended.set()
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 publishing.cancel()
+        if strays:
+            log.error("trainer.strays", pids=sorted(strays))
+            await patiently(self._cordon)
+        ending = Ending(Reason.STALLED, stall) if stall else self._judge(trainer)
+        await self._tell_others(ending, publishing)
         try:
-            await publishing
+            await self._wait_unless_forced(publishing)
         except ValueError as error:  # the trainer wrote garbage
             return Ending(Reason.TRAINER_CRASHED, str(error))
         if stall is not None:
             await patiently(publisher.publish_stacks)
-            return Ending(Reason.STALLED, stall)
+        return ending
+
+    def _judge(self, trainer: Trainer) -> Ending | None:
         result = self.run_directory.read_result()
         if self.orders.stop_requested.is_set() and (result is None or result.status == "stopped"):
             step = f"stopped at step {result.step}" if result else "ended by force"
@@ -148,20 +157,36 @@ class Execution:
             return None  # of another node, which has said why
         return Ending(self.orders.reason, message) if self.claim.node_rank == 0 else None
 
-    def _ending_of(self, error: Exception) -> Ending:
-        """Say to the user what went wrong around the trainer."""
-        if isinstance(error, InvalidSpec):
-            return Ending(Reason.INVALID_DATASET, error.message)
-        if isinstance(error, CorruptInput):
-            return Ending(error.reason, str(error))
-        if isinstance(error, PortInUse):
-            return Ending(Reason.PORT_IN_USE, str(error))
-        if isinstance(error, StorageUnavailable):
-            return Ending(Reason.STORAGE_UNAVAILABLE, f"the object store failed: {error}")
-        # A full disk, a fork that failed, a defect.
-        log.error("runner.failed", exc_info=error)
-        reason = Reason.DISK_FULL if is_disk_full(error) else Reason.RUNNER_FAILED
-        return Ending(reason, f"the runner failed: {error!r}")
+    async def _tell_others(self, ending: Ending | None, publishing: asyncio.Task[None]) -> None:
+        """Report a failure before what is left is uploaded: the other nodes wait in vain."""
+        if self.assignment.gang is None or publishing.done() or ending is None:
+            return
+        if attempts.is_failure(ending.reason):
+            await patiently(lambda: self._report(ending))
+
+    async def _report(self, ending: Ending) -> None:
+        async with attempts.fenced_write(self.database, self.claim) as (session, attempt):
+            member = await attempts.find_member(session, self.claim)
+            job = await jobs.find(session, attempt.job_id)
+            endings.report(job, attempt, ending, node_id=member.node_id)
+
+    async def _cordon(self) -> None:
+        """Keep others off a node on which processes cannot be killed: they hold its devices."""
+        async with attempts.fenced_write(self.database, self.claim) as (session, _):
+            member = await attempts.find_member(session, self.claim)
+            await requests.cordon(session, member.node_id, cordoned=True)
+
+    async def _wait_unless_forced(self, publishing: asyncio.Task[None]) -> None:
+        """Wait until all is published; a user who cancels by force does not want it any more."""
+        forcing = asyncio.create_task(self.orders.abandoned.wait())
+        try:
+            await asyncio.wait((publishing, forcing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            forcing.cancel()
+        if publishing.done():
+            publishing.result()
+        else:
+            publishing.cancel()
 
     async def _wait_for_end(
         self, trainer: Trainer, publishing: asyncio.Task[None], plan: TrainerPlan
@@ -172,7 +197,10 @@ class Execution:
         """
         grace_seconds = self.settings.stop_grace_seconds if plan.heeds_stop_file() else 0.0
         stalls = StallWatch(
-            self.run_directory, self.settings.stall_seconds, self.settings.phase_stall_seconds
+            self.run_directory,
+            self.settings.stall_seconds,
+            self.settings.phase_stall_seconds,
+            started_at=time.monotonic() if plan.kind == "train" else None,
         )
         asked_at: float | None = None
         termed_at: float | None = None
@@ -214,6 +242,7 @@ class Execution:
             slot_kind=self.assignment.slot_kind,
             threads_per_slot=take_inventory(self.settings).threads_per_slot,
             gang=self.assignment.gang,
+            given_command=self.settings.trainer_command,
         )
 
     def _publisher(self) -> Publisher:
@@ -235,7 +264,7 @@ async def publish_until(
     Raises:
         ValueError: the trainer wrote a line that is not one of progress.
         DatabaseUnavailable, StorageUnavailable: for longer than is worth the slots; that is
-            not long once the user wants the job to stop (`hurry`).
+            not long once the user has cancelled the job (`hurry`).
     """
     while not ended.is_set():
         try:
@@ -244,45 +273,24 @@ async def publish_until(
             log.warning("publish.postponed", error=str(error))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), LOOK_SECONDS)
-    seconds = HURRIED_SECONDS if hurry.is_set() else PATIENCE_SECONDS
-    await patiently(publisher.publish_rest, patience_seconds=seconds)
-
-
-def judge(
-    result: Result | None, exit_code: int | None, log_lines: str, *, gang: Gang | None = None
-) -> Ending | None:
-    """Return how the attempt ended: what `result.json` says, and only without one the exit code.
-
-    None means that this node has nothing to say: rank 0 is on another one, and all went well here.
-    """
-    if result is None and exit_code == 0 and gang is not None and gang.node_rank > 0:
-        return None
-    if result is None:
-        message = f"the trainer ended with exit code {exit_code} and left no result"
-        return Ending(Reason.TRAINER_CRASHED, f"{message}\n{log_lines}".strip())
-    if result.status == "succeeded":
-        values = {"step": result.step, **result.values}
-        return Ending(Reason.SUCCEEDED, result.message or "done", values)
-    reason = Reason.WORKER_LOST  # something else than its runner has ended it
-    if result.reason not in (None, ExitReason.STOPPED, ExitReason.LEASE_LOST):
-        reason = Reason(result.reason)
-    if reason == Reason.PEER_LOST and gang is None:
-        reason = Reason.TRAINER_CRASHED  # the other rank was here as well
-    message = result.message or f"{result.status} at step {result.step}"
-    return Ending(reason, message)
+    await patiently(publisher.publish_rest, hurry=hurry)
 
 
 async def patiently(
-    operation: Callable[[], Awaitable[T]], *, patience_seconds: float = PATIENCE_SECONDS
+    operation: Callable[[], Awaitable[T]], *, hurry: asyncio.Event | None = None
 ) -> T:
-    """Return what the operation returns, trying again while Postgres or the store is away."""
-    deadline = time.monotonic() + patience_seconds
+    """Return what the operation returns, trying again while Postgres or the store is away.
+
+    For a quarter of an hour, or for seconds once there is a hurry.
+    """
+    began_at = time.monotonic()
     pause = 0.5
     while True:
         try:
             return await operation()
         except (DatabaseUnavailable, StorageUnavailable) as error:
-            if time.monotonic() + pause > deadline:
+            patience = HURRIED_SECONDS if hurry and hurry.is_set() else PATIENCE_SECONDS
+            if time.monotonic() + pause > began_at + patience:
                 raise
             log.warning("commit.postponed", error=str(error))
         await asyncio.sleep(pause)

@@ -104,10 +104,14 @@ class InputCache:
         return missing
 
     def _download(self, folder: StoredFolder, file: StoredFile, path: Path) -> None:
+        key = f"{folder.prefix}/{file.name}"
         try:
-            self._storage.download(f"{folder.prefix}/{file.name}", path, sha256=file.sha256)
-        except DamagedObject as error:
-            raise CorruptInput(folder.reason_if_corrupt, str(error)) from error
+            self._storage.download(key, path, sha256=file.sha256)
+        except DamagedObject:
+            try:  # it may have been damaged on the way
+                self._storage.download(key, path, sha256=file.sha256)
+            except DamagedObject as error:
+                raise CorruptInput(folder.reason_if_corrupt, str(error)) from error
 
 
 def _stamp(folder: Path, file: StoredFile) -> list[str | int]:

@@ -26,6 +26,8 @@ class HeardOrders:
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    abandoned: asyncio.Event = field(default_factory=asyncio.Event)  # a user forces its end
     reason: Reason | None = None
     forced: bool = False
 
@@ -37,6 +39,10 @@ class HeardOrders:
             self.reason = self.reason or orders.stop
             self.forced = self.forced or orders.forced
             self.stop_requested.set()
+            if orders.stop == Reason.CANCELLED_BY_USER:
+                self.cancelled.set()
+            if orders.forced and not attempts.is_failure(orders.stop):
+                self.abandoned.set()
 
 
 class Lease:
@@ -88,10 +94,17 @@ class Lease:
             await asyncio.sleep(min(LOOK_SECONDS, self._settings.renew_seconds / 2))
 
     async def _ask(self, question: Callable[[Session], Awaitable[Orders]]) -> None:
-        async with asyncio.timeout(self._settings.renew_seconds):
+        async def ask() -> Orders:
             async with self._database.transaction() as session:
-                orders = await question(session)
-        self.orders.hear(orders)
+                return await question(session)
+
+        asking = asyncio.create_task(ask())
+        # Cancelling it can take seconds in which the ranks have to be told to go on.
+        await asyncio.wait({asking}, timeout=self._settings.renew_seconds)
+        if not asking.done():
+            asking.cancel()
+            raise TimeoutError("Postgres does not answer")
+        self.orders.hear(asking.result())
 
     async def _renew(self, session: Session) -> Orders:
         return await attempts.renew(session, self._claim, lease_seconds=self._settings.seconds)

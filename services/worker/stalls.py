@@ -27,11 +27,13 @@ class StallWatch:
         run_directory: where the ranks' files are.
         step_seconds: a step may always take this long, and otherwise ten times the median.
         phase_seconds: any other phase, and the first step, may take this long.
+        started_at: when the trainer was started; None if its program has no ranks' files.
     """
 
     run_directory: RunDirectory
     step_seconds: float
     phase_seconds: float
+    started_at: float | None
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=STEPS_REMEMBERED))
     _last_step: int = -1
 
@@ -43,11 +45,16 @@ class StallWatch:
         """
         try:
             ranks = self.run_directory.read_ranks()
-        except (OSError, ValueError):  # being made
-            return None
+        except (OSError, ValueError):  # being made, or garbage
+            ranks = {}
+        if not ranks and self.started_at is not None:
+            seconds = now - self.started_at
+            is_silent = seconds > self.phase_seconds
+            return f"no rank has said anything for {seconds:.0f} s" if is_silent else None
         self._learn(ranks)
+        limit_seconds = self._limit_seconds(ranks)
         for rank, state in ranks.items():
-            if now - state.since > self._limit_seconds(state):
+            if now - state.since > limit_seconds:
                 return f"rank {rank} hangs in {state.describe(now)}"
         return None
 
@@ -57,8 +64,10 @@ class StallWatch:
             self._last_step = slowest.step
             self._recent.append(slowest.step_seconds)
 
-    def _limit_seconds(self, state: RankState) -> float:
-        if state.phase not in {Phase.DATA, Phase.STEP} or not self._recent:
+    def _limit_seconds(self, ranks: dict[int, RankState]) -> float:
+        """Return how long a phase may take; ranks that step may wait for one that does not."""
+        step = all(state.phase in {Phase.DATA, Phase.STEP} for state in ranks.values())
+        if not step or not self._recent or 0 not in ranks:  # it alone saves and draws samples
             return self.phase_seconds
         return max(self.step_seconds, STEP_FACTOR * statistics.median(self._recent))
 

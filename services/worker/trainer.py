@@ -41,9 +41,12 @@ class TrainerPlan:
     slot_kind: str
     threads_per_slot: int
     gang: Gang | None = None
+    given_command: Sequence[str] | None = None
 
     def command(self) -> list[str]:
         """Return the command line: torchrun, except for the preparation, which needs no ranks."""
+        if self.given_command is not None:
+            return [*self.given_command, str(self.run_directory.path)]
         program = ["-m", PROGRAMS[self.kind], str(self.run_directory.path)]
         if self.kind == "prepare_dataset":
             return [sys.executable, *program]
@@ -106,8 +109,9 @@ class Trainer:
         """Kill torchrun and every process that carries the marker; return what resists."""
         if self.is_running():
             self._process.kill()
-        await asyncio.to_thread(self._process.wait)
-        return await asyncio.to_thread(kill_marked, self._plan.marker)
+        left = await asyncio.to_thread(kill_marked, self._plan.marker)
+        self._process.poll()
+        return left
 
     def last_log_lines(self, count: int = 20) -> str:
         """Return the end of what the ranks and torchrun printed, rank 0 first if it said much."""

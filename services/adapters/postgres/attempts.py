@@ -184,6 +184,11 @@ async def list_members(session: AsyncSession, attempt_id: str) -> Sequence[Membe
     return (await session.scalars(query.execution_options(populate_existing=True))).all()
 
 
+async def find_member(session: AsyncSession, claim: Claim) -> Member:
+    """Return one node's share of an attempt."""
+    return await session.get_one(Member, (claim.attempt_id, claim.node_rank))
+
+
 async def nodes_of(session: AsyncSession, attempt_ids: Sequence[str]) -> dict[str, list[str]]:
     """Return the nodes of several attempts, by attempt, in the order of their ranks."""
     query = select(Member.attempt_id, Member.node_id).where(Member.attempt_id.in_(attempt_ids))

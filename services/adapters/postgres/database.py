@@ -1,5 +1,6 @@
 """The connection pool, transactions, and waiting for notifications."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -32,6 +33,9 @@ _KEEPALIVE: dict[str, Any] = {
 _TIME_LIMITS = "-c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
 """A process that hangs in a transaction cannot hold up the others."""
 
+_TRANSACTION_SECONDS = 15.0
+"""A server that keeps the connection and does not answer is away as well."""
+
 RejectedValue = DataError
 """Postgres cannot store a value, such as a text with a zero character."""
 
@@ -62,8 +66,11 @@ class Database:
             DatabaseUnavailable: nothing was committed, or nobody can tell whether it was.
         """
         try:
-            async with self._sessions.begin() as session:
-                yield session
+            async with asyncio.timeout(_TRANSACTION_SECONDS):
+                async with self._sessions.begin() as session:
+                    yield session
+        except TimeoutError as error:
+            raise DatabaseUnavailable("it did not answer in time") from error
         except _UNAVAILABLE as error:
             raise DatabaseUnavailable(str(error.__cause__ or error).strip()) from error
 

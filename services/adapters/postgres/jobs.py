@@ -1,10 +1,9 @@
 """Jobs and their events. A status changes only through `change_status`."""
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
-from sqlalchemy import func, or_, select, tuple_, update
+from sqlalchemy import func, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.adapters.postgres.clock import read_clock
@@ -12,6 +11,13 @@ from services.adapters.postgres.tables import Attempt, Dataset, Event, Job
 from services.domain.errors import NotFound
 from services.domain.placement import QueuedJob, Wait
 from services.domain.statuses import TERMINAL, JobStatus, Reason, check_transition
+
+_EXPLAIN_WAITS = text("""
+    UPDATE jobs SET reason = :reason, message = explained.message
+    FROM unnest(CAST(:ids AS text[]), CAST(:messages AS text[])) AS explained (id, message)
+    WHERE jobs.id = explained.id AND jobs.status = 'queued'
+        AND jobs.message IS DISTINCT FROM explained.message
+""")
 
 
 async def insert(session: AsyncSession, job: Job) -> None:
@@ -93,21 +99,14 @@ async def _avoided_nodes(session: AsyncSession) -> dict[str, frozenset[str]]:
     return avoided
 
 
-async def explain_waits(session: AsyncSession, waits: Sequence[Wait], *, limit: int = 1000) -> None:
-    """Show on queued jobs why they were not placed, where that has changed."""
-    left = iter(waits)
-    while some := list(islice(left, limit)):
-        messages = {wait.job_id: wait.message for wait in some}
-        query = select(Job.id, Job.message).where(
-            Job.id.in_(messages), Job.status == JobStatus.QUEUED
-        )
-        changed = [
-            {"id": job_id, "reason": Reason.WAITING_FOR_SLOTS, "message": messages[job_id]}
-            for job_id, message in await session.execute(query)
-            if message != messages[job_id]
-        ]
-        if changed:
-            await session.execute(update(Job), changed)
+async def explain_waits(session: AsyncSession, waits: Sequence[Wait]) -> None:
+    """Show on jobs that are still queued why they were not placed, where that has changed."""
+    explained = {
+        "ids": [wait.job_id for wait in waits],
+        "messages": [wait.message for wait in waits],
+        "reason": Reason.WAITING_FOR_SLOTS,
+    }
+    await session.execute(_EXPLAIN_WAITS, explained)
 
 
 async def queue_position(session: AsyncSession, job: Job) -> int | None:

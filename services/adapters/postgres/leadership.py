@@ -25,8 +25,10 @@ _DISMISS_SILENT_LEADER = """
     WHERE leaders.seen_at < clock_timestamp() - make_interval(secs => %(silent)s)
 """
 _SEEN = """
+    WITH before AS (SELECT seen_at FROM leaders WHERE id = 1)
     INSERT INTO leaders (id, backend_pid, seen_at) VALUES (1, pg_backend_pid(), clock_timestamp())
     ON CONFLICT (id) DO UPDATE SET backend_pid = pg_backend_pid(), seen_at = clock_timestamp()
+    RETURNING coalesce(extract(epoch FROM seen_at - (SELECT seen_at FROM before)), 0)::float8
 """
 
 
@@ -81,11 +83,17 @@ class Leadership:
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(str(error).strip()) from error
 
-    async def beat(self) -> None:
-        """Say that this leader is at work; raises as `wait`."""
+    async def beat(self) -> float:
+        """Say that this leader is at work, and return how long ago it said so before; as `wait`.
+
+        In seconds of Postgres' clock, which leases are counted in: a server that hung, or whose
+        clock was set, shows here before anything is taken for silent.
+        """
         assert self._connection is not None
         try:
-            await self._connection.execute(_SEEN)
+            cursor = await self._connection.execute(_SEEN)
+            [seconds] = await cursor.fetchone() or (0.0,)
+            return float(seconds)
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(str(error).strip()) from error
 

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from services.adapters.celery_queue import DoorbellPublisher
 from services.adapters.postgres import attempts, outbox
+from services.adapters.postgres.leadership import Leadership
 from services.scheduler.loop import Scheduler
 from services.settings import BrokerSettings, LeaseSettings, SchedulerSettings
 
@@ -38,6 +39,7 @@ async def test_tick_places_a_queued_job_and_rings_its_node(database, scheduler, 
     job = await add_job(database)
     await scheduler.tick()
     assert (await find_job(database, job.id)).status == "starting"
+    await scheduler.publish()
     assert await unrung(database) == []
     async with database.transaction() as session:
         [claim] = await attempts.claim(session, node_id, lease_seconds=30)
@@ -116,3 +118,32 @@ async def test_only_one_of_two_schedulers_leads(database, doorbell, node_id):
     assert granted == [True]
     assert len(led) == 1
     assert (await find_job(database, job.id)).num_attempts == 1
+
+
+async def test_leader_whose_database_hung_gives_everybody_a_lease_more(database, doorbell, node_id):
+    job = await add_job(database)
+    claim = await add_claimed_attempt(database, job, node_id)
+    settings, lease = SchedulerSettings(tick_seconds=0.05), LeaseSettings(seconds=2)
+    scheduler = Scheduler(database, doorbell, settings, lease)
+    leading = asyncio.create_task(scheduler.run(while_leading=asyncio.Event().wait))
+    await asyncio.sleep(2.5)  # it does not expire anything as soon as it leads
+    async with database.transaction() as session:  # as after a minute in which Postgres hung
+        for table, column in (("leaders", "seen_at"), ("members", "lease_expires_at")):
+            back = f"UPDATE {table} SET {column} = {column} - interval '1 minute'"
+            await session.execute(text(back))
+    await asyncio.sleep(1)
+    assert (await find_attempt(database, claim.attempt_id)).reason is None
+    async with asyncio.timeout(10):
+        while (await find_attempt(database, claim.attempt_id)).reason is None:
+            await asyncio.sleep(0.05)
+    leading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await leading
+
+
+async def test_leader_is_told_how_long_nobody_led(database):
+    async with Leadership(database) as leadership:
+        assert await leadership.beat() < 1
+        async with database.transaction() as session:
+            await session.execute(text("UPDATE leaders SET seen_at = seen_at - interval '1 hour'"))
+        assert await leadership.beat() > 3599

@@ -8,8 +8,8 @@ import pytest
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
 from services.adapters.processes import find_marked, kill_marked
 from services.domain.statuses import Reason
-from services.worker.execution import judge
 from services.worker.trainer import TrainerPlan
+from services.worker.verdict import judge
 
 
 def plan(tmp_path, **changes):

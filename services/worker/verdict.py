@@ -1,0 +1,57 @@
+"""How an attempt ended, for its user: from `result.json`, the exit code, or an error."""
+
+import structlog
+
+from nvae_core.run_directory import ExitReason, Result, is_disk_full
+from services.adapters.postgres.endings import Ending
+from services.adapters.s3_storage import StorageUnavailable
+from services.domain.errors import InvalidSpec
+from services.domain.statuses import Reason
+from services.worker.gangs import Gang, PortInUse
+from services.worker.inputs import CorruptInput
+
+PORT_WORDS = ("EADDRINUSE", "ddress already in use")
+
+log = structlog.get_logger()
+
+
+def judge(
+    result: Result | None, exit_code: int | None, log_lines: str, *, gang: Gang | None = None
+) -> Ending | None:
+    """Return how the trainer ended: what `result.json` says, and only without one the exit code.
+
+    None means that this node has nothing to say: rank 0 is on another one, and all went well here.
+    """
+    if result is None and exit_code == 0 and gang is not None and gang.node_rank > 0:
+        return None
+    if result is None:
+        is_port = gang is not None and any(words in log_lines for words in PORT_WORDS)
+        reason = Reason.PORT_IN_USE if is_port else Reason.TRAINER_CRASHED
+        message = f"the trainer ended with exit code {exit_code} and left no result"
+        return Ending(reason, f"{message}\n{log_lines}".strip())
+    if result.status == "succeeded":
+        values = {"step": result.step, **result.values}
+        return Ending(Reason.SUCCEEDED, result.message or "done", values)
+    reason = Reason.WORKER_LOST  # something else than its runner has ended it
+    if result.reason not in (None, ExitReason.STOPPED, ExitReason.LEASE_LOST):
+        reason = Reason(result.reason)
+    if reason == Reason.PEER_LOST and gang is None:
+        reason = Reason.TRAINER_CRASHED  # the other rank was here as well
+    message = result.message or f"{result.status} at step {result.step}"
+    return Ending(reason, message)
+
+
+def ending_of(error: Exception) -> Ending:
+    """Return the ending for what went wrong around the trainer."""
+    if isinstance(error, InvalidSpec):
+        return Ending(Reason.INVALID_DATASET, error.message)
+    if isinstance(error, CorruptInput):
+        return Ending(error.reason, str(error))
+    if isinstance(error, PortInUse):
+        return Ending(Reason.PORT_IN_USE, str(error))
+    if isinstance(error, StorageUnavailable):
+        return Ending(Reason.STORAGE_UNAVAILABLE, f"the object store failed: {error}")
+    # A full disk, a fork that failed, a defect.
+    log.error("runner.failed", exc_info=error)
+    reason = Reason.DISK_FULL if is_disk_full(error) else Reason.RUNNER_FAILED
+    return Ending(reason, f"the runner failed: {error!r}")

@@ -1,0 +1,48 @@
+"""The processes of attempts on this machine: runners, torchruns and ranks."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class AttemptProcess:
+    """One process, and the folder it works for."""
+
+    pid: int
+    kind: str  # runner, torchrun or rank
+    where: str  # what it was started with
+
+    def send(self, how: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
+        try:
+            os.kill(self.pid, how)
+        except ProcessLookupError:
+            return
+
+
+def list_attempt_processes(marker: str) -> list[AttemptProcess]:
+    """Return the attempts' processes with this entry in their environment, in the order of pids."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            environment = (folder / "environ").read_bytes().decode(errors="replace")
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            continue
+        if (
+            state == "Z"
+            or marker not in environment.split("\0")
+            or "NVAE_ATTEMPT=" not in environment
+        ):
+            continue
+        found.append(AttemptProcess(int(folder.name), _kind(command), environment + command))
+    return sorted(found, key=lambda process: process.pid)
+
+
+def _kind(command: str) -> str:
+    if "services.worker.runner" in command:
+        return "runner"
+    return "torchrun" if "torch.distributed.run" in command else "rank"

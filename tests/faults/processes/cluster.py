@@ -1,0 +1,183 @@
+"""Servers, services and nodes on one machine, each a process that tests can kill, hold and cut off.
+
+Services reach the servers through proxies. Nodes have addresses of their own on the loopback
+interface, and a folder each.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from attempt_processes import AttemptProcess, list_attempt_processes
+from proxy import Proxy
+
+from services.adapters.postgres.migrate import migrate
+from services.local import lifeline, processes, strays
+from services.local.environment import inherited, server_environment
+from services.local.parts import Part, bring_up, take_down
+from services.local.stack import create_folder, server_parts
+from services.local.stack_file import load_or_create
+from services.settings import DatabaseSettings
+
+STAND_IN = (sys.executable, "-S", str(Path(__file__).with_name("stand_in_trainer.py")))
+WAIT_SECONDS = 90.0
+
+
+class Cluster:
+    """Everything a service needs; use it in a `with` block, from the main thread."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = create_folder(folder)
+        self.settings = settings
+        self._stack = load_or_create(self.folder)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> "Cluster":
+        with ExitStack() as starting:
+            starting.enter_context(closing(lifeline.hold(self.folder)))
+            starting.callback(self._stop_all)
+            self._servers = {part.name: part for part in server_parts(self.folder, self._stack)}
+            for name in self._servers:
+                self.start_server(name)
+            direct = server_environment(self.folder, self._stack)
+            self.database_url = direct["NVAE_DATABASE_URL"]
+            migrate(DatabaseSettings(url=self.database_url))
+            self.proxies = {
+                name: starting.enter_context(closing(Proxy(port)))
+                for name, port in (
+                    ("postgres", self._stack.postgres_port),
+                    ("valkey", self._stack.valkey_port),
+                    ("s3", self._stack.s3_port),
+                )
+            }
+            self.environment = self._through_proxies(direct)
+            self._cleanup = starting.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    def start_server(self, name: str) -> None:
+        """Start Postgres, Valkey or SeaweedFS, after a kill too."""
+        part = self._servers[name]
+        if part.folder:
+            home = part.folder
+            strays.sweep(lambda: strays.server_processes(home))
+        environment = inherited(server_environment(self.folder, self._stack))
+        self._running[name] = bring_up(part, environment=environment, logs=self.folder / "logs")
+
+    def start_scheduler(self, name: str = "scheduler") -> None:
+        """Start a scheduler; a second one waits until the first is gone."""
+        self._start(name, "services.scheduler")
+
+    def start_worker(self, node: str, *, number: int = 1, slots: int = 2, **settings: str) -> None:
+        """Start the worker of a node; again after it was killed."""
+        self._start(
+            f"worker-{node}",
+            "services.worker",
+            NVAE_WORKER_NODE_NAME=node,
+            NVAE_WORKER_DATA_FOLDER=str(self.folder / "nodes" / node),
+            NVAE_WORKER_SLOTS=str(slots),
+            NVAE_WORKER_ADDRESS=f"127.0.0.{number}",
+            **settings,
+        )
+
+    def send(self, name: str, how: signal.Signals) -> None:
+        """Send a signal to a server or service; a killed one is waited for."""
+        process = self._running[name]
+        process.send_signal(how)
+        if how == signal.SIGKILL:
+            process.wait()
+
+    def kill(self, name: str) -> None:
+        """End a server or service at once."""
+        self.send(name, signal.SIGKILL)
+
+    def attempt_processes(self, kind: str, node: str = "") -> list[AttemptProcess]:
+        """Return the live runners, torchruns or ranks, of one node or of all."""
+        found = list_attempt_processes(f"NVAE_STACK={self._stack.stack_id}")
+        folder = str(self.folder / "nodes" / node)
+        return [process for process in found if process.kind == kind and folder in process.where]
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Return what Postgres itself says, without a proxy in between."""
+        url = self.database_url.replace("postgresql+psycopg://", "postgresql://")
+        with psycopg.connect(url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Return the job's row."""
+        [(row,)] = self.query("SELECT to_jsonb(jobs) FROM jobs WHERE id = %s", job_id)
+        return dict(row)
+
+    def wait_for_job(self, job_id: str, status: str, seconds: float = WAIT_SECONDS) -> float:
+        """Wait for a status and return how long that took."""
+        return self.wait_until(lambda: self.job(job_id)["status"] == status, seconds, job_id)
+
+    def wait_for_step(self, job_id: str, step: int, seconds: float = WAIT_SECONDS) -> float:
+        """Wait until the job has reported this step, and return how long that took."""
+        return self.wait_until(lambda: (self.job(job_id)["step"] or 0) >= step, seconds, job_id)
+
+    def wait_until(
+        self, condition: Callable[[], bool], seconds: float = WAIT_SECONDS, job_id: str = ""
+    ) -> float:
+        """Wait until a condition holds, and return how long that took."""
+        began_at = time.monotonic()
+        while not condition():
+            if time.monotonic() > began_at + seconds:
+                raise AssertionError(f"not within {seconds} s\n{self._describe(job_id)}")
+            time.sleep(0.05)
+        return time.monotonic() - began_at
+
+    def _describe(self, job_id: str) -> str:
+        events = "SELECT number, at::text, type, data FROM events WHERE job_id = %s ORDER BY number"
+        lines = [str(row) for row in self.query(events, job_id)]
+        for log in sorted((self.folder / "logs").glob("[sw]*.log")):
+            lines += [f"== {log.name}", processes.last_lines(log)]
+        for log in sorted(self.folder.glob("nodes/*/attempts/*/runner.log")):
+            lines += [f"== {log.parent.name}", processes.last_lines(log)]
+        return "\n".join(lines)
+
+    def _start(self, name: str, module: str, **settings: str) -> None:
+        part = Part(name=name, command=(sys.executable, "-m", module))
+        named = {"PGAPPNAME": name}  # Postgres shows it beside each connection
+        environment = inherited({**self.environment, **self.settings, **settings, **named})
+        self._running[name] = bring_up(part, environment=environment, logs=self.folder / "logs")
+
+    def _through_proxies(self, direct: dict[str, str]) -> dict[str, str]:
+        environment = dict(direct)
+        for name, variables in (
+            ("postgres", ("NVAE_DATABASE_URL",)),
+            ("valkey", ("NVAE_BROKER_URL",)),
+            ("s3", ("NVAE_S3_ENDPOINT_URL",)),
+        ):
+            for variable in variables:
+                port = getattr(self._stack, f"{name}_port")
+                proxied = f":{self.proxies[name].port}"
+                environment[variable] = direct[variable].replace(f":{port}", proxied)
+        return environment
+
+    def _stop_all(self) -> None:
+        for name, process in reversed(self._running.items()):
+            if name not in self._servers:
+                process.send_signal(signal.SIGCONT)
+                processes.stop(process, signal.SIGTERM, grace_seconds=5)
+        stack = (self.folder, self._stack.stack_id)
+        strays.sweep(lambda: strays.service_processes(*stack), grace_seconds=0)
+        for name, part in self._servers.items():
+            take_down(part, self._running[name])
+        strays.sweep(lambda: strays.all_of(*stack))
+
+
+def stand_in_settings() -> dict[str, str]:
+    """Let nodes train without torch."""
+    return {"NVAE_WORKER_TRAINER_COMMAND": json.dumps(STAND_IN)}

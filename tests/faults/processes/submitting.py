@@ -1,0 +1,83 @@
+"""Jobs of fault runs, submitted as the API submits them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from building import add_dataset, add_job
+from sqlalchemy import select
+
+from services.adapters.postgres import requests
+from services.adapters.postgres.database import Database, Session
+from services.adapters.postgres.tables import Job, Node
+from services.settings import DatabaseSettings
+
+T = TypeVar("T")
+
+
+def run(url: str, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Do something with the database, on a loop and connections of its own."""
+
+    async def do() -> T:
+        database = Database(DatabaseSettings(url=url))
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(do())
+
+
+def within(url: str, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Do something in one transaction."""
+
+    async def do(database: Database) -> T:
+        async with database.transaction() as session:
+            return await work(session)
+
+    return run(url, do)
+
+
+def add_images(url: str) -> None:
+    """Register the data set `mnist`, which has no files: stand-in trainers read none."""
+    run(url, add_dataset)
+
+
+def submit(
+    url: str, *, steps: int, step_ms: int = 20, every: int = 10, seed: int = 0, **fields: object
+) -> str:
+    """Submit a job for the stand-in trainer and return its id."""
+
+    async def add(database: Database) -> Job:
+        return await add_job(
+            database,
+            seed=seed,
+            overrides={"optimization.epochs": steps, "optimization.batch_size": step_ms},
+            checkpoint={"every_steps": every},
+            **fields,
+        )
+
+    return run(url, add).id
+
+
+def cancel(url: str, job_id: str, *, forced: bool = False) -> None:
+    """Cancel a job as the API does."""
+    within(url, lambda session: requests.cancel(session, job_id, forced=forced))
+
+
+def pause(url: str, job_id: str) -> None:
+    """Pause a job as the API does."""
+    within(url, lambda session: requests.pause(session, job_id))
+
+
+def resume(url: str, job_id: str) -> None:
+    """Resume a job as the API does."""
+    within(url, lambda session: requests.resume(session, job_id))
+
+
+def drain(url: str, node: str) -> None:
+    """Cordon and drain a node as the API does."""
+    query = select(Node.id).where(Node.name == node)
+    node_id = within(url, lambda session: session.scalar(query))
+    within(url, lambda session: requests.cordon(session, node_id, cordoned=True))
+    within(url, lambda session: requests.drain(session, node_id))
