@@ -27,6 +27,7 @@ from services.local.stack_file import load_or_create
 from services.settings import DatabaseSettings
 
 STAND_IN = (sys.executable, "-S", str(Path(__file__).with_name("stand_in_trainer.py")))
+FORKING_WORKER = Path(__file__).with_name("forked_runners.py")
 WAIT_SECONDS = 90.0
 
 
@@ -76,18 +77,19 @@ class Cluster:
 
     def start_scheduler(self, name: str = "scheduler") -> None:
         """Start a scheduler; a second one waits until the first is gone."""
-        self._start(name, "services.scheduler")
+        self._start(name, ("-m", "services.scheduler"))
 
     def start_worker(self, node: str, *, number: int = 1, slots: int = 2, **settings: str) -> None:
         """Start the worker of a node; again after it was killed."""
+        settings |= self._node_settings(node, number=number, slots=slots)
+        self._start(f"worker-{node}", ("-m", "services.worker"), **settings)
+
+    def start_forking_worker(self, node: str, *, number: int, slots: int) -> None:
+        """Start a node whose runners cost little; for thousands of jobs."""
         self._start(
             f"worker-{node}",
-            "services.worker",
-            NVAE_WORKER_NODE_NAME=node,
-            NVAE_WORKER_DATA_FOLDER=str(self.folder / "nodes" / node),
-            NVAE_WORKER_SLOTS=str(slots),
-            NVAE_WORKER_ADDRESS=f"127.0.0.{number}",
-            **settings,
+            (str(FORKING_WORKER),),
+            **self._node_settings(node, number=number, slots=slots),
         )
 
     def send(self, name: str, how: signal.Signals) -> None:
@@ -147,8 +149,16 @@ class Cluster:
             lines += [f"== {log.parent.name}", processes.last_lines(log)]
         return "\n".join(lines)
 
-    def _start(self, name: str, module: str, **settings: str) -> None:
-        part = Part(name=name, command=(sys.executable, "-m", module))
+    def _node_settings(self, node: str, *, number: int, slots: int) -> dict[str, str]:
+        return {
+            "NVAE_WORKER_NODE_NAME": node,
+            "NVAE_WORKER_DATA_FOLDER": str(self.folder / "nodes" / node),
+            "NVAE_WORKER_SLOTS": str(slots),
+            "NVAE_WORKER_ADDRESS": f"127.0.0.{number}",
+        }
+
+    def _start(self, name: str, program: tuple[str, ...], **settings: str) -> None:
+        part = Part(name=name, command=(sys.executable, *program))
         named = {"PGAPPNAME": name}  # Postgres shows it beside each connection
         environment = inherited({**self.environment, **self.settings, **settings, **named})
         self._running[name] = bring_up(part, environment=environment, logs=self.folder / "logs")
@@ -178,6 +188,6 @@ class Cluster:
         strays.sweep(lambda: strays.all_of(*stack))
 
 
-def stand_in_settings() -> dict[str, str]:
+def stand_in_settings(*options: str) -> dict[str, str]:
     """Let nodes train without torch."""
-    return {"NVAE_WORKER_TRAINER_COMMAND": json.dumps(STAND_IN)}
+    return {"NVAE_WORKER_TRAINER_COMMAND": json.dumps([*STAND_IN, *options])}

@@ -1,11 +1,14 @@
-"""A trainer without torch, in a real process that honours the run directory: `… RUN_DIRECTORY`.
+"""A trainer without torch, in a real process that honours the run directory, its last argument.
 
 Its parameters are the end of a chain of hashes, so they and every metric depend on all steps
 before: a resume that loses or repeats one ends otherwise. `optimization.epochs` is the number of
 steps, and `optimization.batch_size` how many milliseconds one takes. Only the standard library,
 and little of it, because thousands of these are started.
+
+`--witness FOLDER` leaves a file `twice` there if another trainer of the same seed is at work.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -15,9 +18,11 @@ import time
 from pathlib import Path
 
 
-def main(run: Path) -> None:
+def main(run: Path, witness: Path | None) -> None:
     """Train to the end, or until told to stop."""
     config = json.loads((run / "config.json").read_text())
+    if witness is not None:
+        bear_witness(witness, config["seed"])
     optimization, seed = config["optimization"], str(config["seed"]).encode()
     step, state = read_checkpoint(config["resume_from"])
     told: list[int] = []
@@ -36,6 +41,16 @@ def main(run: Path) -> None:
         if step % config["checkpoint"]["every_steps"] == 0 or step == optimization["epochs"]:
             save(run, step, state)
     write_result(run, status="succeeded", step=step, values={"state": state.hex()})
+
+
+def bear_witness(folder: Path, seed: int) -> None:
+    """Hold a lock for life, and leave word if another trainer holds it."""
+    descriptor = os.open(folder / f"{seed}.lock", os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with (folder / "twice").open("a") as file:
+            file.write(f"{seed}\n")
 
 
 def chain(seed: int, num_steps: int) -> list[bytes]:
@@ -95,4 +110,4 @@ def is_dead(run: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[-1]), Path(sys.argv[2]) if sys.argv[1] == "--witness" else None)

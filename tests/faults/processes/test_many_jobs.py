@@ -1,0 +1,116 @@
+"""Thousands of small jobs, while everything they run on is killed at random: each runs, once."""
+
+import asyncio
+import os
+import time
+
+import pytest
+from cluster import Cluster, stand_in_settings
+from random_faults import RandomFaults
+from stand_in_trainer import chain
+from submitting import add_images, run
+
+from services.api.submission import submit_job
+from services.domain.jobs import TrainSpec
+
+SEED = int(os.environ.get("NVAE_FAULTS_SEED", "1"))
+NUM_NODES, NUM_SLOTS, STEPS = 4, 4, 5
+FEW = 120
+MANY = int(os.environ.get("NVAE_FAULTS_JOBS", "10000"))
+BATCH = 200
+PAUSE_SECONDS = 1.0
+
+
+@pytest.fixture
+def witness(tmp_path):
+    """A folder in which trainers leave word when another one trains the same job."""
+    folder = tmp_path / "witness"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def cluster(tmp_path, witness):
+    settings = stand_in_settings("--witness", str(witness)) | {
+        "NVAE_WORKER_POLL_SECONDS": "0.3",
+        "NVAE_WORKER_KEEP_ATTEMPTS": "50",
+    }
+    with Cluster(tmp_path / "cluster", **settings) as cluster:
+        add_images(cluster.database_url)
+        cluster.start_scheduler()
+        yield cluster
+
+
+@pytest.fixture
+def nodes(cluster):
+    """How each node is started; all are."""
+
+    def start(number):
+        return lambda: cluster.start_forking_worker(f"n{number}", number=number, slots=NUM_SLOTS)
+
+    nodes = {f"n{number}": start(number) for number in range(1, NUM_NODES + 1)}
+    for start_node in nodes.values():
+        start_node()
+    return nodes
+
+
+def submit(cluster, first, count):
+    """Submit jobs whose seeds tell them apart."""
+    overrides = {"optimization.epochs": STEPS, "optimization.batch_size": 20}
+
+    async def submit_all(database):
+        gate = asyncio.Semaphore(8)
+
+        async def submit_one(seed):
+            spec = {"kind": "train", "preset": "mnist-test", "dataset": "mnist", "seed": seed}
+            spec |= {"overrides": overrides, "checkpoint": {"every_steps": STEPS}}
+            async with gate:
+                await submit_job(database, TrainSpec.model_validate(spec))
+
+        await asyncio.gather(*(submit_one(seed) for seed in range(first, first + count)))
+
+    run(cluster.database_url, submit_all)
+
+
+@pytest.mark.parametrize("num_jobs", [FEW, pytest.param(MANY, marks=pytest.mark.full)])
+def test_no_job_is_lost_or_run_twice_at_once_and_no_slot_leaks(
+    cluster, nodes, witness, num_jobs, recoveries
+):
+    faults = RandomFaults(cluster, SEED, nodes)
+    submitted, began_at = 0, time.monotonic()
+    while (ended := num_ended(cluster)) < num_jobs:
+        if submitted < num_jobs and submitted - ended < 2 * BATCH:
+            count = min(BATCH, num_jobs - submitted)
+            submit(cluster, submitted, count)
+            submitted += count
+        faults.strike()
+        time.sleep(PAUSE_SECONDS)
+        assert time.monotonic() - began_at < 120 + num_jobs, left(cluster)
+    struck = ", ".join(f"{fault} {count}" for fault, count in faults.counts.items())
+    recoveries.remark(
+        f"{num_jobs} jobs in {time.monotonic() - began_at:.0f} s, seed {SEED}; struck: {struck}"
+    )
+    check(cluster, witness, num_jobs)
+
+
+def num_ended(cluster):
+    ended = "SELECT count(*) FROM jobs WHERE status IN ('succeeded', 'failed', 'cancelled')"
+    return cluster.query(ended)[0][0]
+
+
+def left(cluster):
+    return cluster.query(
+        "SELECT status, reason, message, count(*) FROM jobs GROUP BY 1, 2, 3 ORDER BY 4 DESC"
+    )
+
+
+def check(cluster, witness, num_jobs):
+    statuses = cluster.query("SELECT status, message, count(*) FROM jobs GROUP BY 1, 2")
+    assert [(status, count) for status, _, count in statuses] == [("succeeded", num_jobs)], statuses
+    results = cluster.query("SELECT (spec->>'seed')::int, result->>'state' FROM jobs ORDER BY 1")
+    assert results == [(seed, chain(seed, STEPS)[-1].hex()) for seed in range(num_jobs)]
+    [(num_metrics,)] = cluster.query("SELECT count(*) FROM metrics")
+    assert num_metrics == num_jobs * STEPS
+    assert cluster.query("SELECT count(*) FROM slots WHERE attempt_id IS NOT NULL") == [(0,)]
+    assert not (witness / "twice").exists()
+    cluster.wait_until(lambda: not any(map(cluster.attempt_processes, ("runner", "rank"))), 15)
