@@ -26,7 +26,8 @@ from services.adapters.ids import new_id
 from services.adapters.postgres import attempts, checkpoints, results
 from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, Session
-from services.adapters.postgres.results import MetricValues, StoredFile
+from services.adapters.postgres.metrics import MetricValues
+from services.adapters.postgres.results import StoredFile
 from services.adapters.postgres.tables import Artifact, Attempt
 from services.adapters.s3_storage import S3Storage
 from services.domain.object_keys import attempt_prefix

@@ -5,6 +5,7 @@ from building import find_job, finish
 
 from nvae_core.run_directory import ArtifactLine, CheckpointLine, MetricsLine, StartedLine
 from services.adapters.postgres import checkpoints, results
+from services.adapters.postgres.charts import Chart, Window, read_charts
 from services.domain.errors import LeaseLost
 from services.domain.statuses import Reason
 from services.worker.publishing import Publisher
@@ -45,10 +46,11 @@ def write_run(run_directory):
 
 async def stored(database, job_id):
     async with database.transaction() as session:
-        metrics = await results.list_metrics(session, job_id, names=[], from_step=0)
+        window = Window(from_step=0, to_step=100, max_points=1000)
+        charts = await read_charts(session, job_id, window)
         stored_checkpoints = await checkpoints.list_of_job(session, job_id)
         artifacts = await results.list_artifacts(session, job_id)
-    return metrics, stored_checkpoints, artifacts
+    return charts, stored_checkpoints, artifacts
 
 
 async def test_everything_is_stored_once_even_if_published_twice(
@@ -57,8 +59,8 @@ async def test_everything_is_stored_once_even_if_published_twice(
     write_run(run_directory)
     await publisher.publish_rest()
     await publisher_for(database, storage, run_directory, claim, job).publish_rest()
-    metrics, [checkpoint], [artifact] = await stored(database, job.id)
-    assert [(row.step, row.value) for row in metrics] == [(1, 3.0), (2, 2.0)]
+    charts, [checkpoint], [artifact] = await stored(database, job.id)
+    assert charts == {"loss": Chart([1, 2], [3.0, 2.0])}
     assert [file["name"] for file in checkpoint.files] == ["checkpoint.json", "model.safetensors"]
     assert artifact.size_bytes == 3
     job = await find_job(database, job.id)
@@ -89,7 +91,7 @@ async def test_attempt_that_has_ended_publishes_nothing(
     await finish(database, claim, Reason.WORKER_LOST)
     with pytest.raises(LeaseLost):
         await publisher.publish_rest()
-    assert await stored(database, job.id) == ([], [], [])
+    assert await stored(database, job.id) == ({}, [], [])
 
 
 async def test_dropped_checkpoint_is_passed_over(database, run_directory, publisher, job):
