@@ -22,11 +22,12 @@ from services.worker.assignment import Assignment
 from services.worker.gangs import Gang, PortInUse
 from services.worker.inputs import CorruptInput, InputCache
 from services.worker.lease import HeardOrders
-from services.worker.publishing import PreparedDataset, Publisher
+from services.worker.publishing import Publisher
 from services.worker.slots import take_inventory
 from services.worker.sources import SourceLocator, staging_folder
 from services.worker.stalls import StallWatch, dump_stacks
 from services.worker.trainer import TERM_SECONDS, Trainer, TrainerPlan, attempt_marker
+from services.worker.uploads import PreparedDataset
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 900.0  # with a store that is away, after the trainer has ended
@@ -128,7 +129,8 @@ class Execution:
                 publishing.cancel()
         try:
             await publishing
-        except ValueError as error:  # the trainer wrote garbage
+        except ValueError as error:  # the trainer wrote garbage, after these
+            await publish_last(publisher.publish_files, hurry=self.orders.stop_requested)
             return Ending(Reason.TRAINER_CRASHED, str(error))
         if stall is not None:
             await patiently(publisher.publish_stacks)
@@ -234,18 +236,49 @@ async def publish_until(
 
     Raises:
         ValueError: the trainer wrote a line that is not one of progress.
+        LeaseLost: the attempt is not live any more.
         DatabaseUnavailable, StorageUnavailable: for longer than is worth the slots; that is
             not long once the user wants the job to stop (`hurry`).
     """
+    lines = asyncio.create_task(_follow(publisher.publish_new, ended))
+    files = asyncio.create_task(_follow(publisher.publish_next_file, ended))
+    try:
+        done, _ = await asyncio.wait((lines, files), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # raises what ended it
+        await lines
+        # A file that is on its way now is waited for by the rest, which comes after it.
+        await publish_last(publisher.publish_rest, hurry=hurry)
+    finally:
+        lines.cancel()
+        files.cancel()
+        await asyncio.gather(lines, files, return_exceptions=True)
+
+
+async def _follow(publish: Callable[[], Awaitable[int]], ended: asyncio.Event) -> None:
+    """Publish until the trainer has ended, again and again; without a pause while there is more."""
     while not ended.is_set():
         try:
-            await publisher.publish_new()
+            if await publish():
+                continue
         except (DatabaseUnavailable, StorageUnavailable) as error:
             log.warning("publish.postponed", error=str(error))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), LOOK_SECONDS)
+
+
+async def publish_last(publish: Callable[[], Awaitable[None]], *, hurry: asyncio.Event) -> None:
+    """Publish what is left after the trainer has ended; errors as those of `publish_until`."""
     seconds = HURRIED_SECONDS if hurry.is_set() else PATIENCE_SECONDS
-    await patiently(publisher.publish_rest, patience_seconds=seconds)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS) as limit:
+            await patiently(publish, patience_seconds=seconds)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        # A store that takes bytes, but too slowly, must not keep the slots for ever.
+        message = f"not all files could be stored within {PATIENCE_SECONDS:.0f} s"
+        raise StorageUnavailable(message) from error
 
 
 def judge(
