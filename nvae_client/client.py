@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -117,9 +117,28 @@ class NvaeClient:
                     raise JobFailed(job)
             time.sleep(interval_seconds)
 
-    def metrics(self, job_id: str) -> Json:
-        """Return the job's metrics: name to steps and values."""
-        found: Json = self._get(f"/v1/jobs/{job_id}/metrics")
+    def metrics(
+        self,
+        job_id: str,
+        *,
+        names: Sequence[str] = (),
+        from_step: int | None = None,
+        to_step: int | None = None,
+        max_points: int | None = None,
+    ) -> Json:
+        """Return the job's metrics: name to steps and values.
+
+        Args:
+            job_id: the job.
+            names: which; none means all.
+            from_step: the first step, or None for all.
+            to_step: the last step, or None for all.
+            max_points: of each metric; of a longer one the extremes are returned. None means as
+                many as the service thinks enough.
+        """
+        limits = {"from_step": from_step, "to_step": to_step, "max_points": max_points}
+        given = {name: value for name, value in limits.items() if value is not None}
+        found: Json = self._get(f"/v1/jobs/{job_id}/metrics", {"names": [*names], **given})
         return found
 
     def artifacts(self, job_id: str) -> list[Json]:
@@ -168,8 +187,8 @@ class NvaeClient:
         if digest.hexdigest() != sha256:
             raise ChecksumMismatch(f"{url} does not have the checksum {sha256}")
 
-    def _get(self, url: str) -> Any:
-        return _check(self._http.get(url)).json()
+    def _get(self, url: str, parameters: Json | None = None) -> Any:
+        return _check(self._http.get(url, params=parameters)).json()
 
     def _post(self, url: str, body: Json | None) -> Json:
         answer: Json = _check(self._http.post(url, json=body)).json()

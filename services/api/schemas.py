@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
 from nvae_core.config import Config
+from services.adapters.postgres.charts import MIN_POINTS
 from services.adapters.postgres.nodes import PROTOCOL
 from services.adapters.postgres.tables import Attempt, Job, Node
 from services.domain.jobs import MaxRunSeconds, Name, Priority, Tags
@@ -112,6 +113,22 @@ class EventResource(_Resource):
     type: str
     data: dict[str, Any]
     at: datetime
+
+
+class MetricsQuery(BaseModel):
+    """Which metrics of a job, and how much of them; both steps are included."""
+
+    names: list[str] = []
+    from_step: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    to_step: Annotated[int, Field(ge=0, lt=2**63)] = 2**63 - 1
+    max_points: Annotated[int, Field(ge=MIN_POINTS, le=10_000)] = 1000  # of each metric
+
+    @field_validator("to_step")
+    @classmethod
+    def _check_order(cls, to_step: int, given: ValidationInfo) -> int:
+        if to_step < given.data.get("from_step", 0):
+            raise ValueError("must not be below from_step")
+        return to_step
 
 
 class MetricSeries(BaseModel):

@@ -1,11 +1,8 @@
 """One attempt's work: fetch the inputs, run the trainer, publish, and say how it ended."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import structlog
 
@@ -14,25 +11,22 @@ from services.adapters.postgres import attempts, endings, jobs, requests, result
 from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, DatabaseUnavailable
 from services.adapters.postgres.endings import Ending
-from services.adapters.s3_storage import S3Storage, StorageUnavailable
+from services.adapters.s3_storage import S3Storage
 from services.domain.errors import LeaseLost
 from services.domain.statuses import Reason
 from services.settings import WorkerSettings
 from services.worker.assignment import Assignment
 from services.worker.inputs import InputCache
 from services.worker.lease import HeardOrders
-from services.worker.publishing import PreparedDataset, Publisher
+from services.worker.patience import LOOK_SECONDS, patiently, publish_last, publish_until
+from services.worker.publishing import Publisher
 from services.worker.slots import take_inventory
 from services.worker.sources import SourceLocator, staging_folder
 from services.worker.stalls import StallWatch, dump_stacks
 from services.worker.trainer import TERM_SECONDS, Trainer, TrainerPlan, attempt_marker
+from services.worker.uploads import PreparedDataset
 from services.worker.verdict import ending_of, judge
 
-LOOK_SECONDS = 0.5
-PATIENCE_SECONDS = 900.0  # with a store that is away, after the trainer has ended
-HURRIED_SECONDS = 10.0  # the same after a cancel
-
-T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -135,7 +129,8 @@ class Execution:
         await self._tell_others(ending, publishing)
         try:
             await self._wait_unless_forced(publishing)
-        except ValueError as error:  # the trainer wrote garbage
+        except ValueError as error:  # the trainer wrote garbage, after these
+            await publish_last(publisher.publish_files, hurry=self.orders.cancelled)
             return Ending(Reason.TRAINER_CRASHED, str(error))
         if stall is not None:
             await patiently(publisher.publish_stacks)
@@ -254,44 +249,3 @@ class Execution:
             claim=self.claim,
             attempt_number=self.assignment.attempt_number,
         )
-
-
-async def publish_until(
-    ended: asyncio.Event, publisher: Publisher, *, hurry: asyncio.Event
-) -> None:
-    """Publish what appears until the trainer has ended, and then what is left.
-
-    Raises:
-        ValueError: the trainer wrote a line that is not one of progress.
-        DatabaseUnavailable, StorageUnavailable: for longer than is worth the slots; that is
-            not long once the user has cancelled the job (`hurry`).
-    """
-    while not ended.is_set():
-        try:
-            await publisher.publish_new()
-        except (DatabaseUnavailable, StorageUnavailable) as error:
-            log.warning("publish.postponed", error=str(error))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), LOOK_SECONDS)
-    await patiently(publisher.publish_rest, hurry=hurry)
-
-
-async def patiently(
-    operation: Callable[[], Awaitable[T]], *, hurry: asyncio.Event | None = None
-) -> T:
-    """Return what the operation returns, trying again while Postgres or the store is away.
-
-    For a quarter of an hour, or for seconds once there is a hurry.
-    """
-    began_at = time.monotonic()
-    pause = 0.5
-    while True:
-        try:
-            return await operation()
-        except (DatabaseUnavailable, StorageUnavailable) as error:
-            patience = HURRIED_SECONDS if hurry and hurry.is_set() else PATIENCE_SECONDS
-            if time.monotonic() + pause > began_at + patience:
-                raise
-            log.warning("commit.postponed", error=str(error))
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, 10.0)

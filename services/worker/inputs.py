@@ -122,12 +122,14 @@ def _stamp(folder: Path, file: StoredFile) -> list[str | int]:
 
 def list_files(folder: Path) -> list[StoredFile]:
     """Return name, size and checksum of every file below the folder; blocks."""
-    return [
-        StoredFile(
-            name=str(path.relative_to(folder)),
-            size_bytes=path.stat().st_size,
-            sha256=file_sha256(path),
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    ]
+    return [describe_file(path, str(path.relative_to(folder))) for path in files_below(folder)]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return every file below the folder, by name."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def describe_file(path: Path, name: str) -> StoredFile:
+    """Return size and checksum of a file, under this name; blocks."""
+    return StoredFile(name, path.stat().st_size, file_sha256(path))

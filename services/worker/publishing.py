@@ -1,16 +1,12 @@
-"""From the run directory to Postgres and S3: metrics, artifacts, checkpoints, data sets.
+"""From the run directory to Postgres: metrics and notices; and in their wake, files to S3.
 
-An upload goes first and the fenced row that names it second, so a crash in between leaves an
-object that nobody sees.
+Lines are followed without waiting for files, so metrics are seen while a large checkpoint is
+uploaded, or while the store is away. Files follow when what was reported before them is stored.
 """
 
-import asyncio
-import json
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 
 from nvae_core.run_directory import (
     ArtifactLine,
@@ -20,32 +16,20 @@ from nvae_core.run_directory import (
     ProgressLine,
     RunDirectory,
     StartedLine,
-    file_sha256,
 )
-from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, checkpoints, results
+from services.adapters.postgres import attempts, results
 from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, Session
-from services.adapters.postgres.results import MetricValues, StoredFile
-from services.adapters.postgres.tables import Artifact, Attempt
+from services.adapters.postgres.metrics import MetricValues
+from services.adapters.postgres.tables import Attempt
 from services.adapters.s3_storage import S3Storage
-from services.domain.object_keys import attempt_prefix
-from services.worker.inputs import list_files
+from services.worker.uploads import PreparedDataset, Uploads
 
 MAX_LINES = 200  # per transaction
 
 
-@dataclass(frozen=True)
-class PreparedDataset:
-    """An uploaded data set that only needs its row."""
-
-    description: dict[str, object]
-    prefix: str
-    files: list[StoredFile]
-
-
 class Publisher:
-    """Follows one run directory from a byte offset on."""
+    """Follows one run directory from its first byte on."""
 
     def __init__(
         self,
@@ -58,76 +42,65 @@ class Publisher:
         attempt_number: int,
     ) -> None:
         self._database = database
-        self._storage = storage
         self._run_directory = run_directory
-        self._job_id = job_id
         self._claim = claim
         self._attempt_number = attempt_number
-        self._prefix = attempt_prefix(job_id, attempt_number)
         self._offset = 0
+        self._uploads = Uploads(
+            database,
+            storage,
+            run_directory,
+            job_id=job_id,
+            claim=claim,
+            attempt_number=attempt_number,
+        )
 
     async def publish_new(self) -> int:
-        """Publish the complete lines that are there, in order; return how many.
+        """Store the complete lines that are there, and let files wait; return how many.
 
         The offset moves on only after the commit, so a failure in between publishes again, which
-        changes nothing.
+        changes nothing. Files wait from then on: their rows come after all metrics before them.
 
         Raises:
             LeaseLost: this attempt is not live any more.
-            ValueError: a line is not a progress line.
+            ValueError: a line is not a progress line; those before it are stored.
+            DatabaseUnavailable: try again later.
         """
-        lines = list(islice(self._run_directory.read_progress(self._offset), MAX_LINES))
+        lines, garbage = self._read()
         metrics: list[MetricValues] = []
-        for offset, line in lines:
+        files: list[ArtifactLine | CheckpointLine] = []
+        for _, line in lines:
             if isinstance(line, MetricsLine):
                 at = datetime.fromtimestamp(line.at, UTC)
                 metrics.append(MetricValues(line.step, at, line.values))
-                continue
-            await self._store_metrics(metrics)
-            metrics = []
-            await self._publish(line)
-            self._offset = offset
-        await self._store_metrics(metrics)
-        if lines:
-            self._offset = lines[-1][0]
-        return len(lines)
-
-    async def publish_rest(self) -> None:
-        """Publish everything that is left after the trainer has ended."""
-        while await self.publish_new():
-            pass
-
-    async def upload_dataset(self) -> PreparedDataset:
-        """Upload what a preparation left; its row is committed together with the job's end."""
-        folder = self._run_directory.dataset
-        files = await asyncio.to_thread(list_files, folder)
-        prefix = f"{self._prefix}/dataset"
-        for file in files:
-            await self._upload(folder / file.name, f"{prefix}/{file.name}")
-        description = json.loads((folder / "dataset.json").read_bytes())
-        return PreparedDataset(description, prefix, files)
-
-    async def _store_metrics(self, metrics: list[MetricValues]) -> None:
+            elif isinstance(line, ArtifactLine | CheckpointLine):
+                files.append(line)
+            else:
+                await self._store(line)
         if metrics:
             async with self._write() as (session, attempt):
                 await results.add_metrics(session, attempt, metrics)
+        if lines:
+            self._offset = lines[-1][0]
+            self._uploads.add(files)
+        if garbage is not None:
+            raise garbage
+        return len(lines)
 
-    async def _publish(self, line: ProgressLine) -> None:
-        if isinstance(line, StartedLine):
-            async with self._write() as (session, attempt):
-                await results.set_totals(
-                    session,
-                    attempt,
-                    num_steps=line.num_steps,
-                    num_parameters=line.num_parameters,
-                )
-        elif isinstance(line, ArtifactLine):
-            await self._publish_artifact(line)
-        elif isinstance(line, CheckpointLine):
-            await self._publish_checkpoint(line)
-        elif isinstance(line, NoticeLine):
-            async with self._write() as (session, attempt):
-                await results.add_notice(session, attempt, line)
+    async def publish_next_file(self) -> bool:
+        """Publish a file that waits, if there is one; return whether there was."""
+        return await self._uploads.publish_next()
+
+    async def publish_rest(self) -> None:
+        """Publish everything that is left after the trainer has ended: lines, then files."""
+        while await self.publish_new():
+            pass
+        await self.publish_files()
+
+    async def publish_files(self) -> None:
+        """Publish every file that waits."""
+        while await self.publish_next_file():
+            pass
 
     async def publish_stacks(self) -> None:
         """Store what the ranks of a run that hangs wrote about themselves."""
@@ -140,49 +113,30 @@ class Publisher:
                     path=str(path.relative_to(self._run_directory.path)),
                     content_type="text/plain",
                 )
-                await self._publish_artifact(line)
+                await self._uploads.publish_artifact(line)
 
-    async def _publish_artifact(self, line: ArtifactLine) -> None:
-        path = self._run_directory.path / line.path
-        key = f"{self._prefix}/artifacts/{line.name}"
-        await self._upload(path, key)
-        artifact = Artifact(
-            id=new_id("art"),
-            job_id=self._job_id,
-            attempt_id=self._claim.attempt_id,
-            name=line.name,
-            key=key,
-            content_type=line.content_type,
-            size_bytes=path.stat().st_size,
-            sha256=await asyncio.to_thread(file_sha256, path),
-            step=line.step,
-        )
-        async with self._write() as (session, attempt):
-            await results.add_artifact(session, attempt, artifact)
+    async def upload_dataset(self) -> PreparedDataset:
+        """Upload what a preparation left; its row is committed together with the job's end."""
+        return await self._uploads.upload_dataset()
 
-    async def _publish_checkpoint(self, line: CheckpointLine) -> None:
-        folder = self._run_directory.path / line.path
-        prefix = f"{self._prefix}/checkpoints/{folder.name}"
+    def _read(self) -> tuple[list[tuple[int, ProgressLine]], ValueError | None]:
+        """Return the next lines with the offsets after them, and what is wrong after these."""
+        lines: list[tuple[int, ProgressLine]] = []
         try:
-            files = await asyncio.to_thread(list_files, folder)
-            for file in files:
-                await self._upload(folder / file.name, f"{prefix}/{file.name}")
-        except FileNotFoundError:
-            files = []
-        if not files or not folder.exists():
-            return  # the trainer has dropped it for newer ones
+            for numbered in islice(self._run_directory.read_progress(self._offset), MAX_LINES):
+                lines.append(numbered)
+        except ValueError as error:
+            return lines, error
+        return lines, None
+
+    async def _store(self, line: StartedLine | NoticeLine) -> None:
         async with self._write() as (session, attempt):
-            await checkpoints.add(
-                session,
-                attempt,
-                checkpoint_id=new_id("ckpt"),
-                step=line.step,
-                prefix=prefix,
-                files=files,
+            if isinstance(line, NoticeLine):
+                await results.add_notice(session, attempt, line)
+                return
+            await results.set_totals(
+                session, attempt, num_steps=line.num_steps, num_parameters=line.num_parameters
             )
 
     def _write(self) -> AbstractAsyncContextManager[tuple[Session, Attempt]]:
         return attempts.fenced_write(self._database, self._claim)
-
-    async def _upload(self, path: Path, key: str) -> None:
-        await asyncio.to_thread(self._storage.upload, path, key)

@@ -32,9 +32,10 @@ from services.settings import (
 )
 from services.worker.assignment import load_assignment
 from services.worker.attempt_folders import attempt_folder, drop_large_files
-from services.worker.execution import Execution, patiently
+from services.worker.execution import Execution
 from services.worker.lease import Lease
 from services.worker.lifeline import wait_for_end_of
+from services.worker.patience import patiently
 from services.worker.trainer import attempt_marker
 
 PR_SET_CHILD_SUBREAPER = 36

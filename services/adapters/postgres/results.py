@@ -6,7 +6,6 @@ Every write here comes after `attempts.fenced` in the same transaction.
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
@@ -14,8 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nvae_core.run_directory import NoticeLine
-from services.adapters.postgres import jobs
-from services.adapters.postgres.tables import Artifact, Attempt, Dataset, Event, Metric
+from services.adapters.postgres import jobs, metrics
+from services.adapters.postgres.metrics import MetricValues
+from services.adapters.postgres.tables import Artifact, Attempt, Dataset, Event
 from services.domain.errors import NotFound
 
 
@@ -28,38 +28,13 @@ class StoredFile:
     sha256: str
 
 
-@dataclass(frozen=True)
-class MetricValues:
-    """The values of several metrics at one step."""
-
-    step: int
-    at: datetime
-    values: dict[str, float]
-
-
 async def add_metrics(
     session: AsyncSession, attempt: Attempt, measured: Sequence[MetricValues]
 ) -> None:
     """Store values, one row per (job, name, step), and show the newest on the job."""
     if not measured:
         return
-    rows = {
-        (name, point.step): {
-            "job_id": attempt.job_id,
-            "name": name,
-            "step": point.step,
-            "value": value,
-            "at": point.at,
-        }
-        for point in measured
-        for name, value in point.values.items()
-    }
-    statement = insert(Metric.__table__)  # type: ignore[arg-type]
-    replaced = {"value": statement.excluded.value, "at": statement.excluded.at}
-    statement = statement.on_conflict_do_update(
-        index_elements=[Metric.job_id, Metric.name, Metric.step], set_=replaced
-    )
-    await session.execute(statement, list(rows.values()))  # in batches: no limit on parameters
+    await metrics.store(session, attempt.job_id, measured)
     job = await jobs.find(session, attempt.job_id, lock=True)
     job.step = measured[-1].step
     # Not every name is in every line: validation comes by itself, and less often.
@@ -141,16 +116,6 @@ async def find_artifact(session: AsyncSession, job_id: str, name: str) -> Artifa
     if artifact is None:
         raise NotFound(f"job {job_id} has no artifact {name!r}")
     return artifact
-
-
-async def list_metrics(
-    session: AsyncSession, job_id: str, *, names: Sequence[str], from_step: int
-) -> Sequence[Metric]:
-    """Return the job's metrics by name and step; no names means all."""
-    query = select(Metric).where(Metric.job_id == job_id, Metric.step >= from_step)
-    if names:
-        query = query.where(Metric.name.in_(names))
-    return (await session.scalars(query.order_by(Metric.name, Metric.step))).all()
 
 
 def json_number(value: float) -> float | str:

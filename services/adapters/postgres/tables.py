@@ -5,9 +5,11 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -203,16 +205,40 @@ class Event(Base):
     at: Mapped[datetime] = mapped_column(server_default=Now)
 
 
+class MetricSeries(Base):
+    """A metric of a job; its id stands for both in the many rows of its values."""
+
+    __tablename__ = "metric_series"
+    __table_args__ = (UniqueConstraint("job_id", "name"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    name: Mapped[str]
+
+
 class Metric(Base):
-    """One value of one metric at one step."""
+    """One value of one series at one step.
+
+    No foreign key: checking it would cost as much as the rest of the insert.
+    """
 
     __tablename__ = "metrics"
 
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    name: Mapped[str] = mapped_column(primary_key=True)
+    series_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     value: Mapped[float]
     at: Mapped[datetime]
+
+
+class MetricBlock(Base):
+    """The extremes of a series in one block of steps, so that charts need not read every value."""
+
+    __tablename__ = "metric_blocks"
+
+    series_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    block: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    steps: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    values: Mapped[list[float]] = mapped_column(ARRAY(Double))
 
 
 class Artifact(Base):

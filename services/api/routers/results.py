@@ -1,39 +1,39 @@
 """What jobs leave: metrics and artifacts."""
 
-from itertools import groupby
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse
 
-from services.adapters.postgres import jobs, results
+from services.adapters.postgres import charts, jobs, results
 from services.adapters.postgres.results import json_number
 from services.api.dependencies import StoresDependency
 from services.api.downloads import redirect_to
-from services.api.schemas import ArtifactResource, MetricSeries
+from services.api.schemas import ArtifactResource, MetricSeries, MetricsQuery
 
 router = APIRouter(prefix="/v1", tags=["results"])
 
 
 @router.get("/jobs/{job_id}/metrics")
 async def list_metrics(
-    job_id: str,
-    stores: StoresDependency,
-    names: Annotated[list[str] | None, Query()] = None,
-    from_step: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    job_id: str, stores: StoresDependency, query: Annotated[MetricsQuery, Query()]
 ) -> dict[str, MetricSeries]:
-    """Return the job's metrics by name; without names, all of them."""
+    """Return the job's metrics by name; without names, all of them.
+
+    A series with more points than `max_points` is cut into buckets of steps, and the lowest and
+    the highest value of each are returned, at their own steps, with what is not finite, and with
+    the first and the last point.
+    """
+    window = charts.Window(
+        from_step=query.from_step, to_step=query.to_step, max_points=query.max_points
+    )
     async with stores.database.transaction() as session:
         await jobs.find(session, job_id)
-        rows = await results.list_metrics(session, job_id, names=names or [], from_step=from_step)
-    series = {}
-    for name, group in groupby(rows, key=lambda row: row.name):
-        points = list(group)
-        series[name] = MetricSeries(
-            steps=[point.step for point in points],
-            values=[json_number(point.value) for point in points],
-        )
-    return series
+        found = await charts.read_charts(session, job_id, window, names=query.names)
+    return {
+        name: MetricSeries(steps=chart.steps, values=[json_number(v) for v in chart.values])
+        for name, chart in found.items()
+    }
 
 
 @router.get("/jobs/{job_id}/artifacts")

@@ -1,27 +1,75 @@
 """Migrations lead exactly to the tables, and back."""
 
+import pytest
 from alembic import command
 from sqlalchemy import create_engine, inspect, make_url, text
 
 from services.adapters.postgres.migrate import alembic_config
 from services.settings import DatabaseSettings
 
+JOB = """
+INSERT INTO jobs (id, kind, spec, tags, priority, num_slots, num_attempts, num_events, status)
+VALUES ('job_1', 'train', '{}', '{}', 50, 1, 0, 0, 'queued')
+"""
+METRICS = """
+INSERT INTO metrics (job_id, name, step, value, at) VALUES
+('job_1', 'loss', 0, 1, '2026-01-01Z'), ('job_1', 'loss', 1, 'Infinity', '2026-01-02Z'),
+('job_1', 'loss', 2, -3, '2026-01-03Z'), ('job_1', 'loss', 100, 2, '2026-01-04Z'),
+('job_1', 'loss', 127, -3, '2026-01-05Z'), ('job_1', 'loss', 128, 2, '2026-01-06Z'),
+('job_1', 'kl', 1, 0.5, '2026-01-07Z')
+"""
+STORED = "SELECT * FROM metrics ORDER BY job_id, name, step"
+BLOCKS = """
+SELECT name, block, steps, values FROM metric_blocks JOIN metric_series ON id = series_id
+ORDER BY name, block
+"""
+
 
 def test_migrated_database_has_exactly_the_tables_of_the_code(servers):
     command.check(alembic_config(DatabaseSettings(url=servers["NVAE_DATABASE_URL"])))
 
 
-def test_downgrade_leaves_an_empty_database(servers):
+@pytest.fixture
+def other(servers):
+    """The URL of an empty database, which goes with the test."""
     url = make_url(servers["NVAE_DATABASE_URL"])
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text("CREATE DATABASE downgraded"))
+        connection.execute(text("CREATE DATABASE other"))
+        yield url.set(database="other").render_as_string(hide_password=False)
+        connection.execute(text("DROP DATABASE other"))
     engine.dispose()
-    other = url.set(database="downgraded").render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def engine(other):
+    engine = create_engine(other)
+    yield engine
+    engine.dispose()
+
+
+def test_downgrade_leaves_an_empty_database(other, engine):
     config = alembic_config(DatabaseSettings(url=other))
     command.upgrade(config, "head")
     command.downgrade(config, "base")
-    engine = create_engine(other)
     assert inspect(engine).get_table_names() == ["alembic_version"]
     assert inspect(engine).get_sequence_names() == []
-    engine.dispose()
+
+
+def test_metrics_move_to_series_with_blocks_and_back(other, engine):
+    config = alembic_config(DatabaseSettings(url=other))
+    command.upgrade(config, "0002")
+    with engine.begin() as connection:
+        connection.execute(text(JOB))
+        connection.execute(text(METRICS))
+        before = connection.execute(text(STORED)).all()
+    command.upgrade(config, "0003")
+    with engine.begin() as connection:
+        assert connection.execute(text(BLOCKS)).all() == [
+            ("kl", 0, [1], [0.5]),
+            ("loss", 0, [1, 2, 100], [float("inf"), -3.0, 2.0]),
+            ("loss", 1, [128], [2.0]),
+        ]
+    command.downgrade(config, "0002")
+    with engine.begin() as connection:
+        assert connection.execute(text(STORED)).all() == before

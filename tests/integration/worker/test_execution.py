@@ -12,7 +12,7 @@ from services.adapters.postgres.attempts import Orders
 from services.adapters.s3_storage import S3Storage, StorageUnavailable
 from services.domain.statuses import Reason
 from services.settings import WorkerSettings
-from services.worker import execution, trainer
+from services.worker import patience, trainer
 from services.worker.assignment import load_assignment
 from services.worker.execution import Execution
 from services.worker.lease import HeardOrders
@@ -104,7 +104,7 @@ async def test_failure_of_the_machine_is_named_and_retried(database, run, run_di
 async def test_cancelled_job_does_not_wait_for_a_store_that_is_away(
     database, run, run_directory, job, monkeypatch
 ):
-    monkeypatch.setattr(execution, "HURRIED_SECONDS", 1.0)
+    monkeypatch.setattr(patience, "HURRIED_SECONDS", 1.0)
 
     def fail(*_):
         raise StorageUnavailable("away")
