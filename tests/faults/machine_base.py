@@ -21,11 +21,9 @@ class MachineBase(RuleBasedStateMachine):
     node_ids = ("node_a", "node_b", "node_c")
 
     def do(self, work):
-        """Return what a coroutine returns; after an error nothing is settled any more."""
-        is_sound, self.is_sound = self.is_sound, False
-        result = self.runner.run(work)
-        self.is_sound = is_sound
-        return result
+        """Return what a coroutine returns; nobody knows whether all is well before a check."""
+        self.is_sound = False
+        return self.runner.run(work)
 
     def ask(self, request, *args, is_refused=False, **options):
         """Make a request in a transaction; return whether it was accepted, as it has to be."""

@@ -22,12 +22,11 @@ class ServiceMachine(UserRules, SchedulerRules):
         self.database = database
         self.model = ServiceModel()
         self.may_stop = self.may_end = frozenset()
-        self.is_sound = False  # not before it has begun
+        self.is_sound = False  # before the first check
 
     @initialize(first=st.lists(specs, min_size=1, max_size=4))
     def begin(self, first):
         self.do(self._install())
-        self.is_sound = True
         for spec in first:
             self.submit(spec)
         self.start()
@@ -42,6 +41,7 @@ class ServiceMachine(UserRules, SchedulerRules):
     def check(self):
         """Verify every promise, and that the database is as the model says."""
         self.do(self._check())
+        self.is_sound = True
 
     async def _check(self):
         async with self.database.transaction() as session:
