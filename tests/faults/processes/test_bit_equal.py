@@ -87,7 +87,9 @@ FAULTS = (
 def what_came_out(cluster, job_id):
     """Return every metric but those of a clock, and the checksums of the last parameters."""
     metrics = cluster.query(
-        "SELECT name, step, value FROM metrics WHERE job_id = %s ORDER BY name, step", job_id
+        "SELECT name, step, value FROM metrics JOIN metric_series ON metric_series.id = series_id"
+        " WHERE job_id = %s ORDER BY name, step",
+        job_id,
     )
     [(files,)] = cluster.query(
         "SELECT files FROM checkpoints WHERE job_id = %s AND step = %s AND status = 'committed'",

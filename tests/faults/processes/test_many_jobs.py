@@ -6,14 +6,15 @@ import time
 
 import pytest
 from cluster import Cluster, stand_in_settings
+from effort import SEED
 from random_faults import RandomFaults
 from stand_in_trainer import chain
 from submitting import add_images, run
+from verify import verify
 
 from services.api.submission import submit_job
 from services.domain.jobs import TrainSpec
 
-SEED = int(os.environ.get("NVAE_FAULTS_SEED", "1"))
 NUM_NODES, NUM_SLOTS, STEPS = 4, 4, 5
 FEW = 120
 MANY = int(os.environ.get("NVAE_FAULTS_JOBS", "10000"))
@@ -105,6 +106,7 @@ def left(cluster):
 
 
 def check(cluster, witness, num_jobs):
+    run(cluster.database_url, verify)
     statuses = cluster.query("SELECT status, message, count(*) FROM jobs GROUP BY 1, 2")
     assert [(status, count) for status, _, count in statuses] == [("succeeded", num_jobs)], statuses
     results = cluster.query("SELECT (spec->>'seed')::int, result->>'state' FROM jobs ORDER BY 1")

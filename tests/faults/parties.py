@@ -1,0 +1,133 @@
+"""What scheduler, workers and runners do to the database, without processes and without a store."""
+
+from datetime import UTC, datetime
+
+from services.adapters.celery_queue import BrokerUnavailable
+from services.adapters.ids import new_id
+from services.adapters.postgres import attempts, checkpoints, endings, nodes, results
+from services.adapters.postgres.attempts import fenced_write
+from services.adapters.postgres.endings import Ending
+from services.adapters.postgres.results import MetricValues, StoredFile
+from services.adapters.postgres.tables import Artifact, Node
+from services.domain.object_keys import attempt_prefix
+from services.scheduler.loop import Scheduler
+from services.settings import LeaseSettings, SchedulerSettings
+
+LEASE_SECONDS = 3000.0
+"""So long that no pause of this machine counts; time passes in SQL."""
+
+CLAIM_TIMEOUT_SECONDS = 5000.0
+READY_TIMEOUT_SECONDS = 31_000.0
+
+
+class Bell:
+    """A broker that rings, rings twice, loses the message, or is away."""
+
+    def __init__(self):
+        self.mood = "rings"
+        self.rung = []
+
+    def ring(self, node_id):
+        """Do as the publisher does."""
+        if self.mood == "away":
+            raise BrokerUnavailable("the broker is away")
+        self.rung += {"rings": [node_id], "doubles": [node_id] * 2, "loses": []}[self.mood]
+
+
+def new_scheduler(database, bell):
+    """Return a scheduler that has just begun to lead, and need not forgive a silence."""
+    settings = SchedulerSettings(
+        claim_timeout_seconds=CLAIM_TIMEOUT_SECONDS, ready_timeout_seconds=READY_TIMEOUT_SECONDS
+    )
+    return Scheduler(database, bell, settings, LeaseSettings(seconds=LEASE_SECONDS))
+
+
+async def register(database, node_id, *, num_slots):
+    """Announce a node under an id that does not change from run to run."""
+    node = Node(
+        id=node_id,
+        name=node_id.replace("_", "-"),
+        address="127.0.0.1",
+        version="0",
+        slot_kind="cpu",
+        num_slots=num_slots,
+    )
+    async with database.transaction() as session:
+        await nodes.register(session, node, lease_seconds=LEASE_SECONDS)
+
+
+async def claim(database, node_id):
+    """Renew the node and return what was placed on it, as a worker begins to look."""
+    async with database.transaction() as session:
+        await nodes.renew(session, node_id, lease_seconds=LEASE_SECONDS)
+        return await attempts.claim(session, node_id, lease_seconds=LEASE_SECONDS)
+
+
+async def live_claims(database, node_id):
+    """Return what should have a runner on a node, as a worker goes on to ask."""
+    async with database.transaction() as session:
+        return await nodes.live_claims(session, node_id)
+
+
+async def renew(database, held):
+    """Renew the lease of a runner; return its orders."""
+    async with database.transaction() as session:
+        return await attempts.renew(session, held, lease_seconds=LEASE_SECONDS)
+
+
+async def look(database, held):
+    """Return a runner's orders."""
+    async with database.transaction() as session:
+        return await attempts.look(session, held)
+
+
+async def make_ready(database, held):
+    """Say that a runner could start the trainer; return its orders."""
+    async with database.transaction() as session:
+        return await attempts.make_ready(session, held)
+
+
+async def add_metrics(database, held, values, *, step=1):
+    """Publish values at a step."""
+    measured = [MetricValues(step, datetime.now(UTC), values)]
+    async with fenced_write(database, held) as (session, attempt):
+        await results.add_metrics(session, attempt, measured)
+
+
+async def add_checkpoint(database, held, *, step=1):
+    """Publish the checkpoint of a step, with an id that is new each time; return the id."""
+    checkpoint_id = new_id("ckpt")
+    async with fenced_write(database, held) as (session, attempt):
+        prefix = attempt_prefix(attempt.job_id, attempt.number)
+        await checkpoints.add(
+            session,
+            attempt,
+            checkpoint_id=checkpoint_id,
+            step=step,
+            prefix=f"{prefix}/checkpoints/step_{step:08d}",
+            files=[StoredFile("model.safetensors", 3, "0" * 64)],
+        )
+    return checkpoint_id
+
+
+async def add_artifact(database, held, *, name="samples.png"):
+    """Publish a file, with an id that is new each time."""
+    async with fenced_write(database, held) as (session, attempt):
+        artifact = Artifact(
+            id=new_id("art"),
+            job_id=attempt.job_id,
+            attempt_id=attempt.id,
+            name=name,
+            key=f"{attempt_prefix(attempt.job_id, attempt.number)}/artifacts/{name}",
+            content_type="image/png",
+            size_bytes=1,
+            sha256="0" * 64,
+        )
+        await results.add_artifact(session, attempt, artifact)
+
+
+async def finish(database, held, reason=None, *, result=None):
+    """End a runner's share."""
+    ending = Ending(reason, f"it was {reason}", result) if reason else None
+    async with fenced_write(database, held) as (session, attempt):
+        await endings.finish(session, attempt, ending, node_rank=held.node_rank)

@@ -1,0 +1,80 @@
+"""Real Postgres, Valkey and SeaweedFS, started once, and what leads to them."""
+
+import os
+
+import boto3
+import pytest
+from sqlalchemy import text
+
+from services.adapters.celery_queue import DoorbellPublisher
+from services.adapters.postgres.database import Database
+from services.adapters.postgres.migrate import migrate
+from services.adapters.postgres.tables import Base
+from services.adapters.s3_storage import S3Storage
+from services.local.stack import running_servers
+from services.settings import BrokerSettings, DatabaseSettings, StorageSettings
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    """Environment that leads to three running servers, the database at the newest revision."""
+    with running_servers(tmp_path_factory.mktemp("servers")) as environment:
+        migrate(DatabaseSettings(url=environment["NVAE_DATABASE_URL"]))
+        yield environment
+
+
+@pytest.fixture
+async def database(servers):
+    """An empty database at the newest revision."""
+    database = Database(DatabaseSettings(url=servers["NVAE_DATABASE_URL"]))
+    await empty(database)
+    yield database
+    await database.close()
+
+
+async def empty(database):
+    """Delete all rows."""
+    async with database.transaction() as session:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        await session.execute(text(f"TRUNCATE {tables} CASCADE"))
+
+
+@pytest.fixture(scope="session")
+def storage(servers):
+    """The bucket."""
+    return S3Storage(
+        StorageSettings(
+            endpoint_url=servers["NVAE_S3_ENDPOINT_URL"],
+            bucket=servers["NVAE_S3_BUCKET"],
+            access_key=servers["NVAE_S3_ACCESS_KEY"],
+            secret_key=servers["NVAE_S3_SECRET_KEY"],
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def s3_client(servers):
+    """A client of the object store that knows nothing of our own code."""
+    return boto3.client(
+        "s3",
+        endpoint_url=servers["NVAE_S3_ENDPOINT_URL"],
+        aws_access_key_id=servers["NVAE_S3_ACCESS_KEY"],
+        aws_secret_access_key=servers["NVAE_S3_SECRET_KEY"],
+        region_name="us-east-1",
+    )
+
+
+@pytest.fixture
+def doorbell(servers):
+    """Rings nodes through the broker."""
+    publisher = DoorbellPublisher(BrokerSettings(url=servers["NVAE_BROKER_URL"]))
+    yield publisher
+    publisher.close()
+
+
+@pytest.fixture
+def service_environment(servers, monkeypatch):
+    """The servers' environment in this process, for what reads it itself."""
+    for name, value in servers.items():
+        monkeypatch.setitem(os.environ, name, value)
+    return servers
