@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -92,9 +93,9 @@ def compare(num_bytes: int, rounds: int) -> None:
 
 def describe(result: Mapping[str, float], num_bytes: int) -> str:
     """Return a result in words."""
-    speed = num_bytes / 1e6 / result["seconds"]
     return (
-        f"{result['seconds']:.1f} s, {speed:.0f} MB per second, peak {result['peak_mib']:.0f} MiB"
+        f"{result['seconds']:.1f} s, {num_bytes / 1e6 / result['seconds']:.0f} MB per second, "
+        f"{result['processor_seconds']:.1f} s of a processor, peak {result['peak_mib']:.0f} MiB"
     )
 
 
@@ -167,7 +168,13 @@ def tell(seconds: float) -> None:
     """Print the result of this process, with the most memory it has had."""
     status = Path("/proc/self/status").read_text()
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    print(json.dumps({"seconds": seconds, "peak_mib": int(peak.split()[1]) / 1024}))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    result = {
+        "seconds": seconds,
+        "processor_seconds": used.ru_utime + used.ru_stime,
+        "peak_mib": int(peak.split()[1]) / 1024,
+    }
+    print(json.dumps(result))
 
 
 async def verify(environment: Mapping[str, str], job_id: str, run: RunDirectory) -> None:
