@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -64,9 +64,10 @@ class Execution:
         except (LeaseLost, DatabaseUnavailable):
             raise
         except Exception as error:
-            ending = ending_of(error)
+            failure = self._located(ending_of(error))
+            ending = failure
             if self.orders.stop_requested.is_set():  # that is why, whatever went wrong after it
-                ending = self._stopped(ending.message)
+                ending = self._stopped(failure.message)
         await patiently(lambda: self._finish(ending, prepared))
         if ending is not None:
             log.info("attempt.finished", reason=ending.reason, message=ending.message)
@@ -108,6 +109,10 @@ class Execution:
             self.assignment.gang.check_port()
         return await asyncio.to_thread(self._plan)
 
+    async def _look(self) -> None:
+        async with self.database.transaction() as session:
+            self.orders.hear(await attempts.look(session, self.claim))
+
     async def _make_ready(self) -> None:
         async with self.database.transaction() as session:
             self.orders.hear(await attempts.make_ready(session, self.claim))
@@ -131,23 +136,31 @@ class Execution:
         if strays:
             log.error("trainer.strays", pids=sorted(strays))
             await patiently(self._cordon)
-        ending = Ending(Reason.STALLED, stall) if stall else self._judge(trainer)
+        ending = Ending(Reason.STALLED, stall) if stall else await self._judge(trainer)
+        if ending is not None:
+            ending = self._located(ending)
         await self._tell_others(ending, publishing)
         try:
             await self._wait_unless_forced(publishing)
         except ValueError as error:  # the trainer wrote garbage
-            return Ending(Reason.TRAINER_CRASHED, str(error))
+            return self._located(Ending(Reason.TRAINER_CRASHED, str(error)))
         if stall is not None:
             await patiently(publisher.publish_stacks)
         return ending
 
-    def _judge(self, trainer: Trainer) -> Ending | None:
+    async def _judge(self, trainer: Trainer) -> Ending | None:
         result = self.run_directory.read_result()
+        if result is not None and result.status == "stopped":
+            await patiently(self._look)  # another node's runner may have heard of it first
         if self.orders.stop_requested.is_set() and (result is None or result.status == "stopped"):
             step = f"stopped at step {result.step}" if result else "ended by force"
             return self._stopped(step)
         return judge(
-            result, trainer.exit_code(), trainer.last_log_lines(), gang=self.assignment.gang
+            result,
+            trainer.exit_code(),
+            trainer.last_log_lines(),
+            gang=self.assignment.gang,
+            rank_killed=trainer.rank_killed(),
         )
 
     def _stopped(self, message: str) -> Ending | None:
@@ -156,6 +169,12 @@ class Execution:
         if attempts.is_failure(self.orders.reason):
             return None  # of another node, which has said why
         return Ending(self.orders.reason, message) if self.claim.node_rank == 0 else None
+
+    def _located(self, ending: Ending) -> Ending:
+        """Return the ending with the name of the node, where the nodes may end differently."""
+        if self.assignment.gang is None or not attempts.is_failure(ending.reason):
+            return ending
+        return replace(ending, message=f"on {self.settings.node_name}: {ending.message}")
 
     async def _tell_others(self, ending: Ending | None, publishing: asyncio.Task[None]) -> None:
         """Report a failure before what is left is uploaded: the other nodes wait in vain."""

@@ -16,11 +16,23 @@ log = structlog.get_logger()
 
 
 def judge(
-    result: Result | None, exit_code: int | None, log_lines: str, *, gang: Gang | None = None
+    result: Result | None,
+    exit_code: int | None,
+    log_lines: str,
+    *,
+    gang: Gang | None = None,
+    rank_killed: str | None = None,
 ) -> Ending | None:
     """Return how the trainer ended: what `result.json` says, and only without one the exit code.
 
     None means that this node has nothing to say: rank 0 is on another one, and all went well here.
+
+    Args:
+        result: of the first rank that left one.
+        exit_code: of torchrun.
+        log_lines: the last ones.
+        gang: this node's place among several.
+        rank_killed: what torchrun says of a rank of this node that a signal ended.
     """
     if result is None and exit_code == 0 and gang is not None and gang.node_rank > 0:
         return None
@@ -37,6 +49,8 @@ def judge(
         reason = Reason(result.reason)
     if reason == Reason.PEER_LOST and gang is None:
         reason = Reason.TRAINER_CRASHED  # the other rank was here as well
+    if reason == Reason.PEER_LOST and rank_killed:  # it was here, and could not say so itself
+        return Ending(Reason.TRAINER_CRASHED, f"a rank was killed: {rank_killed}")
     message = result.message or f"{result.status} at step {result.step}"
     return Ending(reason, message)
 

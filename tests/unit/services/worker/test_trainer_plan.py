@@ -8,6 +8,7 @@ import pytest
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
 from services.adapters.processes import find_marked, kill_marked
 from services.domain.statuses import Reason
+from services.worker.gangs import Gang
 from services.worker.trainer import TrainerPlan
 from services.worker.verdict import judge
 
@@ -67,6 +68,16 @@ def test_crash_without_a_result_shows_the_last_log_lines():
     message = judge(None, -9, "Segmentation fault").message
     assert "-9" in message
     assert "Segmentation fault" in message
+
+
+def test_rank_that_was_killed_beside_one_that_missed_it_is_the_cause():
+    missed = Result(status="failed", reason=ExitReason.PEER_LOST, message="gloo")
+    signal = "Signal 9 (SIGKILL) received by PID 123"
+    gang = Gang(2, 1, "10.0.0.1", "10.0.0.2", 29500)
+    assert judge(missed, 1, "", gang=gang).reason == Reason.PEER_LOST
+    ending = judge(missed, 1, "", gang=gang, rank_killed=signal)
+    assert ending.reason == Reason.TRAINER_CRASHED
+    assert signal in ending.message
 
 
 def test_marked_processes_are_killed_and_others_are_not():
