@@ -160,7 +160,7 @@ class Execution:
             trainer.exit_code(),
             trainer.last_log_lines(),
             gang=self.assignment.gang,
-            rank_killed=trainer.rank_killed(),
+            torchrun_log=trainer.torchrun_log(),
         )
 
     def _stopped(self, message: str) -> Ending | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,9 +16,6 @@ from services.worker.gangs import Gang
 
 MARKER = "NVAE_ATTEMPT"
 TERM_SECONDS = 5.0  # from SIGTERM to SIGKILL
-
-# Of torchrun's summary; it stops looking when the first rank has ended.
-RANK_KILLED = re.compile(r"Signal \d+ \(\w+\) received by PID \d+")
 
 PROGRAMS = {
     "train": "nvae_core.cli.train",
@@ -127,10 +123,9 @@ class Trainer:
                 break
         return "\n".join(lines)
 
-    def rank_killed(self) -> str | None:
-        """Return what torchrun says of a rank that a signal ended, None if it names none."""
-        found = RANK_KILLED.search("\n".join(_tail(self._log_path, 100)))
-        return found.group() if found else None
+    def torchrun_log(self) -> str:
+        """Return what torchrun itself said."""
+        return "\n".join(_tail(self._log_path, 200))
 
 
 def _tail(path: Path, count: int, limit_bytes: int = 64 * 1024) -> list[str]:

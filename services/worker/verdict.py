@@ -1,5 +1,8 @@
 """How an attempt ended, for its user: from `result.json`, the exit code, or an error."""
 
+import re
+import signal
+
 import structlog
 
 from nvae_core.run_directory import ExitReason, Result, is_disk_full
@@ -10,6 +13,8 @@ from services.domain.statuses import Reason
 from services.worker.gangs import Gang, PortInUse
 from services.worker.inputs import CorruptInput
 
+# torchrun's word on the rank that ended first; it ends the others itself, with SIGTERM.
+FIRST_KILLED = re.compile(r"failed \(exitcode: -(?P<signal>\d+)\) local_rank: (?P<local_rank>\d+)")
 PORT_WORDS = ("EADDRINUSE", "ddress already in use")
 
 log = structlog.get_logger()
@@ -21,7 +26,7 @@ def judge(
     log_lines: str,
     *,
     gang: Gang | None = None,
-    rank_killed: str | None = None,
+    torchrun_log: str = "",
 ) -> Ending | None:
     """Return how the trainer ended: what `result.json` says, and only without one the exit code.
 
@@ -32,7 +37,7 @@ def judge(
         exit_code: of torchrun.
         log_lines: the last ones.
         gang: this node's place among several.
-        rank_killed: what torchrun says of a rank of this node that a signal ended.
+        torchrun_log: where it says which rank of this node ended first, and of what.
     """
     if result is None and exit_code == 0 and gang is not None and gang.node_rank > 0:
         return None
@@ -49,8 +54,11 @@ def judge(
         reason = Reason(result.reason)
     if reason == Reason.PEER_LOST and gang is None:
         reason = Reason.TRAINER_CRASHED  # the other rank was here as well
-    if reason == Reason.PEER_LOST and rank_killed:  # it was here, and could not say so itself
-        return Ending(Reason.TRAINER_CRASHED, f"a rank was killed: {rank_killed}")
+    if reason == Reason.PEER_LOST and (killed := FIRST_KILLED.search(torchrun_log)):
+        # It was here, and could not say so itself.
+        killed_by = signal.strsignal(int(killed["signal"])) or "a signal"
+        message = f"local rank {killed['local_rank']} ended without a word: {killed_by}"
+        return Ending(Reason.TRAINER_CRASHED, message)
     message = result.message or f"{result.status} at step {result.step}"
     return Ending(reason, message)
 

@@ -1,5 +1,6 @@
 """Training over several nodes with the real trainer, and what happens when a part of it fails."""
 
+import socket
 from signal import SIGKILL
 
 import pytest
@@ -8,6 +9,8 @@ from gangs import attempts_of, nodes_of, wait_for_attempt
 from outcome import assert_nothing_left
 from submitting import cancel, drain, pause, resume
 from training import prepare_digits, submit_training, what_came_out
+
+from services.settings import SchedulerSettings
 
 NUM_STEPS = 30
 LONG = 300.0  # seconds for a job on a machine that has other work
@@ -79,7 +82,7 @@ def test_rank_that_is_killed_beside_another_is_the_cause_and_not_its_peers(clust
     wait_for_attempt(cluster, job, 2, seconds=LONG)
     first = attempts_of(cluster, job)[0]
     assert first.reason == "trainer_crashed"
-    assert first.message.startswith(f"on {second}: ")
+    assert first.message == f"on {second}: local rank 1 ended without a word: Killed"
     cancel(cluster.database_url, job, forced=True)
     cluster.wait_for_job(job, "cancelled", LONG)
     assert_nothing_left(cluster, job)
@@ -162,6 +165,47 @@ def test_node_of_a_gang_that_goes_silently_is_replaced(cluster, undisturbed, job
     cluster.start_worker(second, number=int(second[1:]))
     ends(cluster, job, ["node_lost", "succeeded"])
     assert what_came_out(cluster, job) == undisturbed
+
+
+@pytest.fixture
+def next_port(cluster):
+    """The port at which the next gang is to meet."""
+    [(fence,)] = cluster.query("SELECT max(fence) FROM attempts")
+    ports = SchedulerSettings().ports
+    return ports[(fence + 1) % len(ports)]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.9"])
+def test_gang_whose_port_is_taken_meets_at_another_one(cluster, next_port, address):
+    with socket.socket() as taken:
+        taken.bind((address, next_port))
+        taken.listen()
+        job_id = submit_training(cluster, nodes=2, slots=1)
+        ends(cluster, job_id, ["port_in_use", "succeeded"])
+    first = attempts_of(cluster, job_id)[0]
+    assert f"port {next_port} of" in first.message
+
+
+@pytest.mark.full
+def test_gang_does_without_a_node_that_twice_did_not_get_ready(cluster):
+    cluster.kill("scheduler")
+    cluster.start_scheduler(NVAE_SCHEDULER_READY_TIMEOUT_SECONDS="5")
+    cluster.start_worker("n4", number=4, NVAE_S3_ENDPOINT_URL="http://127.0.0.9:9")
+    names = "SELECT name FROM nodes WHERE name = 'n4'"
+    cluster.wait_until(lambda: cluster.query(names) != [])
+    cluster.query("UPDATE nodes SET cordoned = name IN ('n2', 'n3')")
+    job_id = submit_training(cluster, nodes=2, slots=1)
+    cluster.wait_until(lambda: len(attempts_of(cluster, job_id)) > 1, LONG, job_id)
+    cluster.query("UPDATE nodes SET cordoned = false")
+    cluster.wait_for_job(job_id, "succeeded", LONG)
+    *failed, _ = attempts_of(cluster, job_id)
+    assert {attempt.reason for attempt in failed} == {"node_not_ready"}
+    assert {attempt.failed_node for attempt in failed} == {"n4"}
+    assert len(failed) <= 2
+    assert "n4" not in nodes_of(cluster, job_id)
+    assert_nothing_left(cluster, job_id)
+    cluster.kill("worker-n4")
 
 
 @pytest.mark.full
