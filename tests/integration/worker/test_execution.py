@@ -7,7 +7,7 @@ import time
 import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node, find_job
 
-from services.adapters.postgres import requests
+from services.adapters.postgres import attempts, requests
 from services.adapters.postgres.attempts import Orders
 from services.adapters.s3_storage import S3Storage, StorageUnavailable
 from services.domain.statuses import Reason
@@ -136,5 +136,6 @@ async def test_stop_that_another_node_heard_of_first_is_no_failure(
         await requests.pause(session, job.id)
     run_directory.request_stop()  # the ranks agree on it, whichever runner asks
     await task
-    ended = await find_job(database, job.id)
-    assert (ended.status, ended.message) == ("paused", "stopped at step 3")
+    async with database.transaction() as session:
+        [attempt] = await attempts.list_all(session, job.id)
+    assert (attempt.reason, attempt.message) == ("paused_by_user", "stopped at step 3")
