@@ -1,7 +1,7 @@
 """Training over several nodes with the real trainer, and what happens when a part of it fails."""
 
 import socket
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 
 import pytest
 from cluster import Cluster
@@ -127,6 +127,17 @@ def test_gang_leaves_a_node_that_is_drained_without_losing_a_step(
     stopped_at = int(attempts_of(cluster, job)[0].message.split()[-1])
     saved = cluster.query("SELECT step FROM checkpoints WHERE job_id = %s", job)
     assert (stopped_at,) in saved
+    assert what_came_out(cluster, job) == undisturbed
+
+
+@pytest.mark.full
+def test_runner_of_a_gang_that_is_told_to_leave_loses_no_step_and_no_retry(
+    cluster, undisturbed, job
+):
+    _, second = nodes_of(cluster, job)
+    [runner] = cluster.attempt_processes("runner", second)
+    runner.send(SIGTERM)
+    ends(cluster, job, ["drained", "succeeded"])
     assert what_came_out(cluster, job) == undisturbed
 
 
