@@ -90,7 +90,9 @@ class Scheduler:
         for job_id, attempt_id in expired:
             async with self._database.transaction() as session:
                 if attempt := await attempts.lock_live(session, job_id, attempt_id):
-                    for ending in await endings.finish_expired(session, attempt):
+                    for ending in await endings.finish_expired(
+                        session, attempt, lease_seconds=self._lease.seconds
+                    ):
                         log.warning("lease.expired", attempt_id=attempt_id, message=ending.message)
         for job_id, attempt_id in unready:
             async with self._database.transaction() as session:

@@ -118,6 +118,7 @@ def _gang(
         head_address=head.address,
         own_address=node.address,
         port=attempt.port,
+        meeting=f"{attempt.id}-{attempt.fence}",
     )
 
 

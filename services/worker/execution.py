@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -58,9 +58,10 @@ class Execution:
         except (LeaseLost, DatabaseUnavailable):
             raise
         except Exception as error:
-            ending = ending_of(error)
+            failure = self._located(ending_of(error))
+            ending = failure
             if self.orders.stop_requested.is_set():  # that is why, whatever went wrong after it
-                ending = self._stopped(ending.message)
+                ending = self._stopped(failure.message)
         await patiently(lambda: self._finish(ending, prepared))
         if ending is not None:
             log.info("attempt.finished", reason=ending.reason, message=ending.message)
@@ -102,6 +103,10 @@ class Execution:
             self.assignment.gang.check_port()
         return await asyncio.to_thread(self._plan)
 
+    async def _look(self) -> None:
+        async with self.database.transaction() as session:
+            self.orders.hear(await attempts.look(session, self.claim))
+
     async def _make_ready(self) -> None:
         async with self.database.transaction() as session:
             self.orders.hear(await attempts.make_ready(session, self.claim))
@@ -125,24 +130,32 @@ class Execution:
         if strays:
             log.error("trainer.strays", pids=sorted(strays))
             await patiently(self._cordon)
-        ending = Ending(Reason.STALLED, stall) if stall else self._judge(trainer)
+        ending = Ending(Reason.STALLED, stall) if stall else await self._judge(trainer)
+        if ending is not None:
+            ending = self._located(ending)
         await self._tell_others(ending, publishing)
         try:
             await self._wait_unless_forced(publishing)
         except ValueError as error:  # the trainer wrote garbage, after these
             await publish_last(publisher.publish_files, hurry=self.orders.cancelled)
-            return Ending(Reason.TRAINER_CRASHED, str(error))
+            return self._located(Ending(Reason.TRAINER_CRASHED, str(error)))
         if stall is not None:
             await patiently(publisher.publish_stacks)
         return ending
 
-    def _judge(self, trainer: Trainer) -> Ending | None:
+    async def _judge(self, trainer: Trainer) -> Ending | None:
         result = self.run_directory.read_result()
+        if result is not None and result.status == "stopped":
+            await patiently(self._look)  # another node's runner may have heard of it first
         if self.orders.stop_requested.is_set() and (result is None or result.status == "stopped"):
             step = f"stopped at step {result.step}" if result else "ended by force"
             return self._stopped(step)
         return judge(
-            result, trainer.exit_code(), trainer.last_log_lines(), gang=self.assignment.gang
+            result,
+            trainer.exit_code(),
+            trainer.last_log_lines(),
+            gang=self.assignment.gang,
+            torchrun_log=trainer.torchrun_log(),
         )
 
     def _stopped(self, message: str) -> Ending | None:
@@ -151,6 +164,12 @@ class Execution:
         if attempts.is_failure(self.orders.reason):
             return None  # of another node, which has said why
         return Ending(self.orders.reason, message) if self.claim.node_rank == 0 else None
+
+    def _located(self, ending: Ending) -> Ending:
+        """Return the ending with the name of the node, where the nodes may end differently."""
+        if self.assignment.gang is None or not attempts.is_failure(ending.reason):
+            return ending
+        return replace(ending, message=f"on {self.settings.node_name}: {ending.message}")
 
     async def _tell_others(self, ending: Ending | None, publishing: asyncio.Task[None]) -> None:
         """Report a failure before what is left is uploaded: the other nodes wait in vain."""

@@ -5,9 +5,16 @@ import fcntl
 import ipaddress
 import socket
 import struct
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-_SIOCGIFADDR = 0x8915
+MAX_ADDRESSES = 1024  # of a machine that are looked at
+_SIOCGIFCONF = 0x8912
+_IFREQ_SIZE = 40  # bytes, of one answer
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class PortInUse(Exception):
@@ -23,6 +30,7 @@ class Gang:
     head_address: str
     own_address: str
     port: int  # of the head
+    meeting: str  # what only the nodes of this attempt say
 
     def torchrun_options(self) -> list[str]:
         """Return how torchrun finds the others: at rank 0's node, whose port is leased."""
@@ -33,6 +41,7 @@ class Gang:
             f"--master-addr={self.head_address}",
             f"--master-port={self.port}",
             f"--local-addr={self.own_address}",
+            f"--rdzv-id={self.meeting}",
         ]
 
     def environment(self) -> dict[str, str]:
@@ -49,7 +58,7 @@ class Gang:
         with socket.socket(_family(self.head_address)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((self.head_address, self.port))
+                probe.bind(("", self.port))  # at every address, as torch does
                 probe.listen()
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
@@ -58,21 +67,35 @@ class Gang:
 
 
 def interface_of(address: str) -> str | None:
-    """Return the network interface with this IPv4 address, None where it cannot be told."""
-    if ipaddress.ip_address(address).is_loopback:
+    """Return the network interface with this address, None where no one has it."""
+    wanted = ipaddress.ip_address(address)
+    if wanted.is_loopback:
         return "lo"
-    if _family(address) != socket.AF_INET:
-        return None
+    pairs = _ipv4_interfaces() if wanted.version == 4 else _ipv6_interfaces()
+    return next((name for found, name in pairs if found == wanted), None)
+
+
+def _ipv4_interfaces() -> Iterator[tuple[_Address, str]]:
+    """Return each address, also those that are not an interface's first, with its interface."""
+    room = array("B", bytes(MAX_ADDRESSES * _IFREQ_SIZE))
+    request = bytearray(struct.pack("iP", len(room), room.buffer_info()[0]))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            request = struct.pack("256s", name.encode()[:15])
-            try:
-                answer = fcntl.ioctl(probe, _SIOCGIFADDR, request)
-            except OSError:  # it has no IPv4 address
-                continue
-            if socket.inet_ntoa(answer[20:24]) == address:
-                return name
-    return None
+        fcntl.ioctl(probe, _SIOCGIFCONF, request)
+    num_bytes, _ = struct.unpack("iP", request)
+    for start in range(0, num_bytes, _IFREQ_SIZE):
+        entry = room[start : start + _IFREQ_SIZE].tobytes()
+        label = entry[:16].rstrip(b"\0").decode()
+        yield ipaddress.IPv4Address(entry[20:24]), label.partition(":")[0]
+
+
+def _ipv6_interfaces() -> Iterator[tuple[_Address, str]]:
+    try:
+        lines = Path("/proc/net/if_inet6").read_text().splitlines()
+    except FileNotFoundError:  # the kernel has none
+        return
+    for line in lines:
+        digits, *_, name = line.split()
+        yield ipaddress.IPv6Address(bytes.fromhex(digits)), name
 
 
 def _family(address: str) -> socket.AddressFamily:

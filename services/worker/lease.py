@@ -61,6 +61,12 @@ class Lease:
         self._run_directory = run_directory
         self._claim = claim
         self.orders = HeardOrders()
+        self._is_to_say_leaving = False
+
+    def leave(self) -> None:
+        """End the attempt in order, on all its nodes: the machine or the stack goes down."""
+        self.orders.hear(Orders(go=False, stop=Reason.DRAINED, forced=False))
+        self._is_to_say_leaving = True
 
     async def hold(self) -> None:
         """Renew, and look in between, until cancelled.
@@ -80,6 +86,9 @@ class Lease:
                     # Counted from before the question: it ends before the lease in Postgres does.
                     lease_ends_at = asked_at + self._settings.seconds
                     renew_at = asked_at + self._settings.renew_seconds
+                elif self._is_to_say_leaving:
+                    await self._ask(self._say_leaving)
+                    self._is_to_say_leaving = False
                 else:
                     await self._ask(self._look)
                 self._extend_deadman(lease_ends_at)
@@ -99,15 +108,23 @@ class Lease:
                 return await question(session)
 
         asking = asyncio.create_task(ask())
-        # Cancelling it can take seconds in which the ranks have to be told to go on.
-        await asyncio.wait({asking}, timeout=self._settings.renew_seconds)
-        if not asking.done():
+        try:
+            await asyncio.wait({asking}, timeout=self._settings.renew_seconds)
+        finally:
+            # Without waiting: it can take seconds in which the ranks have to be told to go on.
             asking.cancel()
+        if not asking.done():
             raise TimeoutError("Postgres does not answer")
         self.orders.hear(asking.result())
 
     async def _renew(self, session: Session) -> Orders:
         return await attempts.renew(session, self._claim, lease_seconds=self._settings.seconds)
+
+    async def _say_leaving(self, session: Session) -> Orders:
+        attempt = await attempts.fenced(session, self._claim)
+        await attempts.request_stop(session, attempt, Reason.DRAINED)
+        await session.flush()
+        return await attempts.look(session, self._claim)
 
     async def _look(self, session: Session) -> Orders:
         return await attempts.look(session, self._claim)

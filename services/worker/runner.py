@@ -15,7 +15,7 @@ import structlog
 
 from nvae_core.run_directory import RunDirectory
 from services.adapters.postgres import endings
-from services.adapters.postgres.attempts import Claim, Orders
+from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, DatabaseUnavailable
 from services.adapters.postgres.endings import Ending
 from services.adapters.processes import kill_marked
@@ -67,9 +67,7 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
             orders=lease.orders,
         ).run()
 
-    # The machine or the stack goes down: save, hand the job on, and leave.
-    leave = Orders(go=False, stop=Reason.DRAINED, forced=False)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lease.orders.hear, leave)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lease.leave)
     tasks = [asyncio.create_task(work()), asyncio.create_task(lease.hold())]
     if lifeline is not None:
         tasks.append(asyncio.create_task(wait_for_end_of(lifeline)))

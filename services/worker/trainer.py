@@ -123,6 +123,10 @@ class Trainer:
                 break
         return "\n".join(lines)
 
+    def torchrun_log(self) -> str:
+        """Return what torchrun itself said."""
+        return "\n".join(_tail(self._log_path, 200))
+
 
 def _tail(path: Path, count: int, limit_bytes: int = 64 * 1024) -> list[str]:
     try:

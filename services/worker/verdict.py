@@ -1,5 +1,8 @@
 """How an attempt ended, for its user: from `result.json`, the exit code, or an error."""
 
+import re
+import signal
+
 import structlog
 
 from nvae_core.run_directory import ExitReason, Result, is_disk_full
@@ -10,17 +13,31 @@ from services.domain.statuses import Reason
 from services.worker.gangs import Gang, PortInUse
 from services.worker.inputs import CorruptInput
 
+# torchrun's word on the rank that ended first; it ends the others itself, with SIGTERM.
+FIRST_KILLED = re.compile(r"failed \(exitcode: -(?P<signal>\d+)\) local_rank: (?P<local_rank>\d+)")
 PORT_WORDS = ("EADDRINUSE", "ddress already in use")
 
 log = structlog.get_logger()
 
 
 def judge(
-    result: Result | None, exit_code: int | None, log_lines: str, *, gang: Gang | None = None
+    result: Result | None,
+    exit_code: int | None,
+    log_lines: str,
+    *,
+    gang: Gang | None = None,
+    torchrun_log: str = "",
 ) -> Ending | None:
     """Return how the trainer ended: what `result.json` says, and only without one the exit code.
 
     None means that this node has nothing to say: rank 0 is on another one, and all went well here.
+
+    Args:
+        result: of the first rank that left one.
+        exit_code: of torchrun.
+        log_lines: the last ones.
+        gang: this node's place among several.
+        torchrun_log: where it says which rank of this node ended first, and of what.
     """
     if result is None and exit_code == 0 and gang is not None and gang.node_rank > 0:
         return None
@@ -37,6 +54,11 @@ def judge(
         reason = Reason(result.reason)
     if reason == Reason.PEER_LOST and gang is None:
         reason = Reason.TRAINER_CRASHED  # the other rank was here as well
+    if reason == Reason.PEER_LOST and (killed := FIRST_KILLED.search(torchrun_log)):
+        # It was here, and could not say so itself.
+        killed_by = signal.strsignal(int(killed["signal"])) or "a signal"
+        message = f"local rank {killed['local_rank']} ended without a word: {killed_by}"
+        return Ending(Reason.TRAINER_CRASHED, message)
     message = result.message or f"{result.status} at step {result.step}"
     return Ending(reason, message)
 

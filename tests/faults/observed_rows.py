@@ -85,7 +85,8 @@ async def observe(session):
         "SELECT id, status, reason, message, result, run_seconds, num_attempts FROM jobs"
     )
     metrics = await see(
-        "SELECT job_id, name, step, value FROM metrics JOIN metric_series ON metric_series.id = series_id"
+        "SELECT job_id, name, step, value"
+        " FROM metrics JOIN metric_series ON metric_series.id = series_id"
     )
     checkpoints = await see("SELECT id, job_id, step, status FROM checkpoints")
     return Observation(

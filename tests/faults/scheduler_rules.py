@@ -27,7 +27,9 @@ class SchedulerRules(RunnerRules, MachineBase):
         bell = parties.Bell()
         bell.mood = mood
         self.model.lose_expired()
-        self.do(parties.new_scheduler(self.database, bell).tick())
+        scheduler = parties.new_scheduler(self.database, bell)
+        self.do(scheduler.tick())
+        self.do(scheduler.publish())
         self.may_end = ABSENT
         self.may_stop = {Reason.DEADLINE_EXCEEDED}
         for node_id in bell.rung:

@@ -14,8 +14,8 @@ from verify import verify
 from services.settings import DatabaseSettings
 
 START = [
-    *("client submits 1", "scheduler expires 1", "scheduler stops 1", "scheduler places 1"),
-    *("scheduler rings 1", "scheduler rings 2"),
+    *("client submits 1", "scheduler expires 1", "scheduler stops 1"),
+    *("scheduler places 1", "scheduler places 2", "scheduler rings 1", "scheduler rings 2"),
     *("worker node_a claims 1", "worker node_a looks 1"),
     *("worker node_b claims 1", "worker node_b looks 1"),
     *("worker node_c claims 1", "worker node_c looks 1"),
@@ -93,7 +93,8 @@ def expected_number_of_jobs(crash, *, repeats):
 async def check_results(database, job, fault):
     """Check that the job has ended well, and that everything is there once."""
     query = "SELECT {} FROM {} WHERE job_id = :job_id ORDER BY 1"
-    metrics = await rows(database, query.format("name, step, value", "metrics"), job_id=job.id)
+    values = "metrics JOIN metric_series ON metric_series.id = series_id"
+    metrics = await rows(database, query.format("name, step, value", values), job_id=job.id)
     checkpoints = await rows(database, query.format("step, status", "checkpoints"), job_id=job.id)
     artifacts = await rows(database, query.format("name", "artifacts"), job_id=job.id)
     assert metrics == [("bits_per_dim", 2, 2.0), ("loss", 2, 1.0)]

@@ -95,8 +95,9 @@ BREAKS = {
     ],
     "a metric has one value at a step": [
         "ALTER TABLE metrics DROP CONSTRAINT pk_metrics;"
-        " INSERT INTO metrics (job_id, name, step, value, at)"
-        " SELECT (SELECT min(id) FROM jobs), 'loss', 1, 0, now() FROM generate_series(1, 2)"
+        " INSERT INTO metric_series (job_id, name) SELECT min(id), 'loss' FROM jobs;"
+        " INSERT INTO metrics (series_id, step, value, at)"
+        " SELECT id, 1, 0, now() FROM metric_series, generate_series(1, 2)"
     ],
     "an artifact of a job has one row": [
         "ALTER TABLE artifacts DROP CONSTRAINT uq_artifacts_job_id_name;"

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.adapters.postgres import jobs
+from services.adapters.postgres import jobs, nodes
 from services.adapters.postgres.attempts import Claim, fenced_write, is_failure, list_members
 from services.adapters.postgres.clock import read_clock
 from services.adapters.postgres.database import Database, notify_queue
@@ -81,8 +81,14 @@ async def finish_if_live(database: Database, claim: Claim, ending: Ending | None
             await finish(session, attempt, ending, node_rank=claim.node_rank)
 
 
-async def finish_expired(session: AsyncSession, attempt: Attempt) -> list[Ending]:
-    """End the shares of a locked attempt whose leases have run out; return why each did."""
+async def finish_expired(
+    session: AsyncSession, attempt: Attempt, *, lease_seconds: float
+) -> list[Ending]:
+    """End the shares of a locked attempt whose leases have run out; return why each did.
+
+    A runner's lease runs out before that of its node, which renews more often: a node that has
+    been silent for half of its lease is what has gone.
+    """
     endings = []
     now = await read_clock(session)
     for member in await list_members(session, attempt.id):
@@ -91,7 +97,7 @@ async def finish_expired(session: AsyncSession, attempt: Attempt) -> list[Ending
         node = await session.get_one(Node, member.node_id)
         if member.status == MemberStatus.PLACED:
             ending = Ending(Reason.NOT_CLAIMED, f"node {node.name} did not claim it in time")
-        elif node.lease_expires_at < now:
+        elif await nodes.is_silent(session, node.id, lease_seconds=lease_seconds):
             ending = Ending(Reason.NODE_LOST, f"node {node.name} is silent")
         else:
             ending = Ending(Reason.WORKER_LOST, f"the runner on {node.name} is silent")

@@ -59,6 +59,15 @@ async def renew(session: AsyncSession, node_id: str, *, lease_seconds: float) ->
     await session.execute(update(Node).where(Node.id == node_id).values(lease_expires_at=lease))
 
 
+async def is_silent(session: AsyncSession, node_id: str, *, lease_seconds: float) -> bool:
+    """Whether a node has missed renewals; such a node gets no job before it is heard again."""
+    missed = update(Node).where(
+        Node.id == node_id, Node.lease_expires_at < in_seconds(lease_seconds / 2)
+    )
+    over = func.least(Node.lease_expires_at, func.clock_timestamp())
+    return await session.scalar(missed.values(lease_expires_at=over).returning(Node.id)) is not None
+
+
 async def find(session: AsyncSession, node_id: str) -> Node:
     """Return the node, or raise NotFound."""
     node = await session.get(Node, node_id)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from services.adapters.postgres.migrate import migrate
 from services.local import lifeline, processes, strays
 from services.local.environment import inherited, server_environment
 from services.local.parts import Part, bring_up, take_down
+from services.local.ports import HOST
 from services.local.stack import create_folder, server_parts
 from services.local.stack_file import load_or_create
 from services.settings import DatabaseSettings
@@ -29,6 +30,11 @@ from services.settings import DatabaseSettings
 STAND_IN = (sys.executable, "-S", str(Path(__file__).with_name("stand_in_trainer.py")))
 FORKING_WORKER = Path(__file__).with_name("forked_runners.py")
 WAIT_SECONDS = 90.0
+PROXIED = {
+    "postgres": "NVAE_DATABASE_URL",
+    "valkey": "NVAE_BROKER_URL",
+    "s3": "NVAE_S3_ENDPOINT_URL",
+}
 
 
 class Cluster:
@@ -40,6 +46,7 @@ class Cluster:
         self._stack = load_or_create(self.folder)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._cleanup = ExitStack()
+        self._proxying = ExitStack()
 
     def __enter__(self) -> "Cluster":
         with ExitStack() as starting:
@@ -51,20 +58,25 @@ class Cluster:
             direct = server_environment(self.folder, self._stack)
             self.database_url = direct["NVAE_DATABASE_URL"]
             migrate(DatabaseSettings(url=self.database_url))
-            self.proxies = {
-                name: starting.enter_context(closing(Proxy(port)))
-                for name, port in (
-                    ("postgres", self._stack.postgres_port),
-                    ("valkey", self._stack.valkey_port),
-                    ("s3", self._stack.s3_port),
-                )
-            }
-            self.environment = self._through_proxies(direct)
+            starting.enter_context(self._proxying)
+            self.proxies, self.environment = self.open_proxies()
             self._cleanup = starting.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
+
+    def open_proxies(self, address: str = "127.0.0.1") -> tuple[dict[str, Proxy], dict[str, str]]:
+        """Return proxies to the servers at an address, and what leads services through them."""
+        proxies: dict[str, Proxy] = {}
+        environment = server_environment(self.folder, self._stack)
+        for name, variable in PROXIED.items():
+            port = getattr(self._stack, f"{name}_port")
+            proxies[name] = self._proxying.enter_context(closing(Proxy(port, address)))
+            direct = f"{HOST}:{port}"
+            proxied = f"{address}:{proxies[name].port}"
+            environment[variable] = environment[variable].replace(direct, proxied)
+        return proxies, environment
 
     def start_server(self, name: str) -> None:
         """Start Postgres, Valkey or SeaweedFS, after a kill too."""
@@ -75,14 +87,22 @@ class Cluster:
         environment = inherited(server_environment(self.folder, self._stack))
         self._running[name] = bring_up(part, environment=environment, logs=self.folder / "logs")
 
-    def start_scheduler(self, name: str = "scheduler") -> None:
+    def start_scheduler(self, name: str = "scheduler", **settings: str) -> None:
         """Start a scheduler; a second one waits until the first is gone."""
-        self._start(name, ("-m", "services.scheduler"))
+        self._start(name, ("-m", "services.scheduler"), **settings)
 
-    def start_worker(self, node: str, *, number: int = 1, slots: int = 2, **settings: str) -> None:
-        """Start the worker of a node; again after it was killed."""
-        settings |= self._node_settings(node, number=number, slots=slots)
-        self._start(f"worker-{node}", ("-m", "services.worker"), **settings)
+    def start_worker(
+        self,
+        node: str,
+        *,
+        number: int = 1,
+        slots: int = 2,
+        within: Sequence[str] = (),
+        **settings: str,
+    ) -> None:
+        """Start the worker of a node, below a command if need be; again after it was killed."""
+        own = self._node_settings(node, number=number, slots=slots)
+        self._start(f"worker-{node}", ("-m", "services.worker"), within=within, **(own | settings))
 
     def start_forking_worker(self, node: str, *, number: int, slots: int) -> None:
         """Start a node whose runners cost little; for thousands of jobs."""
@@ -157,24 +177,13 @@ class Cluster:
             "NVAE_WORKER_ADDRESS": f"127.0.0.{number}",
         }
 
-    def _start(self, name: str, program: tuple[str, ...], **settings: str) -> None:
-        part = Part(name=name, command=(sys.executable, *program))
+    def _start(
+        self, name: str, program: Sequence[str], *, within: Sequence[str] = (), **settings: str
+    ) -> None:
+        part = Part(name=name, command=(*within, sys.executable, *program))
         named = {"PGAPPNAME": name}  # Postgres shows it beside each connection
         environment = inherited({**self.environment, **self.settings, **settings, **named})
         self._running[name] = bring_up(part, environment=environment, logs=self.folder / "logs")
-
-    def _through_proxies(self, direct: dict[str, str]) -> dict[str, str]:
-        environment = dict(direct)
-        for name, variables in (
-            ("postgres", ("NVAE_DATABASE_URL",)),
-            ("valkey", ("NVAE_BROKER_URL",)),
-            ("s3", ("NVAE_S3_ENDPOINT_URL",)),
-        ):
-            for variable in variables:
-                port = getattr(self._stack, f"{name}_port")
-                proxied = f":{self.proxies[name].port}"
-                environment[variable] = direct[variable].replace(f":{port}", proxied)
-        return environment
 
     def _stop_all(self) -> None:
         for name, process in reversed(self._running.items()):

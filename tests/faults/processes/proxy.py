@@ -11,8 +11,9 @@ from typing import Any
 class Proxy:
     """Listens on a port of its own and passes everything on, in a thread of its own."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, address: str = "127.0.0.1") -> None:
         self._target_port = target_port
+        self._address = address
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -49,7 +50,7 @@ class Proxy:
 
     async def _listen(self, port: int) -> int:
         self._flows.set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._serve, self._address, port)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def _restore(self) -> None:

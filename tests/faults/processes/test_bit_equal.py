@@ -4,24 +4,9 @@ from signal import SIGKILL
 
 import pytest
 from cluster import Cluster
-from submitting import run
+from training import prepare_digits, submit_training, what_came_out
 
-from nvae_core.config import BundledSource
-from services.api.submission import register_dataset, submit_job
-from services.domain.jobs import DatasetSpec, TrainSpec
-
-SPEC = {
-    "kind": "train",
-    "preset": "mnist-test",
-    "dataset": "digits",
-    "resources": {"slots": 2},
-    "overrides": {"optimization.epochs": 7},
-    "checkpoint": {"every_steps": 5},
-    "validation": {"every_steps": 20, "num_images": 50},
-    "seed": 11,
-}
 NUM_STEPS = 105
-CLOCKED = ("images_per_second", "data_wait_share", "peak_memory_bytes", "step_seconds/")
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +15,12 @@ def cluster(tmp_path_factory):
     with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         cluster.start_scheduler()
         cluster.start_worker("n1")
-        source = BundledSource(name="mnist_5k")
-        _, preparation = run(
-            cluster.database_url,
-            lambda database: register_dataset(
-                database, DatasetSpec(name="digits", source=source), s3_prefixes=()
-            ),
-        )
-        cluster.wait_for_job(preparation.id, "succeeded")
+        prepare_digits(cluster)
         yield cluster
 
 
 def submit(cluster):
-    spec = TrainSpec.model_validate(SPEC)
-    return run(cluster.database_url, lambda database: submit_job(database, spec)).id
+    return submit_training(cluster, slots=2, epochs=7, batch_size=150)
 
 
 def kill_a_rank(cluster):
@@ -82,23 +59,6 @@ FAULTS = (
     (63, restart("scheduler")),
     (77, kill_the_runner),
 )
-
-
-def what_came_out(cluster, job_id):
-    """Return every metric but those of a clock, and the checksums of the last parameters."""
-    metrics = cluster.query(
-        "SELECT name, step, value FROM metrics JOIN metric_series ON metric_series.id = series_id"
-        " WHERE job_id = %s ORDER BY name, step",
-        job_id,
-    )
-    [(files,)] = cluster.query(
-        "SELECT files FROM checkpoints WHERE job_id = %s AND step = %s AND status = 'committed'",
-        *(job_id, NUM_STEPS),
-    )
-    parameters = {
-        file["name"]: file["sha256"] for file in files if "checkpoint" not in file["name"]
-    }
-    return [row for row in metrics if not row[0].startswith(CLOCKED)], parameters
 
 
 @pytest.mark.full

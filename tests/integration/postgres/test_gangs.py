@@ -43,9 +43,13 @@ async def look(database, claim):
         return await attempts.look(session, claim)
 
 
-async def num_free(database):
+async def free_nodes(database):
     async with database.transaction() as session:
-        return sum(len(node.free) for node in await nodes.list_free(session))
+        return await nodes.list_free(session)
+
+
+async def num_free(database):
+    return sum(len(node.free) for node in await free_nodes(database))
 
 
 async def test_trainers_start_when_the_last_node_is_ready(database, job, claims):
@@ -82,18 +86,36 @@ async def test_failure_of_one_node_stops_the_others_at_their_next_look(database,
     assert await num_free(database) == 6
 
 
-async def test_node_that_is_silent_ends_the_attempt_and_is_named(database, job, node_ids):
+async def test_runner_that_is_silent_ends_the_attempt_and_its_node_is_named(
+    database, job, node_ids
+):
     claims = await add_gang(database, job, node_ids, lease_seconds=30)
     async with database.transaction() as session:
         await attempts.renew(session, claims[2], lease_seconds=-1)
         assert await attempts.list_expired(session) == [(job.id, claims[2].attempt_id)]
         attempt = await attempts.lock_live(session, job.id, claims[2].attempt_id)
-        [ending] = await endings.finish_expired(session, attempt)
+        [ending] = await endings.finish_expired(session, attempt, lease_seconds=30)
     assert ending.reason == Reason.WORKER_LOST
+    assert len(await free_nodes(database)) == 3
     attempt = await find_attempt(database, claims[0].attempt_id)
     assert attempt.failed_node_id == node_ids[2]
     with pytest.raises(LeaseLost):
         await look(database, claims[2])
+
+
+async def test_node_that_is_silent_gets_no_job_while_its_own_lease_still_runs(
+    database, job, claims, node_ids
+):
+    async with database.transaction() as session:
+        await nodes.renew(session, node_ids[2], lease_seconds=10)  # it renewed after its runner
+        await attempts.renew(session, claims[2], lease_seconds=-1)
+        attempt = await attempts.lock_live(session, job.id, claims[2].attempt_id)
+        [ending] = await endings.finish_expired(session, attempt, lease_seconds=30)
+    assert ending.reason == Reason.NODE_LOST
+    assert {node.id for node in await free_nodes(database)} == set(node_ids[:2])
+    async with database.transaction() as session:
+        await nodes.renew(session, node_ids[2], lease_seconds=30)
+    assert len(await free_nodes(database)) == 3
 
 
 async def test_rank_that_misses_another_is_not_taken_for_the_cause(database, job, claims):

@@ -7,7 +7,7 @@ import time
 import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node, find_job
 
-from services.adapters.postgres import requests
+from services.adapters.postgres import attempts, requests
 from services.adapters.postgres.attempts import Orders
 from services.adapters.s3_storage import S3Storage, StorageUnavailable
 from services.domain.statuses import Reason
@@ -25,6 +25,9 @@ BAD_TRAINERS = {
     '(run / \'a\').write_text(\'a\'); line = \'{"type": "artifact", "at": 1, "name": "a", '
     '"path": "a", "content_type": "text/plain"}\\n\'; '
     "(run / 'progress.jsonl').write_text(line); time.sleep(60)",
+    "is stopped by another node": "import pathlib, sys, time; run = pathlib.Path(sys.argv[1])\n"
+    "while not (run / 'stop').exists(): time.sleep(0.05)\n"
+    '(run / "result.json").write_text(\'{"status": "stopped", "reason": "stopped", "step": 3}\')',
     "dies": "import sys; sys.exit('the last words')",
 }
 
@@ -120,3 +123,19 @@ async def test_cancelled_job_does_not_wait_for_a_store_that_is_away(
     orders.hear(Orders(go=True, stop=Reason.CANCELLED_BY_USER, forced=False))
     await asyncio.wait_for(task, 0.5 + 5 + 5)
     assert (await find_job(database, job.id)).status == "cancelled"
+
+
+async def test_stop_that_another_node_heard_of_first_is_no_failure(
+    database, run, run_directory, job
+):
+    task = run[0]("is stopped by another node")
+    while (await find_job(database, job.id)).status != "running":
+        assert not task.done()
+        await asyncio.sleep(0.05)
+    async with database.transaction() as session:
+        await requests.pause(session, job.id)
+    run_directory.request_stop()  # the ranks agree on it, whichever runner asks
+    await task
+    async with database.transaction() as session:
+        [attempt] = await attempts.list_all(session, job.id)
+    assert (attempt.reason, attempt.message) == ("paused_by_user", "stopped at step 3")

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from building import find_job, finish
+from building import find_attempt, find_job, finish
 
 from services.adapters.postgres import attempts, requests
 from services.domain.errors import LeaseLost
@@ -51,4 +51,13 @@ async def test_renewal_that_waits_too_long_is_tried_again(database, lease, claim
         await attempts.fenced(session, claim)
         await asyncio.sleep(0.5)
     await asyncio.sleep(0.6)
+    assert not lease[1].done()
+
+
+async def test_runner_that_has_to_leave_says_so_to_all_nodes(database, lease, claim):
+    lease[0].leave()
+    assert lease[0].orders.reason == Reason.DRAINED
+    async with asyncio.timeout(5):
+        while (await find_attempt(database, claim.attempt_id)).stop_reason != "drained":
+            await asyncio.sleep(0.05)
     assert not lease[1].done()

@@ -8,6 +8,7 @@ import pytest
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
 from services.adapters.processes import find_marked, kill_marked
 from services.domain.statuses import Reason
+from services.worker.gangs import Gang
 from services.worker.trainer import TrainerPlan
 from services.worker.verdict import judge
 
@@ -67,6 +68,24 @@ def test_crash_without_a_result_shows_the_last_log_lines():
     message = judge(None, -9, "Segmentation fault").message
     assert "-9" in message
     assert "Segmentation fault" in message
+
+
+TORCHRUN_LOG = """
+Sending process 215 closing signal SIGTERM
+failed (exitcode: {}) local_rank: 1 (pid: 217) of binary: python
+  traceback : Signal 15 (SIGTERM) received by PID 215
+"""
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "reason"), [(-9, Reason.TRAINER_CRASHED), (1, Reason.PEER_LOST)]
+)
+def test_rank_that_was_killed_is_the_cause_and_not_its_peer_that_missed_it(exit_code, reason):
+    missed = Result(status="failed", reason=ExitReason.PEER_LOST, message="gloo")
+    gang = Gang(2, 1, "10.0.0.1", "10.0.0.2", 29500, "att_1-7")
+    ending = judge(missed, 1, "", gang=gang, torchrun_log=TORCHRUN_LOG.format(exit_code))
+    assert ending.reason == reason
+    assert ("local rank 1 ended without a word: Killed" in ending.message) == (exit_code == -9)
 
 
 def test_marked_processes_are_killed_and_others_are_not():
