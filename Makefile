@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint up down status clean
+.PHONY: help setup demo test test-faults lint up down status clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## install everything into .venv
 
@@ -26,6 +26,9 @@ demo: setup ## run the main job: train on digits, evaluate, sample, download (ab
 
 test: setup ## lint, types, import contracts and all tests
 	@BIN=$(BIN) ./tests/run
+
+test-faults: setup ## kill and cut everything, at length (about an hour); a table of recovery times
+	@NVAE_FAULTS=full $(BIN)/python -m pytest tests/faults
 
 up: setup ## start the stack on this machine and keep it running; data is kept in .local/stack
 	@$(BIN)/python -m services.local up --detach

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from effort import IS_FULL
+
 
 @dataclass
 class Recoveries:
@@ -11,9 +13,9 @@ class Recoveries:
     remarks: list[str] = field(default_factory=list)
 
     def note(self, fault: str, seconds: float, *, promised_seconds: float) -> None:
-        """Note one recovery; AssertionError if it took longer than is promised."""
+        """Note one recovery; at length, AssertionError if it took longer than is promised."""
         self.rows.append((fault, seconds, promised_seconds))
-        assert seconds <= promised_seconds, f"{fault}: {seconds:.1f} s"
+        assert seconds <= promised_seconds or not IS_FULL, f"{fault}: {seconds:.1f} s"
 
     def remark(self, text: str) -> None:
         """Note what a run was."""
