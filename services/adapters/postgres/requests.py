@@ -70,7 +70,7 @@ async def _stop(session: AsyncSession, job: Job, request: StopRequest, *, forced
     assert attempt is not None  # a job that is starting, running or stopping has one
     shown, ended = _STOPPING[request]
     if is_new and job.status != JobStatus.STOPPING:
-        message = "stops at the next step and saves a checkpoint"
+        message = "is killed" if forced else "stops at the next step and saves a checkpoint"
         await jobs.change_status(session, job, JobStatus.STOPPING, reason=shown, message=message)
     elif is_new:  # a pause has become a cancel
         job.reason = shown
