@@ -15,7 +15,7 @@ from services.worker.inputs import CorruptInput
 
 # torchrun's word on the rank that ended first; it ends the others itself, with SIGTERM.
 FIRST_KILLED = re.compile(r"failed \(exitcode: -(?P<signal>\d+)\) local_rank: (?P<local_rank>\d+)")
-PORT_WORDS = ("EADDRINUSE", "ddress already in use")
+PORT_WORDS = ("eaddrinuse", "address already in use")
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ def judge(
     if result is None and exit_code == 0 and gang is not None and gang.node_rank > 0:
         return None
     if result is None:
-        is_port = gang is not None and any(words in log_lines for words in PORT_WORDS)
+        is_port = gang is not None and any(words in log_lines.lower() for words in PORT_WORDS)
         reason = Reason.PORT_IN_USE if is_port else Reason.TRAINER_CRASHED
         message = f"the trainer ended with exit code {exit_code} and left no result"
         return Ending(reason, f"{message}\n{log_lines}".strip())
