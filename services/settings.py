@@ -129,6 +129,8 @@ class WorkerSettings(BaseSettings):
     phase_stall_seconds: Annotated[float, Field(gt=0)] = 1800.0  # of any other phase
     # Of the data sets and checkpoints that are kept for the next attempt; none: half of the disk.
     cache_bytes: Annotated[int, Field(ge=1)] | None = None
+    # Of a run directory, for each of its slots; none: the slots share half of the disk.
+    run_bytes_per_slot: Annotated[int, Field(ge=1)] | None = None
     # Logs of attempts that have ended: the newest, unless they are too old.
     keep_attempts: Annotated[int, Field(ge=1)] = 200
     keep_attempts_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400.0

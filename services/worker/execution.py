@@ -16,6 +16,7 @@ from services.domain.errors import LeaseLost
 from services.domain.statuses import Reason
 from services.settings import WorkerSettings
 from services.worker.assignment import Assignment
+from services.worker.disk_share import DiskShare
 from services.worker.inputs import InputCache
 from services.worker.lease import HeardOrders
 from services.worker.patience import LOOK_SECONDS, patiently, publish_last, publish_until
@@ -113,14 +114,14 @@ class Execution:
 
     async def _train(self, plan: TrainerPlan, publisher: Publisher) -> Ending | None:
         trainer = Trainer(plan)
-        stall: str | None = None
+        watched: Ending | None = None
         ended = asyncio.Event()
         publishing = asyncio.create_task(
             publish_until(ended, publisher, hurry=self.orders.cancelled)
         )
         try:
-            stall = await self._wait_for_end(trainer, publishing, plan)
-            if stall is not None:
+            watched = await self._wait_for_end(trainer, publishing, plan)
+            if watched is not None:
                 await asyncio.to_thread(dump_stacks, self.run_directory, plan.marker)
         finally:
             strays = await trainer.kill()
@@ -130,7 +131,7 @@ class Execution:
         if strays:
             log.error("trainer.strays", pids=sorted(strays))
             await patiently(self._cordon)
-        ending = Ending(Reason.STALLED, stall) if stall else await self._judge(trainer)
+        ending = watched or await self._judge(trainer)
         if ending is not None:
             ending = self._located(ending)
         await self._tell_others(ending, publishing)
@@ -139,7 +140,7 @@ class Execution:
         except ValueError as error:  # the trainer wrote garbage, after these
             await publish_last(publisher.publish_files, hurry=self.orders.cancelled)
             return self._located(Ending(Reason.TRAINER_CRASHED, str(error)))
-        if stall is not None:
+        if watched is not None:
             await patiently(publisher.publish_stacks)
         return ending
 
@@ -204,8 +205,8 @@ class Execution:
 
     async def _wait_for_end(
         self, trainer: Trainer, publishing: asyncio.Task[None], plan: TrainerPlan
-    ) -> str | None:
-        """Return when the trainer has ended or is to be killed; where it hangs, if it does.
+    ) -> Ending | None:
+        """Return when the trainer has ended or is to be killed; why, if it hangs or takes too much.
 
         A stop goes by the stop file, then SIGTERM, then SIGKILL; if it is forced, SIGKILL at once.
         """
@@ -216,6 +217,12 @@ class Execution:
             self.settings.phase_stall_seconds,
             started_at=time.monotonic() if plan.kind == "train" else None,
         )
+        share = DiskShare.of(
+            self.run_directory.path,
+            num_slots=len(plan.slots),
+            slots_of_node=take_inventory(self.settings).num_slots,
+            given=self.settings.run_bytes_per_slot,
+        )
         asked_at: float | None = None
         termed_at: float | None = None
         while trainer.is_running() and not publishing.done():
@@ -223,7 +230,9 @@ class Execution:
             if self.orders.forced:
                 break
             if stall := stalls.look(now):
-                return stall
+                return Ending(Reason.STALLED, stall)
+            if excess := share.look(now):
+                return Ending(Reason.DISK_FULL, excess)
             if self.orders.stop_requested.is_set() and asked_at is None:
                 self.run_directory.request_stop()
                 asked_at = now

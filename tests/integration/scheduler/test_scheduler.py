@@ -147,3 +147,15 @@ async def test_leader_is_told_how_long_nobody_led(database):
         async with database.transaction() as session:
             await session.execute(text("UPDATE leaders SET seen_at = seen_at - interval '1 hour'"))
         assert await leadership.beat() > 3599
+
+
+async def test_worker_of_another_version_of_the_protocol_gets_no_job(database, scheduler, node_id):
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE nodes SET protocol = 1"))
+    job = await add_job(database)
+    await scheduler.tick()
+    waiting = await find_job(database, job.id)
+    assert (waiting.status, waiting.message) == (
+        "queued",
+        "no node is in service: start a worker, or uncordon a node",
+    )

@@ -12,7 +12,7 @@ from services.adapters.postgres.attempts import Orders
 from services.adapters.s3_storage import S3Storage, StorageUnavailable
 from services.domain.statuses import Reason
 from services.settings import WorkerSettings
-from services.worker import patience, trainer
+from services.worker import disk_share, patience, trainer
 from services.worker.assignment import load_assignment
 from services.worker.execution import Execution
 from services.worker.lease import HeardOrders
@@ -28,6 +28,8 @@ BAD_TRAINERS = {
     "is stopped by another node": "import pathlib, sys, time; run = pathlib.Path(sys.argv[1])\n"
     "while not (run / 'stop').exists(): time.sleep(0.05)\n"
     '(run / "result.json").write_text(\'{"status": "stopped", "reason": "stopped", "step": 3}\')',
+    "fills the disk": "import sys, time; file = open(sys.argv[1] + '/big', 'wb'); "
+    "[(file.write(bytes(10**6)), file.flush(), time.sleep(0.01)) for _ in range(6000)]",
     "dies": "import sys; sys.exit('the last words')",
 }
 
@@ -52,7 +54,11 @@ async def run(database, storage, run_directory, tmp_path, job, monkeypatch):
 
     async def execute():
         settings = WorkerSettings(
-            node_name="n1", data_folder=tmp_path, slots=2, stop_grace_seconds=0.5
+            node_name="n1",
+            data_folder=tmp_path,
+            slots=2,
+            stop_grace_seconds=0.5,
+            run_bytes_per_slot=50 * 10**6,
         )
         assignment = await load_assignment(database, claim)
         await Execution(
@@ -139,3 +145,14 @@ async def test_stop_that_another_node_heard_of_first_is_no_failure(
     async with database.transaction() as session:
         [attempt] = await attempts.list_all(session, job.id)
     assert (attempt.reason, attempt.message) == ("paused_by_user", "stopped at step 3")
+
+
+async def test_run_that_takes_more_than_its_share_of_the_disk_ends(
+    database, run, run_directory, job, monkeypatch
+):
+    monkeypatch.setattr(disk_share, "LOOK_SECONDS", 0.1)
+    await run[0]("fills the disk")
+    ended = await find_job(database, job.id)
+    assert (ended.status, ended.reason) == ("queued", "waiting_for_retry")
+    assert "NVAE_WORKER_RUN_BYTES_PER_SLOT" in ended.message
+    assert (run_directory.path / "big").stat().st_size < 5 * 10**8
