@@ -1,12 +1,11 @@
 """All rules of all parties in any order, and what is checked after each of them."""
 
-from building import add_dataset
+from building import add_dataset, empty
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant
 from observed_rows import observe
 from parties import register
 from scheduler_rules import SchedulerRules
-from server_fixtures import empty
 from service_model import ServiceModel
 from settling import check_ends, settle
 from user_rules import UserRules, specs

@@ -1,8 +1,7 @@
 """Every promise is kept by what the services do, and verify sees each one broken."""
 
 import pytest
-from building import add_checkpoint, add_dataset, add_gang, add_job, add_node, finish, place
-from server_fixtures import empty
+from building import add_checkpoint, add_dataset, add_gang, add_job, add_node, empty, finish, place
 from sqlalchemy import text
 from verify import PROMISES, verify, verify_from
 

@@ -1,10 +1,12 @@
 """Rows that tests start from, made the way the services make them."""
 
+from sqlalchemy import text
+
 from services.adapters.ids import new_id
 from services.adapters.postgres import attempts, checkpoints, endings, jobs, nodes, placing
 from services.adapters.postgres.endings import Ending
 from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import Attempt, Dataset, Job, Node
+from services.adapters.postgres.tables import Attempt, Base, Dataset, Job, Node
 from services.api.submission import submit_job
 from services.domain.jobs import TrainSpec
 from services.domain.placement import NodeShare, Placement
@@ -118,3 +120,10 @@ async def find_job(database, job_id) -> Job:
     """Return the job as it is stored now."""
     async with database.transaction() as session:
         return await jobs.find(session, job_id)
+
+
+async def empty(database):
+    """Delete all rows."""
+    async with database.transaction() as session:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        await session.execute(text(f"TRUNCATE {tables} CASCADE"))

@@ -67,6 +67,7 @@ def test_worker_that_is_killed_is_not_missed(cluster, job):
     assert_exact(cluster, job, seed=3, steps=STEPS)
 
 
+@pytest.mark.full
 def test_worker_and_runner_killed_together_are_noticed_by_the_next_worker(cluster, job, recoveries):
     node = node_of(cluster, job)
     [runner] = cluster.attempt_processes("runner", node)
@@ -137,6 +138,7 @@ def test_drained_node_hands_its_job_on_without_losing_a_step(cluster, job):
     cluster.query("UPDATE nodes SET cordoned = false")
 
 
+@pytest.mark.full
 def test_paused_job_gives_its_slots_back_and_goes_on_where_it_was(cluster, job):
     pause(cluster.database_url, job)
     cluster.wait_for_job(job, "paused", 15)

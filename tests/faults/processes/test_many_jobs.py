@@ -16,7 +16,7 @@ from services.api.submission import submit_job
 from services.domain.jobs import TrainSpec
 
 NUM_NODES, NUM_SLOTS, STEPS = 4, 4, 5
-FEW = 120
+FEW = 40
 MANY = int(os.environ.get("NVAE_FAULTS_JOBS", "10000"))
 BATCH = 200
 PAUSE_SECONDS = 1.0

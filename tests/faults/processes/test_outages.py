@@ -37,6 +37,7 @@ def test_connections_to_postgres_are_cut(cluster, job):
     ends_in_its_first_attempt(cluster, job)
 
 
+@pytest.mark.full
 def test_network_to_postgres_hangs_for_some_seconds(cluster, job):
     cluster.proxies["postgres"].hold()
     time.sleep(12)
@@ -61,6 +62,7 @@ def test_s3_is_away_while_checkpoints_are_made(cluster, job):
     assert saved == [(STEPS,)]
 
 
+@pytest.mark.full
 def test_uploads_are_cut_in_the_middle(cluster, job):
     for _ in range(10):
         cluster.proxies["s3"].cut()
@@ -68,6 +70,7 @@ def test_uploads_are_cut_in_the_middle(cluster, job):
     ends_in_its_first_attempt(cluster, job)
 
 
+@pytest.mark.full
 def test_s3_is_killed_and_comes_back(cluster, job):
     cluster.kill("seaweedfs")
     cluster.start_server("seaweedfs")
@@ -83,6 +86,7 @@ def test_jobs_start_and_stop_without_the_broker(cluster, recoveries):
     cluster.start_server("valkey")
 
 
+@pytest.mark.full
 def test_doorbells_that_the_broker_forgot_are_not_needed(cluster):
     cluster.proxies["valkey"].hold()
     job = submit(cluster.database_url, steps=STEPS, seed=5)

@@ -58,6 +58,7 @@ def test_two_nodes_train_as_two_slots_of_one_node_do(cluster, undisturbed):
     assert what_came_out(cluster, job_id) == undisturbed
 
 
+@pytest.mark.full
 def test_rank_that_is_killed_ends_the_attempt_on_both_nodes(cluster, undisturbed, job, recoveries):
     _, second = nodes_of(cluster, job)
     [rank] = cluster.attempt_processes("rank", second)

@@ -1,15 +1,14 @@
-"""Real Postgres, Valkey and SeaweedFS, started once, and what leads to them."""
+"""Real Postgres, Valkey and SeaweedFS, started once for all tests that need them."""
 
 import os
 
 import boto3
 import pytest
-from sqlalchemy import text
+from building import empty
 
 from services.adapters.celery_queue import DoorbellPublisher
 from services.adapters.postgres.database import Database
 from services.adapters.postgres.migrate import migrate
-from services.adapters.postgres.tables import Base
 from services.adapters.s3_storage import S3Storage
 from services.local.stack import running_servers
 from services.settings import BrokerSettings, DatabaseSettings, StorageSettings
@@ -30,13 +29,6 @@ async def database(servers):
     await empty(database)
     yield database
     await database.close()
-
-
-async def empty(database):
-    """Delete all rows."""
-    async with database.transaction() as session:
-        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-        await session.execute(text(f"TRUNCATE {tables} CASCADE"))
 
 
 @pytest.fixture(scope="session")
