@@ -129,8 +129,7 @@ class NodeAgent:
         log.warning("attempt.lost", attempt_id=claim.attempt_id)
         ending = Ending(Reason.WORKER_LOST, f"the runner on {self._name} died")
         await endings.finish_if_live(self._database, claim, ending)
-        folder = attempt_folder(self._settings.data_folder, claim.attempt_id)
-        await asyncio.to_thread(drop_large_files, RunDirectory(folder / "run"))
+        await self._drop_files(claim.attempt_id)
 
     async def _end_stale(self, live_ids: set[str]) -> None:
         """Kill runners that are still there long after their attempt has ended: they hang."""
@@ -151,10 +150,12 @@ class NodeAgent:
 
     async def _kill_stale(self, attempt_id: str) -> None:
         log.warning("runner.killed", attempt_id=attempt_id)
-        folder = self._settings.data_folder
-        await asyncio.to_thread(kill_attempt, folder, attempt_id)
-        run_directory = RunDirectory(attempt_folder(folder, attempt_id) / "run")
-        await asyncio.to_thread(drop_large_files, run_directory)
+        await asyncio.to_thread(kill_attempt, self._settings.data_folder, attempt_id)
+        await self._drop_files(attempt_id)
+
+    async def _drop_files(self, attempt_id: str) -> None:
+        folder = attempt_folder(self._settings.data_folder, attempt_id)
+        await asyncio.to_thread(drop_large_files, RunDirectory(folder / "run"))
 
 
 class AgentThread:
