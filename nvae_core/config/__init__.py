@@ -2,20 +2,12 @@
 
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
 from nvae_core.config.compute import ComputeConfig, StatisticsScope, check_micro_batches
+from nvae_core.config.evaluation import EvaluateConfig
 from nvae_core.config.model import CellArchitecture, ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
-from nvae_core.config.runs import (
-    RUN_CONFIG,
-    CheckpointPolicy,
-    EvaluateConfig,
-    PrepareDatasetConfig,
-    RankPolicy,
-    RunConfig,
-    SampleConfig,
-    SamplePolicy,
-    TrainConfig,
-    ValidationPolicy,
-)
+from nvae_core.config.preparation import PrepareDatasetConfig
+from nvae_core.config.runs import RUN_CONFIG, RunConfig
+from nvae_core.config.sampling import SampleConfig
 from nvae_core.config.sources import (
     ArraySource,
     BundledSource,
@@ -30,6 +22,13 @@ from nvae_core.config.sources import (
     MnistSource,
     PathSource,
     ZipSource,
+)
+from nvae_core.config.training import (
+    CheckpointPolicy,
+    RankPolicy,
+    SamplePolicy,
+    TrainConfig,
+    ValidationPolicy,
 )
 
 __all__ = [
