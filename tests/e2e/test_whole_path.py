@@ -96,11 +96,7 @@ def test_killed_runner_is_replaced_and_training_ends_well(client, stack, dataset
 
 def runner_pid(stack) -> int:
     marked = find_marked(f"NVAE_LIFELINE={stack_lifeline(stack)}")
-    [pid] = [
-        pid
-        for pid in marked
-        if b"services.worker.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    [pid] = [pid for pid in marked if Path(f"/proc/{pid}/comm").read_text() == "nvae-runner\n"]
     return pid
 
 
