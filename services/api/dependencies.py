@@ -13,7 +13,7 @@ from services.api.watching import JobWatch
 
 @dataclass(frozen=True)
 class Stores:
-    """Postgres, the object store and the broker; where sources may lie in S3; who waits for jobs."""
+    """Postgres, the object store, the broker; where sources may lie in S3; who waits for jobs."""
 
     database: Database
     storage: S3Storage
