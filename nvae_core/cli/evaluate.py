@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from nvae_core.checkpoint import load_model
 from nvae_core.cli.running import run_program
 from nvae_core.config import EvaluateConfig, ModelConfig
 from nvae_core.data.loader import check_fits
@@ -21,7 +22,6 @@ from nvae_core.evaluation.likelihood import (
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import ExitReason, MetricsLine, Result, RunDirectory, StartedLine
-from nvae_core.training.checkpoint import load_model
 from nvae_core.training.shutdown import StopSignal
 
 

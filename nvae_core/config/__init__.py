@@ -7,7 +7,7 @@ from nvae_core.config.model import CellArchitecture, ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
 from nvae_core.config.preparation import PrepareDatasetConfig
 from nvae_core.config.runs import RUN_CONFIG, RunConfig
-from nvae_core.config.sampling import SampleConfig
+from nvae_core.config.sampling import SampleConfig, SamplingOptions, statistics_name
 from nvae_core.config.sources import (
     ArraySource,
     BundledSource,
@@ -58,6 +58,7 @@ __all__ = [
     "RunConfig",
     "SampleConfig",
     "SamplePolicy",
+    "SamplingOptions",
     "Seed",
     "StatisticsScope",
     "Temperature",
@@ -65,4 +66,5 @@ __all__ = [
     "ValidationPolicy",
     "ZipSource",
     "check_micro_batches",
+    "statistics_name",
 ]

@@ -1,18 +1,51 @@
 """Images drawn from a checkpoint."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nvae_core.config.base import Config, Seed, Temperature
 
+Output = Literal["grid", "images", "array"]
 
-class SampleConfig(Config):
-    """One grid of images drawn from the prior of a checkpoint."""
+
+class SamplingOptions(Config):
+    """What to draw from the prior of a checkpoint, and in which form."""
 
     kind: Literal["sample"] = "sample"
     checkpoint: str
-    temperature: Temperature = 1.0
-    num_images: Annotated[int, Field(ge=1, le=1024)] = 64
+    # One, or several of which each is drawn from the same noise.
+    temperature: (
+        Temperature | Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=16)]
+    ) = 1.0
+    num_images: Annotated[int, Field(ge=1, le=1024)] = 64  # at each temperature
+    output: Annotated[tuple[Output, ...], Field(min_length=1, max_length=3)] = ("grid",)
+    image: Literal["mean", "draw"] = "mean"  # of the image distribution
     batch_norm: Literal["running", "re-estimate"] = "running"
+    re_estimation_draws: Annotated[int, Field(ge=1, le=10_000)] = 500
+    fixed_scales: Annotated[int, Field(ge=0, le=16)] = 0  # top ones whose latents all images share
     seed: Seed = 0
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """All of them."""
+        given = self.temperature
+        return given if isinstance(given, tuple) else (given,)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len({f"{value:g}" for value in self.temperatures}) < len(self.temperatures):
+            raise ValueError("temperature: they must differ")
+        return self
+
+
+class SampleConfig(SamplingOptions):
+    """One run; its paths are absolute or relative to the run directory."""
+
+    # Files that an earlier run of this checkpoint left when it re-estimated.
+    statistics: tuple[str, ...] = ()
+
+
+def statistics_name(temperature: float, num_draws: int) -> str:
+    """Return the name of the file of statistics that were re-estimated by so many draws."""
+    return f"batch_norm_temperature_{temperature!r}_draws_{num_draws}.safetensors"

@@ -38,11 +38,7 @@ class NVAE(nn.Module):
 
     def noise_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
         """Return the shape of each group's noise, top first: (B, Z, H, W)."""
-        num_latents = self.config.num_latents_per_group
-        return [
-            (batch_size, num_latents, group.resolution, group.resolution)
-            for group in self.hierarchy.groups
-        ]
+        return self.hierarchy.latent_shapes(self.config.num_latents_per_group, batch_size)
 
     def forward(self, x: Tensor, noise: Noise) -> Reconstruction:
         """Encode padded images (B, C, R, R) in [0, 1] and reconstruct them from one sample."""

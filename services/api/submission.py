@@ -38,6 +38,8 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
         else:
             checkpoint = await find_checkpoint(session, spec.checkpoint)
             job.checkpoint_id = checkpoint.id
+        if isinstance(spec, SampleSpec):
+            check_scales(await trained_model(session, checkpoint), spec)
         if isinstance(spec, EvaluateSpec):
             dataset = await find_dataset(session, spec.dataset)
             check_images(await trained_model(session, checkpoint), dataset)
@@ -189,6 +191,14 @@ def check_images(model: ModelConfig, dataset: Dataset) -> None:
     if description["num_colors"] != model.num_colors:
         message = f"has {description['num_colors']} colours, the model takes {model.num_colors}"
         raise InvalidSpec.at("/dataset", message)
+
+
+def check_scales(model: ModelConfig, spec: SampleSpec) -> None:
+    """Refuse to hold more scales fixed than the model has."""
+    num_scales = len(model.num_groups_per_scale)
+    if spec.fixed_scales > num_scales:
+        message = f"is {spec.fixed_scales}, and the model has {num_scales}"
+        raise InvalidSpec.at("/fixed_scales", message)
 
 
 def check_split(split: str, dataset: Dataset) -> None:

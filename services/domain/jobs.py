@@ -1,5 +1,6 @@
 """What a user submits: one validated spec per kind of job."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter
@@ -15,6 +16,7 @@ from nvae_core.config import (
     PrepareDatasetConfig,
     SampleConfig,
     SamplePolicy,
+    SamplingOptions,
     Seed,
     TrainConfig,
     ValidationPolicy,
@@ -76,8 +78,8 @@ class EvaluateSpec(_Submission, EvaluateConfig):
     dataset: Name
 
 
-class SampleSpec(_Submission, SampleConfig):
-    """Draw a grid of images from a checkpoint, given by id."""
+class SampleSpec(_Submission, SamplingOptions):
+    """Draw images from a checkpoint, given by id."""
 
     checkpoint: Name
 
@@ -122,6 +124,7 @@ def run_config(
     seed: int | None = None,
     dataset: str | None,
     checkpoint: str | None,
+    statistics: Sequence[str] = (),
 ) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
     """Return what the trainer gets: the spec with names replaced by local folders.
 
@@ -131,6 +134,7 @@ def run_config(
         seed: of a train job, in place of the one in its spec.
         dataset: folder of the prepared data set, if the job uses one.
         checkpoint: folder of the checkpoint to read, or to resume from.
+        statistics: files of re-estimated batch-norm statistics of that checkpoint.
     """
     if isinstance(spec, TrainSpec):
         assert resolved is not None
@@ -149,10 +153,10 @@ def run_config(
     if isinstance(spec, EvaluateSpec):
         return _narrow(EvaluateConfig, spec, checkpoint=checkpoint, dataset=dataset)
     if isinstance(spec, SampleSpec):
-        return _narrow(SampleConfig, spec, checkpoint=checkpoint)
+        return _narrow(SampleConfig, spec, checkpoint=checkpoint, statistics=tuple(statistics))
     return _narrow(PrepareDatasetConfig, spec)
 
 
-def _narrow(config: type[C], spec: Config, **folders: str | None) -> C:
-    values = {name: getattr(spec, name) for name in config.model_fields}
-    return config.model_validate(values | folders)
+def _narrow(config: type[C], spec: Config, **local: object) -> C:
+    given = {name: getattr(spec, name) for name in config.model_fields if name not in local}
+    return config.model_validate(given | local)

@@ -59,8 +59,8 @@ class TrainerPlan:
         return [sys.executable, *torchrun, *meeting, *ranks, *logs, *program]
 
     def heeds_stop_file(self) -> bool:
-        """Whether the program looks at the stop file; the others take SIGTERM at once."""
-        return self.kind in {"train", "evaluate"}
+        """Whether the program looks at the stop file; a preparation takes SIGTERM at once."""
+        return self.kind in {"train", "evaluate", "sample"}
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the trainer's environment: no address or password of the services is in it."""

@@ -1,0 +1,1 @@
+"""Images drawn from the prior of a checkpoint."""

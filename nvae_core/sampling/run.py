@@ -1,0 +1,144 @@
+"""A whole sample run: what `config.json` asks for, drawn and left in the run directory."""
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from nvae_core.config import SampleConfig
+from nvae_core.inference.network import FoldedDecoder
+from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.nvae import count_parameters
+from nvae_core.run_directory import (
+    ExitReason,
+    InvalidRunDirectory,
+    MetricsLine,
+    Result,
+    RunDirectory,
+    StartedLine,
+)
+from nvae_core.sampling.drawing import SamplingStopped, draw_images
+from nvae_core.sampling.grids import arrange_grid, as_bytes, encode_png, report_sample
+from nvae_core.sampling.sampler import Sampler
+from nvae_core.sampling.statistics import (
+    InvalidStatistics,
+    StatisticsKey,
+    encode_statistics,
+    read_statistics,
+)
+
+
+def sample_run(
+    config: SampleConfig,
+    run: RunDirectory,
+    sampler: Sampler,
+    *,
+    should_stop: Callable[[], bool],
+) -> Result:
+    """Draw all that a run asks for.
+
+    The bytes of each file depend on the configuration and the checkpoint only, not on what the
+    sampler did before.
+
+    Raises:
+        InvalidRunDirectory: the model has not so many scales, or statistics are of another one.
+    """
+    num_images = config.num_images * len(config.temperatures)
+    parameters = count_parameters(sampler.model)
+    drawing = _Drawing(config, run, sampler, should_stop)
+    run.append(StartedLine(at=time.time(), num_steps=num_images, num_parameters=parameters))
+    try:
+        for temperature in config.temperatures:
+            drawing.draw(temperature)
+    except SamplingStopped:
+        return Result(status="stopped", reason=ExitReason.STOPPED, step=sampler.manifest.step)
+    return Result(
+        status="succeeded", step=sampler.manifest.step, values={"num_images": config.num_images}
+    )
+
+
+@dataclass
+class _Drawing:
+    config: SampleConfig
+    run: RunDirectory
+    sampler: Sampler
+    should_stop: Callable[[], bool]
+    given: dict[StatisticsKey, dict[str, Tensor]] = field(default_factory=dict)
+    num_drawn: int = 0
+
+    def __post_init__(self) -> None:
+        self.num_shared_groups = _num_groups(self.sampler, self.config.fixed_scales)
+        for path in self.config.statistics:
+            try:
+                key, statistics = read_statistics(
+                    self.run.path / path,
+                    self.sampler.model,
+                    model_sha256=self.sampler.model_sha256,
+                )
+            except InvalidStatistics as error:
+                raise InvalidRunDirectory(f"{self.run.config_path}: {error}") from error
+            self.given[key] = statistics
+
+    def draw(self, temperature: float) -> None:
+        """Draw the images of one temperature and leave them."""
+        began_at, config, device = time.monotonic(), self.config, self.sampler.device
+        pixels = None
+        if config.image == "draw":
+            pixels = seeded_generator(device, Stream.PIXELS, config.seed)
+        images = draw_images(
+            self._decoder(temperature),
+            config.num_images,
+            temperature=temperature,
+            # The same latents for all statistics, so that their grids can be compared (Fig. 7).
+            generator=seeded_generator(device, Stream.LATENTS, config.seed),
+            pixels=pixels,
+            num_shared_groups=self.num_shared_groups,
+            should_stop=self.should_stop,
+        )
+        self._leave(images, temperature)
+        self.num_drawn += len(images)
+        speed = {"images_per_second": len(images) / (time.monotonic() - began_at)}
+        self.run.append(MetricsLine(at=time.time(), step=self.num_drawn, values=speed))
+
+    def _decoder(self, temperature: float) -> FoldedDecoder:
+        if self.config.batch_norm == "running":
+            return self.sampler.running()
+        key = self.sampler.key(temperature, self.config.re_estimation_draws)
+        return self.sampler.re_estimated(
+            key,
+            given=self.given.get(key),
+            keep=lambda statistics: self._report(
+                key.file_name, encode_statistics(statistics, key), "application/octet-stream"
+            ),
+            should_stop=self.should_stop,
+        )
+
+    def _leave(self, images: Tensor, temperature: float) -> None:
+        one = len(self.config.temperatures) == 1
+        suffix = "" if one else f"_temperature_{temperature:g}"
+        if "grid" in self.config.output:
+            self._report(f"grid{suffix}.png", encode_png(arrange_grid(images)), "image/png")
+        pixels = as_bytes(images)
+        if "array" in self.config.output:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, images=pixels)
+            self._report(f"images{suffix}.npz", buffer.getvalue(), "application/octet-stream")
+        if "images" in self.config.output:
+            for index, image in enumerate(pixels):
+                self._report(f"images{suffix}/{index:04d}.png", encode_png(image), "image/png")
+
+    def _report(self, name: str, content: bytes, content_type: str) -> None:
+        report_sample(self.run, name, content, content_type, step=self.sampler.manifest.step)
+
+
+def _num_groups(sampler: Sampler, num_scales: int) -> int:
+    """Return how many groups the top scales have."""
+    groups_per_scale = sampler.manifest.model.num_groups_per_scale
+    if num_scales > len(groups_per_scale):
+        raise InvalidRunDirectory(
+            f"fixed_scales: is {num_scales}, and the model has {len(groups_per_scale)}"
+        )
+    return sum(groups_per_scale[:num_scales])

@@ -1,0 +1,121 @@
+"""A checkpoint that is ready to draw images, with its own statistics or with others."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest, load_model
+from nvae_core.inference.network import FoldedDecoder, fold_decoder
+from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.nvae import NVAE
+from nvae_core.sampling.drawing import never
+from nvae_core.sampling.statistics import (
+    StatisticsKey,
+    copy_statistics,
+    re_estimate_batch_norm,
+    set_statistics,
+)
+
+MAX_RE_ESTIMATED = 16  # sets of statistics that stay, the last used ones
+
+
+class Sampler:
+    """A model and its folded decoders; no call changes what a later one returns."""
+
+    def __init__(self, model: NVAE, manifest: CheckpointManifest, device: torch.device) -> None:
+        self.model = model
+        self.manifest = manifest
+        self.device = device
+        self._running: FoldedDecoder | None = None
+        self._re_estimated: OrderedDict[StatisticsKey, FoldedDecoder] = OrderedDict()
+
+    @classmethod
+    def load(cls, checkpoint: Path, device: torch.device) -> "Sampler":
+        """Load the model of a checkpoint's folder.
+
+        Raises:
+            CheckpointCorrupt: a file is missing, damaged, or not of this model.
+        """
+        model, manifest = load_model(checkpoint, device)
+        return cls(model, manifest, device)
+
+    @property
+    def model_sha256(self) -> str:
+        """Of the file that the model was read from."""
+        return self.manifest.files[MODEL_NAME].sha256
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of everything it holds."""
+        num_folded = len(self._re_estimated) + (self._running is not None)
+        return _num_bytes(self.model) + num_folded * _num_bytes(self.model.decoder)
+
+    def key(self, temperature: float, num_draws: int) -> StatisticsKey:
+        """Return what the statistics at this temperature are known by."""
+        return StatisticsKey(self.model_sha256, temperature, num_draws)
+
+    def running(self) -> FoldedDecoder:
+        """Return the decoder with the statistics of training."""
+        if self._running is None:
+            self._running = fold_decoder(self.model)
+        return self._running
+
+    def re_estimated(
+        self,
+        key: StatisticsKey,
+        *,
+        given: Mapping[str, Tensor] | None = None,
+        keep: Callable[[dict[str, Tensor]], None] | None = None,
+        should_stop: Callable[[], bool] = never,
+    ) -> FoldedDecoder:
+        """Return the decoder with statistics of its samples at a temperature.
+
+        Args:
+            key: of this sampler.
+            given: the statistics, where they were estimated before.
+            keep: called with those that had to be estimated.
+            should_stop: asked before each draw.
+
+        Raises:
+            SamplingStopped: `should_stop` said so.
+        """
+        decoder = self._re_estimated.pop(key, None)
+        if decoder is None:
+            decoder = self._fold_with(key, given, keep, should_stop)
+        self._re_estimated[key] = decoder
+        if len(self._re_estimated) > MAX_RE_ESTIMATED:
+            self._re_estimated.popitem(last=False)
+        return decoder
+
+    def _fold_with(
+        self,
+        key: StatisticsKey,
+        given: Mapping[str, Tensor] | None,
+        keep: Callable[[dict[str, Tensor]], None] | None,
+        should_stop: Callable[[], bool],
+    ) -> FoldedDecoder:
+        own = copy_statistics(self.model)
+        try:
+            if given is not None:
+                set_statistics(self.model, given)
+            else:
+                # Of no seed: they are estimates of one thing, and are kept for all seeds.
+                re_estimate_batch_norm(
+                    self.model,
+                    temperature=key.temperature,
+                    generator=seeded_generator(self.device, Stream.BATCH_NORM),
+                    num_draws=key.num_draws,
+                    should_stop=should_stop,
+                )
+                if keep is not None:
+                    keep(copy_statistics(self.model))
+            return fold_decoder(self.model)
+        finally:
+            set_statistics(self.model, own)
+
+
+def _num_bytes(module: torch.nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
