@@ -1,5 +1,24 @@
 """Validated, frozen configuration of the model, its training and each run; free of torch."""
 
+from nvae_core.config.analysis import (
+    CURVES,
+    NUM_ACTIVE,
+    NUM_ACTIVE_OF_GROUP,
+    ActiveChannels,
+    Analysis,
+    AnalyzeConfig,
+    Interpolations,
+    NearestImages,
+    Reconstructions,
+    RecordedRun,
+    RunAnalysis,
+    RunLabel,
+    ScaleTraversal,
+    TemperatureTable,
+    TemperatureTableConfig,
+    TrainingCurves,
+    check_names,
+)
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
 from nvae_core.config.compute import ComputeConfig, StatisticsScope, check_micro_batches
 from nvae_core.config.evaluation import EvaluateConfig
@@ -32,7 +51,13 @@ from nvae_core.config.training import (
 )
 
 __all__ = [
+    "CURVES",
+    "NUM_ACTIVE",
+    "NUM_ACTIVE_OF_GROUP",
     "RUN_CONFIG",
+    "ActiveChannels",
+    "Analysis",
+    "AnalyzeConfig",
     "ArraySource",
     "BundledSource",
     "CelebAHQSource",
@@ -48,23 +73,34 @@ __all__ = [
     "FolderSource",
     "ImageFilesSource",
     "ImageNet32Source",
+    "Interpolations",
     "MnistSource",
     "ModelConfig",
+    "NearestImages",
     "OptimizationConfig",
     "PathSource",
     "PositiveInt",
     "PrepareDatasetConfig",
     "RankPolicy",
+    "Reconstructions",
+    "RecordedRun",
+    "RunAnalysis",
     "RunConfig",
+    "RunLabel",
     "SampleConfig",
     "SamplePolicy",
     "SamplingOptions",
+    "ScaleTraversal",
     "Seed",
     "StatisticsScope",
     "Temperature",
+    "TemperatureTable",
+    "TemperatureTableConfig",
     "TrainConfig",
+    "TrainingCurves",
     "ValidationPolicy",
     "ZipSource",
     "check_micro_batches",
+    "check_names",
     "statistics_name",
 ]

@@ -1,0 +1,1 @@
+"""Analyses: what a checkpoint or a run does, as numbers and as pictures."""

@@ -1,0 +1,1 @@
+"""How pictures look: their layout in pixels, their colours and their words."""

@@ -1,0 +1,1 @@
+"""One module per analysis: its numbers, then its picture."""
