@@ -1,5 +1,6 @@
 """Exact search for the images that are most like others (Fig. 6 of the paper)."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ class Measure:
         for row in range(size):
             for column in range(size):
                 sums += images[:, start + row : stop : size, start + column : stop : size]
-        return sums.reshape(len(images), -1).astype(np.float64)
+        return sums.reshape(len(images), math.prod(shape[1:])).astype(np.float64)
 
     def distances(self, squared: Features) -> Features:
         """Return squared distances of features as L2 distances of area means in [0, 1]."""

@@ -64,7 +64,7 @@ class Canvas:
             fontsize=size,
             color=color,
             ha=align,
-            va="center",
+            va="center_baseline",
             fontweight="bold" if bold else "normal",
             linespacing=1.35,
             parse_math=False,  # names are people's

@@ -10,7 +10,7 @@ CELL_PIXELS = 112  # about how wide and high an image is drawn
 GAP = 6
 WIDE_GAP = 26
 MARGIN = 28
-TITLE_HEIGHT = 84
+TITLE_HEIGHT = 108
 LABEL_WIDTH = 150
 HEADING_HEIGHT = 30
 CAPTION_HEIGHT = 22
@@ -78,7 +78,9 @@ def draw_table(table: ImageTable) -> tuple[Canvas, int]:
 def draw_title(canvas: Canvas, title: str, subtitle: str) -> None:
     """Write what the picture shows, and of what."""
     canvas.text(title, left=MARGIN, top=MARGIN + 4, size=12, bold=True)
-    canvas.text(subtitle, left=MARGIN, top=MARGIN + 32, size=8, color=FAINT_INK)
+    canvas.text(
+        subtitle, left=MARGIN, top=MARGIN + 32 + 11 * subtitle.count("\n"), size=8, color=FAINT_INK
+    )
 
 
 def _apart(table: ImageTable, column: int, num_columns: int) -> int:

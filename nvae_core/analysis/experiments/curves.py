@@ -25,7 +25,7 @@ def analyze_active_channels(config: ActiveChannels, context: Context) -> Picture
         InvalidRunDirectory: a run is not there, or did not report that.
     """
     runs = read_runs(_paths(config, context), [NUM_ACTIVE], prefix=NUM_ACTIVE_OF_GROUP)
-    total = Panel("active channels, all groups", {n: run[NUM_ACTIVE] for n, run in runs.items()})
+    totals = {name: run[NUM_ACTIVE] for name, run in runs.items()}
     heatmaps = [
         Heatmap(f"active channels of each group: {name}", groups)
         for name, run in runs.items()
@@ -34,7 +34,7 @@ def analyze_active_channels(config: ActiveChannels, context: Context) -> Picture
     canvas = draw_curves(
         "Active latent channels over the training",
         "a channel is active while its KL is above 0.1 nats",
-        [total],
+        [Panel("active channels, all groups", totals, is_from_zero=True)],
         heatmaps,
     )
     return Picture(config.analysis, canvas.encode(), _describe(runs))

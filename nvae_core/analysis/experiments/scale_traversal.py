@@ -52,11 +52,13 @@ def analyze_scales(config: ScaleTraversal, context: Context, sampler: Sampler) -
         )
         numbers.append(TraversalRow(fixed, num_groups, pixel_spread(images)))
         label = f"{fixed} of {num_scales} scales fixed\n({num_groups} groups)"
+        label += f"\ndiffer by {numbers[-1].pixel_spread:.4f}"
         rows.append(ImageRow(label, as_bytes(images)))
     table = ImageTable(
         title="Samples that share the latents of their top scales",
-        subtitle=f"temperature {config.temperature:g}, seed {config.seed}; in each row the scales "
-        "below are drawn anew for every image",
+        subtitle=f"temperature {config.temperature:g}, seed {config.seed}; the scales below are "
+        "drawn anew for every image. How much a row differs:\nthe mean over its pixels of the "
+        "standard deviation over its images",
         rows=rows,
     )
     canvas, _ = draw_table(table)

@@ -62,13 +62,17 @@ def analyze_temperatures(
             grid, cell = _fill(config, context, decoder, temperature=temperature, name=name)
             grids.append(grid)
             cells.append(cell)
-        rows.append(ImageRow(f"temperature {temperature:g}", np.stack(grids)))
+        captions = [f"the images differ by {cell.pixel_spread:.4f}" for cell in cells[-2:]]
+        label = f"temperature {temperature:g}"
+        rows.append(ImageRow(label, np.stack(grids), captions, is_last_of_block=True))
     table = ImageTable(
         title="Samples by temperature and batch-norm statistics",
         subtitle=f"the same latents in all grids, seed {config.seed}; "
-        f"statistics re-estimated by {config.re_estimation_draws} draws",
+        f"statistics re-estimated by {config.re_estimation_draws} draws;\nbelow each "
+        "grid the mean over its pixels of the standard deviation over its images",
         rows=rows,
         headings=HEADINGS,
+        num_apart=1,
         cell_pixels=GRID_PIXELS,
     )
     canvas, _ = draw_table(table)

@@ -19,6 +19,7 @@ from nvae_core.config import (
     FolderSource,
     PrepareDatasetConfig,
     SampleConfig,
+    ScaleTraversal,
     TrainConfig,
 )
 from nvae_core.data.prepared import read_manifest
@@ -181,6 +182,13 @@ def test_sample_draws_one_grid(tmp_path: Path, checkpoint: Path, batch_norm: str
     assert finish(start("sample", run), run).status == "succeeded"
     with Image.open(run.samples / "grid.png") as image:
         assert image.size == (3 * 14 + 2, 2 * 14 + 2)
+
+
+def test_analysis_leaves_its_picture(tmp_path: Path, checkpoint: Path) -> None:
+    run = RunDirectory(tmp_path / "analysis")
+    run.create(ScaleTraversal(checkpoint=str(checkpoint), num_samples=2))
+    assert finish(start("analyze", run), run).status == "succeeded"
+    assert (run.samples / "scale_traversal.png").exists()
 
 
 def test_damaged_checkpoint_is_named_in_the_result(tmp_path: Path, checkpoint: Path) -> None:
