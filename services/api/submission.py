@@ -44,6 +44,8 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
             dataset = await find_dataset(session, spec.dataset)
             check_images(await trained_model(session, checkpoint), dataset)
             check_split(spec.split, dataset)
+            check_range(spec, dataset)
+            await check_resources(session, spec.resources)
             job.dataset_id = dataset.id
         await jobs.insert(session, job)
         await notify_queue(session)
@@ -207,6 +209,18 @@ def check_split(split: str, dataset: Dataset) -> None:
     if split not in splits:
         message = f"the data set has no split {split!r}, but {', '.join(sorted(splits))}"
         raise InvalidSpec.at("/split", message)
+
+
+def check_range(spec: EvaluateSpec, dataset: Dataset) -> None:
+    """Refuse images that the split does not have."""
+    num_images = (dataset.description or {})["splits"][spec.split]["num_images"]
+    if spec.first_image >= num_images:
+        message = f"is {spec.first_image}, and the split has {num_images} images"
+        raise InvalidSpec.at("/first_image", message)
+    left = num_images - spec.first_image
+    if spec.num_images is not None and spec.num_images > left:
+        message = f"is {spec.num_images}, and the split has {left} from {spec.first_image} on"
+        raise InvalidSpec.at("/num_images", message)
 
 
 def check_batch(optimization: OptimizationConfig, dataset: Dataset, *, num_ranks: int) -> None:

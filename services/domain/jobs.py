@@ -11,6 +11,7 @@ from nvae_core.config import (
     Config,
     DatasetSource,
     EvaluateConfig,
+    EvaluationOptions,
     ModelConfig,
     OptimizationConfig,
     PrepareDatasetConfig,
@@ -71,11 +72,12 @@ class TrainSpec(_Submission):
     seed: Seed = 0
 
 
-class EvaluateSpec(_Submission, EvaluateConfig):
+class EvaluateSpec(_Submission, EvaluationOptions):
     """Estimate the likelihood of a checkpoint, given by id, on a data set, given by name or id."""
 
     checkpoint: Name
     dataset: Name
+    resources: Resources = Resources()
 
 
 class SampleSpec(_Submission, SamplingOptions):
@@ -113,8 +115,8 @@ STORED_SPEC: TypeAdapter[StoredSpec] = TypeAdapter(
 
 
 def resources_of(spec: StoredSpec) -> Resources:
-    """Return what the job takes; only training uses more than one slot."""
-    return spec.resources if isinstance(spec, TrainSpec) else Resources()
+    """Return what the job takes; the others use one slot."""
+    return spec.resources if isinstance(spec, TrainSpec | EvaluateSpec) else Resources()
 
 
 def run_config(
@@ -125,6 +127,7 @@ def run_config(
     dataset: str | None,
     checkpoint: str | None,
     statistics: Sequence[str] = (),
+    estimates: str | None = None,
 ) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
     """Return what the trainer gets: the spec with names replaced by local folders.
 
@@ -134,6 +137,7 @@ def run_config(
         seed: of a train job, in place of the one in its spec.
         dataset: folder of the prepared data set, if the job uses one.
         checkpoint: folder of the checkpoint to read, or to resume from.
+        estimates: file that an earlier attempt of an evaluation left.
         statistics: files of re-estimated batch-norm statistics of that checkpoint.
     """
     if isinstance(spec, TrainSpec):
@@ -151,12 +155,15 @@ def run_config(
             resume_from=checkpoint,
         )
     if isinstance(spec, EvaluateSpec):
-        return _narrow(EvaluateConfig, spec, checkpoint=checkpoint, dataset=dataset)
+        return _narrow(
+            EvaluateConfig, spec, checkpoint=checkpoint, dataset=dataset, resume_from=estimates
+        )
     if isinstance(spec, SampleSpec):
         return _narrow(SampleConfig, spec, checkpoint=checkpoint, statistics=tuple(statistics))
     return _narrow(PrepareDatasetConfig, spec)
 
 
 def _narrow(config: type[C], spec: Config, **local: object) -> C:
-    given = {name: getattr(spec, name) for name in config.model_fields if name not in local}
+    shared = config.model_fields.keys() & type(spec).model_fields.keys()
+    given = {name: getattr(spec, name) for name in shared}
     return config.model_validate(given | local)

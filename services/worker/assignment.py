@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nvae_core.config import (
+    ESTIMATES_NAME,
     EvaluateConfig,
     PathSource,
     PrepareDatasetConfig,
@@ -55,6 +56,7 @@ class Assignment:
     slot_kind: str
     seed: int | None = None  # of a train job that was changed, in place of the one in its spec
     statistics: tuple[StoredFolder, ...] = ()  # of the checkpoint, re-estimated by earlier jobs
+    estimates: tuple[StoredFolder, ...] = ()  # of an evaluation, left by an attempt before
     gang: Gang | None = None  # None where one node does it alone
 
     def configure(
@@ -72,17 +74,18 @@ class Assignment:
             seed=self.seed,
             dataset=str(cache.fetch(self.dataset)) if self.dataset else None,
             checkpoint=str(cache.fetch(self.checkpoint)) if self.checkpoint else None,
-            statistics=self._fetch_statistics(cache),
+            statistics=self._fetch_files(cache, self.statistics),
+            estimates=next(iter(self._fetch_files(cache, self.estimates)), None),
         )
         if isinstance(config, PrepareDatasetConfig) and isinstance(config.source, PathSource):
             source = config.source.at(str(sources.locate(config.source)))
             config = config.model_copy(update={"source": source, "origin": config.source.path})
         return config
 
-    def _fetch_statistics(self, cache: InputCache) -> list[str]:
-        """Return the files that are there; what is not can be estimated again."""
+    def _fetch_files(self, cache: InputCache, folders: Sequence[StoredFolder]) -> list[str]:
+        """Return the files that are there; what is not can be computed again."""
         found = []
-        for folder in self.statistics:
+        for folder in folders:
             with contextlib.suppress(CorruptInput):
                 found.append(str(cache.fetch(folder) / folder.files[0].name))
         return found
@@ -117,6 +120,7 @@ async def load_assignment(database: Database, claim: Claim) -> Assignment:
             slot_kind=node.slot_kind,
             seed=_seed(job, spec),
             statistics=await _statistics(session, spec),
+            estimates=await _estimates(session, job) if attempt.number > 1 else (),
             gang=_gang(attempt, members, claim, node=node, head=head),
         )
 
@@ -155,13 +159,22 @@ async def _statistics(session: Session, spec: StoredSpec) -> tuple[StoredFolder,
         return ()
     names = [statistics_name(value, spec.re_estimation_draws) for value in spec.temperatures]
     kept = await results.find_statistics(session, spec.checkpoint, names)
-    return tuple(_statistics_folder(artifact) for artifact in kept)
+    return tuple(_file_folder(artifact) for artifact in kept)
 
 
-def _statistics_folder(artifact: Artifact) -> StoredFolder:
-    file = StoredFile(artifact.name, artifact.size_bytes, artifact.sha256)
-    prefix = artifact.key.removesuffix(f"/{artifact.name}")
-    return StoredFolder(artifact.id, prefix, [file], Reason.CHECKPOINT_CORRUPT)
+async def _estimates(session: Session, job: Job) -> tuple[StoredFolder, ...]:
+    if job.kind != "evaluate":
+        return ()
+    left = await results.list_artifacts(session, job.id)
+    return tuple(_file_folder(artifact) for artifact in left if artifact.name == ESTIMATES_NAME)
+
+
+def _file_folder(artifact: Artifact) -> StoredFolder:
+    """Return a file that a job left as an input of another one."""
+    prefix, _, name = artifact.key.rpartition("/")
+    file = StoredFile(name, artifact.size_bytes, artifact.sha256)
+    key = f"{artifact.id}-{artifact.sha256[:16]}"  # the row stays when the file is replaced
+    return StoredFolder(key, prefix, [file], Reason.CHECKPOINT_CORRUPT)
 
 
 def _dataset_folder(dataset: Dataset | None) -> StoredFolder | None:

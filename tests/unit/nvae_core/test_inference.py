@@ -10,7 +10,7 @@ from torch import Tensor
 from nvae_core.cell_kinds import CELL_TABLES
 from nvae_core.config import CellArchitecture, ModelConfig
 from nvae_core.evaluation import likelihood
-from nvae_core.evaluation.likelihood import EvaluationStopped, estimate_likelihood, score_images
+from nvae_core.evaluation.likelihood import EvaluationStopped, score_by, score_images
 from nvae_core.inference.network import SampleScores, fold_decoder, fold_model
 from nvae_core.kernels import library
 from nvae_core.model.batch_norm import batch_norms_of
@@ -200,12 +200,10 @@ def test_it_is_asked_to_stop_before_each_pass(monkeypatch: pytest.MonkeyPatch) -
     pixels = 2 * NUM_IMAGES * model.config.resolution**2
     monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", pixels)
     with pytest.raises(EvaluationStopped):
-        for _ in estimate_likelihood(
-            model,
-            [random_images(model)],
-            num_samples=6,
-            generator=torch.Generator(),
+        score_by(
+            fold_model(model),
+            random_images(model),
+            [torch.Generator()] * 6,
             should_stop=lambda: next(answers),
-        ):
-            pass
+        )
     assert next(answers, None) is None
