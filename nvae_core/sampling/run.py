@@ -46,12 +46,12 @@ def sample_run(
     Raises:
         InvalidRunDirectory: the model has not so many scales, or statistics are of another one.
     """
-    num_images = config.num_images * len(config.temperatures)
+    num_images = config.num_images * len(config.temperature)
     parameters = count_parameters(sampler.model)
     drawing = _Drawing(config, run, sampler, should_stop)
     run.append(StartedLine(at=time.time(), num_steps=num_images, num_parameters=parameters))
     try:
-        for temperature in config.temperatures:
+        for temperature in config.temperature:
             drawing.draw(temperature)
     except SamplingStopped:
         return Result(status="stopped", reason=ExitReason.STOPPED, step=sampler.manifest.step)
@@ -117,7 +117,7 @@ class _Drawing:
         )
 
     def _leave(self, images: Tensor, temperature: float) -> None:
-        one = len(self.config.temperatures) == 1
+        one = len(self.config.temperature) == 1
         suffix = "" if one else f"_temperature_{temperature:g}"
         if "grid" in self.config.output:
             self._report(f"grid{suffix}.png", encode_png(arrange_grid(images)), "image/png")

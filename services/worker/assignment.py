@@ -157,7 +157,7 @@ def _gang(
 async def _statistics(session: Session, spec: StoredSpec) -> tuple[StoredFolder, ...]:
     if not isinstance(spec, SampleSpec) or spec.batch_norm == "running":
         return ()
-    names = [statistics_name(value, spec.re_estimation_draws) for value in spec.temperatures]
+    names = [statistics_name(value, spec.re_estimation_draws) for value in spec.temperature]
     kept = await results.find_statistics(session, spec.checkpoint, names)
     return tuple(_file_folder(artifact) for artifact in kept)
 
