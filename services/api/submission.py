@@ -70,11 +70,11 @@ async def check_use_of_checkpoint(
     """Check what a job asks of a checkpoint and of a data set; fill in its row."""
     checkpoint = await find_checkpoint(session, spec.checkpoint)
     job.checkpoint_id = checkpoint.id
-    model = await trained_model(session, checkpoint)
-    if isinstance(spec, SampleSpec):
-        check_scales(model, spec)
+    if isinstance(spec, SampleSpec) and spec.fixed_scales:
+        check_scales(await trained_model(session, checkpoint), spec)
     if not isinstance(spec, EvaluateSpec | OfImagesSpec):
         return
+    model = await trained_model(session, checkpoint)
     dataset = await find_dataset(session, spec.dataset)
     check_images(model, dataset)
     check_split(spec.split, dataset)

@@ -42,7 +42,9 @@ def config(tmp_path: Path, train_config: TrainConfig) -> EvaluateConfig:
 
 
 @pytest.fixture
-def evaluate(tmp_path: Path, config: EvaluateConfig) -> Callable[..., tuple[Result, RunDirectory]]:
+def evaluate(
+    tmp_path: Path, config: EvaluateConfig, one_thread: None
+) -> Callable[..., tuple[Result, RunDirectory]]:
     """Return a function that evaluates in a new run directory."""
     numbers = iter(range(100))
 
