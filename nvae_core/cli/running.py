@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from nvae_core.checkpoint import CheckpointCorrupt
 from nvae_core.cli import PARENT_AT_START
 from nvae_core.config import Config
 from nvae_core.data.invalid import InvalidDataset
@@ -20,7 +21,6 @@ from nvae_core.run_directory import (
     RunDirectory,
     is_disk_full,
 )
-from nvae_core.training.checkpoint import CheckpointCorrupt
 from nvae_core.training.introspection import dump_stacks_on_request
 from nvae_core.training.measured import NonFiniteLoss
 from nvae_core.training.shutdown import die_with_parent, watch_deadman

@@ -7,7 +7,7 @@ from nvae_core.config.model import CellArchitecture, ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
 from nvae_core.config.preparation import PrepareDatasetConfig
 from nvae_core.config.runs import RUN_CONFIG, RunConfig
-from nvae_core.config.sampling import SampleConfig
+from nvae_core.config.sampling import SampleConfig, SampleOptions
 from nvae_core.config.sources import (
     ArraySource,
     BundledSource,
@@ -57,6 +57,7 @@ __all__ = [
     "RankPolicy",
     "RunConfig",
     "SampleConfig",
+    "SampleOptions",
     "SamplePolicy",
     "Seed",
     "StatisticsScope",

@@ -35,10 +35,10 @@ def fold_model(model: NVAE) -> "FoldedNVAE":
         return FoldedNVAE(model)
 
 
-def fold_decoder(model: NVAE) -> "FoldedDecoder":
-    """Return what draws from the prior; it is to be used until the model changes."""
-    with torch.no_grad(), hold_weights(model.decoder):
-        return FoldedDecoder(model.decoder)
+def fold_decoder(decoder: Decoder) -> "FoldedDecoder":
+    """Return what draws from the prior; it is to be used until the decoder changes."""
+    with torch.no_grad(), hold_weights(decoder):
+        return FoldedDecoder(decoder)
 
 
 class FoldedNVAE:

@@ -38,6 +38,8 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
         else:
             checkpoint = await find_checkpoint(session, spec.checkpoint)
             job.checkpoint_id = checkpoint.id
+        if isinstance(spec, SampleSpec):
+            check_scales(spec.fixed_scales, await trained_model(session, checkpoint))
         if isinstance(spec, EvaluateSpec):
             dataset = await find_dataset(session, spec.dataset)
             check_images(await trained_model(session, checkpoint), dataset)
@@ -197,6 +199,13 @@ def check_split(split: str, dataset: Dataset) -> None:
     if split not in splits:
         message = f"the data set has no split {split!r}, but {', '.join(sorted(splits))}"
         raise InvalidSpec.at("/split", message)
+
+
+def check_scales(fixed_scales: int, model: ModelConfig) -> None:
+    """Refuse to hold more scales fixed than the model has."""
+    num_scales = len(model.num_groups_per_scale)
+    if fixed_scales > num_scales:
+        raise InvalidSpec.at("/fixed_scales", f"is {fixed_scales}, the model has {num_scales}")
 
 
 def check_batch(optimization: OptimizationConfig, dataset: Dataset, *, num_ranks: int) -> None:

@@ -14,6 +14,7 @@ from nvae_core.config import (
     OptimizationConfig,
     PrepareDatasetConfig,
     SampleConfig,
+    SampleOptions,
     SamplePolicy,
     Seed,
     TrainConfig,
@@ -76,8 +77,8 @@ class EvaluateSpec(_Submission, EvaluateConfig):
     dataset: Name
 
 
-class SampleSpec(_Submission, SampleConfig):
-    """Draw a grid of images from a checkpoint, given by id."""
+class SampleSpec(_Submission, SampleOptions):
+    """Draw images from a checkpoint, given by id."""
 
     checkpoint: Name
 
@@ -153,6 +154,6 @@ def run_config(
     return _narrow(PrepareDatasetConfig, spec)
 
 
-def _narrow(config: type[C], spec: Config, **folders: str | None) -> C:
-    values = {name: getattr(spec, name) for name in config.model_fields}
-    return config.model_validate(values | folders)
+def _narrow(config: type[C], spec: Config, **given: object) -> C:
+    shared = config.model_fields.keys() & type(spec).model_fields.keys()
+    return config.model_validate({name: getattr(spec, name) for name in shared} | given)

@@ -58,7 +58,7 @@ class TrainerPlan:
 
     def heeds_stop_file(self) -> bool:
         """Whether the program looks at the stop file; the others take SIGTERM at once."""
-        return self.kind in {"train", "evaluate"}
+        return self.kind in {"train", "evaluate", "sample"}
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the trainer's environment: no address or password of the services is in it."""

@@ -103,7 +103,7 @@ def check_scores(model: NVAE, num_images: int = NUM_IMAGES) -> None:
 @torch.no_grad()
 def check_samples(model: NVAE) -> None:
     noise = draw_noise(model.noise_shapes(NUM_IMAGES), torch.Generator().manual_seed(4))
-    image = fold_decoder(model).generate(noise, temperature=0.7).mean()
+    image = fold_decoder(model.decoder).generate(noise, temperature=0.7).mean()
     plain = model.generate(noise, batch_size=NUM_IMAGES, temperature=0.7).image.mean()
     torch.testing.assert_close(image, plain, rtol=1e-5, atol=1e-5)
 
@@ -156,7 +156,7 @@ def test_another_device_is_not_mixed_with_the_cpu(name: str) -> None:
     model = trained(**CASES[name]).to("meta")
     x = random_images(model).to("meta")
     shapes = model.noise_shapes(len(x))
-    folded, decoder = fold_model(model), fold_decoder(model)
+    folded, decoder = fold_model(model), fold_decoder(model.decoder)
     noise = [torch.empty(NUM_SAMPLES, *shape, device="meta") for shape in shapes]
     scores = folded.score(x, folded.encode(x), noise)
     assert scores.log_prob.shape == (NUM_SAMPLES, len(x))

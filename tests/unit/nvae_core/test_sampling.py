@@ -1,16 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling import (
-    SEPARATOR_COLOR,
-    arrange_grid,
-    draw_images,
-    re_estimate_batch_norm,
-    save_grid,
-)
+from nvae_core.sampling import arrange_grid, draw_images, re_estimate_batch_norm, save_grid
+from nvae_core.sampling.pixels import SEPARATOR_COLOR
 
 
 def draw(model: NVAE, *, seed: int = 0, temperature: float = 1.0) -> torch.Tensor:
@@ -36,7 +32,7 @@ def test_re_estimation_moves_the_decoders_statistics_only(model: NVAE) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval()
     re_estimate_batch_norm(
-        model, temperature=0.7, generator=torch.Generator().manual_seed(0), num_draws=2
+        model.decoder, temperature=0.7, generator=torch.Generator().manual_seed(0), num_draws=2
     )
     assert not model.training
     moved = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
@@ -45,8 +41,8 @@ def test_re_estimation_moves_the_decoders_statistics_only(model: NVAE) -> None:
 
 
 def test_grid_is_the_squarest_with_two_light_pixels_between() -> None:
-    images = torch.zeros(5, 1, 3, 4)
-    images[4] = 1
+    images = np.zeros((5, 3, 4, 1), np.uint8)
+    images[4] = 255
     grid = arrange_grid(images)
     assert grid.shape == (2 * 5 + 2, 3 * 6 + 2, 1)
     assert (grid[2:5, 2:6] == 0).all()
