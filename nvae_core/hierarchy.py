@@ -60,6 +60,12 @@ class Hierarchy:
     has_towers: bool  # not with a single group: then it is an ordinary VAE
     image_head_channels: int
 
+    def latent_shapes(self, num_latents: int, batch_size: int) -> list[tuple[int, ...]]:
+        """Return the shape of each group's latents, top first: (B, Z, H, W)."""
+        return [
+            (batch_size, num_latents, group.resolution, group.resolution) for group in self.groups
+        ]
+
     @property
     def top(self) -> LatentGroup:
         """The coarsest group, which is sampled first."""

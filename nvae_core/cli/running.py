@@ -46,19 +46,29 @@ def run_program(config_type: type[ConfigT], work: Callable[[ConfigT, RunDirector
         sys.stderr.write(f"{run.path} holds a run already; take a new folder (and resume_from)\n")
         return USAGE_STATUS
     watch_deadman(run)
+
+    def work_observed(config: ConfigT, run: RunDirectory) -> Result:
+        dump_stacks_on_request(run, own_rank())
+        return work(config, run)
+
+    return 1 if carry_out(run, config_type, work_observed).status == "failed" else 0
+
+
+def carry_out(
+    run: RunDirectory, config_type: type[ConfigT], work: Callable[[ConfigT, RunDirectory], Result]
+) -> Result:
+    """Do the work of a run directory, and leave its result there, whatever goes wrong."""
     try:
         if own_rank() == 0:
             run.reserve_result()
-        dump_stacks_on_request(run, own_rank())
         result = work(_read_config(run, config_type), run)
         run.finish_progress()
     except Exception as error:  # whatever it is, the result says so
         traceback.print_exc()
         result = Result(status="failed", reason=reason_for(error), message=_describe(error))
-    failed = result.status == "failed"
-    if failed or own_rank() == 0:
+    if result.status == "failed" or own_rank() == 0:
         run.write_result(result)
-    return 1 if failed else 0
+    return result
 
 
 def reason_for(error: Exception) -> ExitReason:

@@ -1,4 +1,4 @@
-"""Draw samples from a checkpoint: `python -m nvae_core.cli.sample RUN_DIRECTORY`."""
+"""Draw images from a checkpoint: `python -m nvae_core.cli.sample RUN_DIRECTORY`."""
 
 import sys
 
@@ -6,7 +6,8 @@ from nvae_core.cli.running import run_program
 from nvae_core.config import SampleConfig
 from nvae_core.distributed import choose_device
 from nvae_core.run_directory import Result, RunDirectory
-from nvae_core.sampling import Sampler, sample_run
+from nvae_core.sampling.run import sample_run
+from nvae_core.sampling.sampler import Sampler
 from nvae_core.training.shutdown import StopSignal
 
 
@@ -19,7 +20,7 @@ def _sample(config: SampleConfig, run: RunDirectory) -> Result:
     stop = StopSignal(run)
     stop.listen()
     sampler = Sampler.load(run.path / config.checkpoint, choose_device())
-    return sample_run(config, run, sampler, stop.is_set)
+    return sample_run(config, run, sampler, should_stop=stop.is_set)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
 from nvae_core.config.compute import ComputeConfig, StatisticsScope, check_micro_batches
-from nvae_core.config.evaluation import EvaluateConfig
+from nvae_core.config.evaluation import ESTIMATES_NAME, EvaluateConfig, EvaluationOptions
 from nvae_core.config.model import CellArchitecture, ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
 from nvae_core.config.preparation import PrepareDatasetConfig
 from nvae_core.config.runs import RUN_CONFIG, RunConfig
-from nvae_core.config.sampling import SampleConfig, SampleOptions
+from nvae_core.config.sampling import SampleConfig, SamplingOptions, statistics_name
 from nvae_core.config.sources import (
     ArraySource,
     BundledSource,
@@ -32,6 +32,7 @@ from nvae_core.config.training import (
 )
 
 __all__ = [
+    "ESTIMATES_NAME",
     "RUN_CONFIG",
     "ArraySource",
     "BundledSource",
@@ -44,6 +45,7 @@ __all__ = [
     "Config",
     "DatasetSource",
     "EvaluateConfig",
+    "EvaluationOptions",
     "FFHQSource",
     "FolderSource",
     "ImageFilesSource",
@@ -57,8 +59,8 @@ __all__ = [
     "RankPolicy",
     "RunConfig",
     "SampleConfig",
-    "SampleOptions",
     "SamplePolicy",
+    "SamplingOptions",
     "Seed",
     "StatisticsScope",
     "Temperature",
@@ -66,4 +68,5 @@ __all__ = [
     "ValidationPolicy",
     "ZipSource",
     "check_micro_batches",
+    "statistics_name",
 ]

@@ -1,61 +1,55 @@
 """Images drawn from a checkpoint."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Field, model_validator
 
-from nvae_core.config.base import Config, Seed, Temperature, Temperatures
-
-MAX_TEMPERATURES = 16
-BatchNormStatistics = Literal["running", "re-estimate"]
-SampleOutput = Literal["grid", "images", "array"]
-ReEstimationDraws = Annotated[int, Field(ge=1, le=10_000)]
+from nvae_core.config.base import Config, Seed, Temperature
 
 
-def _tag_of(temperature: Any) -> str:
-    return "list" if isinstance(temperature, list | tuple) else "number"
+def _several(given: object) -> object:
+    return given if isinstance(given, list | tuple) else [given]
 
 
-def _check_different(outputs: tuple[SampleOutput, ...]) -> tuple[SampleOutput, ...]:
-    if len(set(outputs)) < len(outputs):
-        raise ValueError("outputs must differ")
-    return outputs
-
-
-# With the tags an error is about what was meant, a number or a list.
-OneOrMoreTemperatures = Annotated[
-    Annotated[Temperature, Tag("number")]
-    | Annotated[Temperatures, Field(min_length=1, max_length=MAX_TEMPERATURES), Tag("list")],
-    Discriminator(_tag_of),
+Temperatures = Annotated[
+    tuple[Temperature, ...],
+    Field(min_length=1, max_length=16),
+    BeforeValidator(_several, json_schema_input_type=Temperature | tuple[Temperature, ...]),
 ]
+"""One or several; one may be given without a list around it."""
+
+Output = Literal["grid", "images", "array"]
 
 
-class SampleOptions(Config):
-    """What is drawn from the prior of a checkpoint, and how it is kept."""
+class SamplingOptions(Config):
+    """What to draw from the prior of a checkpoint, and in which form."""
 
     kind: Literal["sample"] = "sample"
     checkpoint: str
-    temperature: OneOrMoreTemperatures = 1.0
-    num_images: Annotated[int, Field(ge=1, le=1024)] = 64  # per temperature
-    output: Annotated[
-        tuple[SampleOutput, ...], Field(min_length=1), AfterValidator(_check_different)
-    ] = ("grid",)
+    # One, or several of which each is drawn from the same noise.
+    temperature: Temperatures = (1.0,)
+    num_images: Annotated[int, Field(ge=1, le=1024)] = 64  # at each temperature
+    output: Annotated[tuple[Output, ...], Field(min_length=1, max_length=3)] = ("grid",)
     image: Literal["mean", "draw"] = "mean"  # of the image distribution
-    batch_norm: BatchNormStatistics = "running"
-    re_estimation_draws: ReEstimationDraws = 500
-    # The latents of so many top scales are drawn once, and all images have them.
-    fixed_scales: Annotated[int, Field(ge=0, le=8)] = 0
+    batch_norm: Literal["running", "re-estimate"] = "running"
+    re_estimation_draws: Annotated[int, Field(ge=1, le=10_000)] = 500
+    fixed_scales: Annotated[int, Field(ge=0, le=16)] = 0  # top ones whose latents all images share
     seed: Seed = 0
 
-    @property
-    def temperatures(self) -> tuple[float, ...]:
-        """The temperatures, in the order given."""
-        given = self.temperature
-        return given if isinstance(given, tuple) else (given,)
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len({f"{value:g}" for value in self.temperature}) < len(self.temperature):
+            raise ValueError("temperature: they must differ")
+        return self
 
 
-class SampleConfig(SampleOptions):
-    """Images drawn from the prior of a checkpoint, perhaps with statistics of an earlier run."""
+class SampleConfig(SamplingOptions):
+    """One run; its paths are absolute or relative to the run directory."""
 
-    # Files of re-estimated statistics, each of this checkpoint and of a temperature asked for.
+    # Files that an earlier run of this checkpoint left when it re-estimated.
     statistics: tuple[str, ...] = ()
+
+
+def statistics_name(temperature: float, num_draws: int) -> str:
+    """Return the name of the file of statistics that were re-estimated by so many draws."""
+    return f"batch_norm_temperature_{temperature!r}_draws_{num_draws}.safetensors"

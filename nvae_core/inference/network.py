@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from nvae_core.hierarchy import build_hierarchy
 from nvae_core.inference.activations import activate_, activated
 from nvae_core.inference.cells import fold_cells, run_cells
 from nvae_core.inference.convolutions import fold
@@ -35,10 +36,10 @@ def fold_model(model: NVAE) -> "FoldedNVAE":
         return FoldedNVAE(model)
 
 
-def fold_decoder(decoder: Decoder) -> "FoldedDecoder":
-    """Return what draws from the prior; it is to be used until the decoder changes."""
-    with torch.no_grad(), hold_weights(decoder):
-        return FoldedDecoder(decoder)
+def fold_decoder(model: NVAE) -> "FoldedDecoder":
+    """Return what draws from the prior; it is to be used until the model changes."""
+    with torch.no_grad(), hold_weights(model.decoder):
+        return FoldedDecoder(model.decoder)
 
 
 class FoldedNVAE:
@@ -122,6 +123,11 @@ class FoldedDecoder:
         self.groups = [FoldedGroup(group) for group in decoder.steps()]
         self.postprocess = fold_cells(decoder.postprocess)
         self.image_head = fold(decoder.image_head)
+
+    def noise_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
+        """Return the shape of each group's noise, top first: (B, Z, H, W)."""
+        hierarchy = build_hierarchy(self.config)
+        return hierarchy.latent_shapes(self.config.num_latents_per_group, batch_size)
 
     @torch.no_grad()
     def generate(self, noise: Sequence[Tensor], temperature: float) -> ImageDistribution:

@@ -1,7 +1,6 @@
 """The top-down half: from latents to the image, with the prior of each group on the way."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -14,12 +13,8 @@ from nvae_core.model.cells import build_cells
 from nvae_core.model.convolutions import WeightNormConv2d
 from nvae_core.model.images import BernoulliImage, ImageDistribution, crop
 from nvae_core.model.logistic_mixture import LogisticMixtureImage
-from nvae_core.model.noise import Noise, take_noise
 from nvae_core.model.normal import RawNormal
-from nvae_core.model.passes import PriorSample
 from nvae_core.model.precision import in_own_precision
-
-NOTHING_FIXED: Mapping[int, Tensor] = MappingProxyType({})
 
 
 class DecoderGroup(nn.Module):
@@ -63,10 +58,6 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig, hierarchy: Hierarchy) -> None:
         super().__init__()
         self.config = config
-        self.latent_shapes = tuple(
-            (config.num_latents_per_group, group.resolution, group.resolution)
-            for group in hierarchy.groups
-        )
         top = hierarchy.top
         # Without towers there is no state above the only group: it has no channels.
         top_channels = top.decoder_channels if hierarchy.has_towers else 0
@@ -90,34 +81,6 @@ class Decoder(nn.Module):
     def steps(self) -> Sequence[DecoderGroup]:
         """Return the groups, top first."""
         return cast(Sequence[DecoderGroup], self.groups)
-
-    def noise_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
-        """Return the shape of each group's noise, top first: (B, Z, H, W)."""
-        return [(batch_size, *shape) for shape in self.latent_shapes]
-
-    def generate(
-        self,
-        noise: Noise,
-        *,
-        batch_size: int,
-        temperature: float = 1.0,
-        fixed: Mapping[int, Tensor] = NOTHING_FIXED,
-    ) -> PriorSample:
-        """Sample the prior from the top down, its standard deviations scaled by temperature.
-
-        `fixed` gives the latents (B, Z, H, W) of some groups by index, in place of samples.
-        """
-        draws = take_noise(noise, self.noise_shapes(batch_size))
-        state = self.initial_state(batch_size)
-        latents: list[Tensor] = []
-        for index, group in enumerate(self.steps()):
-            state = group.advance(state)
-            z = fixed.get(index)
-            if z is None:
-                z = group.prior(state).clamp(temperature).sample(draws[index])
-            state = group.combine(state, z)
-            latents.append(z)
-        return PriorSample(self.image(state), tuple(latents))
 
     def initial_state(self, batch_size: int) -> Tensor:
         """Return the learned state above the first group, (B, C, H, W)."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -9,12 +10,13 @@ from torch import Tensor, nn
 
 from nvae_core.config import ModelConfig
 from nvae_core.hierarchy import build_hierarchy
-from nvae_core.model.decoder import NOTHING_FIXED, Decoder
+from nvae_core.model.decoder import Decoder
 from nvae_core.model.encoder import Encoder, PosteriorHead
 from nvae_core.model.noise import Noise, Stream, derive_seed, take_noise
 from nvae_core.model.passes import GroupSample, PriorSample, Reconstruction
 
 _BUILDING = threading.Lock()
+NOTHING_FIXED: Mapping[int, Tensor] = MappingProxyType({})
 
 
 class NVAE(nn.Module):
@@ -36,7 +38,7 @@ class NVAE(nn.Module):
 
     def noise_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
         """Return the shape of each group's noise, top first: (B, Z, H, W)."""
-        return self.decoder.noise_shapes(batch_size)
+        return self.hierarchy.latent_shapes(self.config.num_latents_per_group, batch_size)
 
     def forward(self, x: Tensor, noise: Noise) -> Reconstruction:
         """Encode padded images (B, C, R, R) in [0, 1] and reconstruct them from one sample."""
@@ -81,9 +83,17 @@ class NVAE(nn.Module):
 
         `fixed` gives the latents (B, Z, H, W) of some groups by index, in place of samples.
         """
-        return self.decoder.generate(
-            noise, batch_size=batch_size, temperature=temperature, fixed=fixed
-        )
+        draws = take_noise(noise, self.noise_shapes(batch_size))
+        state = self.decoder.initial_state(batch_size)
+        latents: list[Tensor] = []
+        for index, group in enumerate(self.decoder.steps()):
+            state = group.advance(state)
+            z = fixed.get(index)
+            if z is None:
+                z = group.prior(state).clamp(temperature).sample(draws[index])
+            state = group.combine(state, z)
+            latents.append(z)
+        return PriorSample(self.decoder.image(state), tuple(latents))
 
 
 def build_model(config: ModelConfig, seed: int) -> NVAE:

@@ -37,6 +37,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
         self.dataset = path / "dataset"  # what a preparation leaves
+        self.estimates = path / "estimates"  # of an evaluation
         self.logs = path / "logs"
         self.ranks = path / "ranks"
         self.tensorboard = path / "tensorboard"

@@ -1,94 +1,65 @@
-"""Images of samples from the prior; each image has noise of its own, whatever the batches."""
+"""Images drawn from the prior."""
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from nvae_core.inference.network import FoldedDecoder, fold_decoder
-from nvae_core.model.decoder import Decoder
-from nvae_core.model.images import ImageDistribution
-from nvae_core.model.noise import Stream, draw_noise, seeded_generator
-from nvae_core.model.nvae import NVAE
+from nvae_core.inference.network import FoldedDecoder
+from nvae_core.model.noise import draw_noise
 
-MAX_BATCH_SIZE = 64
-MAX_NOISE_VALUES = 2**26  # of one batch: 256 MiB
-SHARED = 1  # key of the latents that all images of a seed share
+BATCH_SIZE = 64
 
 
+class SamplingStopped(Exception):
+    """The sampling was asked to stop."""
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
+
+
+@torch.no_grad()
 def draw_images(
-    model: NVAE, num_images: int, *, temperature: float, generator: torch.Generator
+    decoder: FoldedDecoder,
+    num_images: int,
+    *,
+    temperature: float,
+    generator: torch.Generator,
+    pixels: torch.Generator | None = None,
+    num_shared_groups: int = 0,
+    should_stop: Callable[[], bool] = never,
 ) -> Tensor:
-    """Return mean images of samples from the prior, (N, C, H, W) in [0, 1], without padding."""
-    decoder, drawn = fold_decoder(model.decoder), []
-    size = batch_size_of(model.decoder)
-    for start in range(0, num_images, size):
-        noise = draw_noise(model.noise_shapes(min(size, num_images - start)), generator)
-        drawn.append(decoder.generate(noise, temperature).mean())
+    """Return images of samples from the prior, (N, C, H, W) in [0, 1], without padding.
+
+    Args:
+        decoder: with the batch-norm statistics to use.
+        num_images: how many.
+        temperature: by which the priors' standard deviations are scaled.
+        generator: of the latents; image i has the same ones whatever `num_shared_groups` is, in
+            the groups that are not shared.
+        pixels: from which the images are drawn; None for the means of their distributions.
+        num_shared_groups: top groups whose latents all images have from the first one.
+        should_stop: asked before each batch.
+
+    Raises:
+        SamplingStopped: `should_stop` said so.
+    """
+    drawn: list[Tensor] = []
+    shared: Sequence[Tensor] = ()
+    for batch_size in _batches(num_images):
+        if should_stop():
+            raise SamplingStopped
+        noise = draw_noise(decoder.noise_shapes(batch_size), generator)
+        shared = shared or [group[:1].clone() for group in noise[:num_shared_groups]]
+        # Equal noise from the top down gives equal states, and so equal latents.
+        held = [group.expand(batch_size, -1, -1, -1) for group in shared]
+        image = decoder.generate([*held, *noise[num_shared_groups:]], temperature)
+        drawn.append(image.mean() if pixels is None else image.draw(pixels))
     return torch.cat(drawn)
 
 
-class LatentNoise:
-    """Noise of the images of one seed.
-
-    Image 7 of a seed has the same noise whether it is drawn among 8 images or among 1000. That
-    of the top scales that are held fixed is the same for all images, and that of a scale is the
-    same however many scales above or below are held fixed.
-    """
-
-    def __init__(
-        self, decoder: Decoder, *, seed: int, fixed_groups: int, device: torch.device
-    ) -> None:
-        self._shapes = decoder.noise_shapes(1)
-        self._seed = seed
-        self._device = device
-        shared = draw_noise(self._shapes, seeded_generator(device, Stream.LATENTS, seed, SHARED))
-        self._shared = shared[:fixed_groups]
-
-    def of_images(self, indices: Sequence[int]) -> list[Tensor]:
-        """Return the noise of these images for each group, top first: (B, Z, H, W)."""
-        own = [self._draw(index) for index in indices]
-        noise = [torch.cat(group) for group in zip(*own, strict=True)]
-        for group, shared in enumerate(self._shared):
-            noise[group] = shared.expand_as(noise[group])
-        return noise
-
-    def _draw(self, index: int) -> tuple[Tensor, ...]:
-        key = (self._seed, 0, index)
-        return draw_noise(self._shapes, seeded_generator(self._device, Stream.LATENTS, *key))
-
-
-def draw_batches(
-    decoder: FoldedDecoder,
-    noise: LatentNoise,
-    batches: Sequence[range],
-    *,
-    temperature: float,
-    image: Literal["mean", "draw"],
-    pixels: torch.Generator,
-) -> Iterator[Tensor]:
-    """Yield the images (B, C, H, W) in [0, 1] of each batch of indices."""
-    for indices in batches:
-        distribution = decoder.generate(noise.of_images(indices), temperature)
-        yield _image_of(distribution, image, pixels)
-
-
-def split_batches(num_images: int, decoder: Decoder) -> list[range]:
-    """Return the indices of each batch; they depend on the model alone."""
-    size = batch_size_of(decoder)
-    return [range(start, min(start + size, num_images)) for start in range(0, num_images, size)]
-
-
-def batch_size_of(decoder: Decoder) -> int:
-    """Return how many images are drawn together: fewer of a model with many latents."""
-    num_latents = sum(
-        channels * height * width for channels, height, width in decoder.latent_shapes
-    )
-    return max(1, min(MAX_BATCH_SIZE, MAX_NOISE_VALUES // num_latents))
-
-
-def _image_of(
-    distribution: ImageDistribution, image: Literal["mean", "draw"], pixels: torch.Generator
-) -> Tensor:
-    return distribution.mean() if image == "mean" else distribution.draw(pixels)
+def _batches(num_images: int) -> Iterator[int]:
+    for start in range(0, num_images, BATCH_SIZE):
+        yield min(BATCH_SIZE, num_images - start)

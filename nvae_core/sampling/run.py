@@ -1,169 +1,144 @@
-"""What one sample run does after its checkpoint is loaded."""
+"""A whole sample run: what `config.json` asks for, drawn and left in the run directory."""
 
+import io
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
 from nvae_core.config import SampleConfig
-from nvae_core.hierarchy import build_hierarchy
 from nvae_core.inference.network import FoldedDecoder
 from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import (
     ExitReason,
     InvalidRunDirectory,
+    MetricsLine,
     Result,
     RunDirectory,
     StartedLine,
 )
-from nvae_core.sampling.drawing import draw_batches, split_batches
-from nvae_core.sampling.pixels import (
-    PNG,
-    Pixels,
-    arrange_grid,
-    encode_array,
-    encode_png,
-    report_file,
-    to_pixels,
-)
-from nvae_core.sampling.re_estimation import DecoderStatistics, Stopped, read_statistics
+from nvae_core.sampling.drawing import SamplingStopped, draw_images
+from nvae_core.sampling.grids import arrange_grid, as_bytes, encode_png, report_sample
 from nvae_core.sampling.sampler import Sampler
-
-BYTES = "application/octet-stream"
+from nvae_core.sampling.statistics import (
+    InvalidStatistics,
+    StatisticsKey,
+    encode_statistics,
+    read_statistics,
+)
 
 
 def sample_run(
-    config: SampleConfig, run: RunDirectory, sampler: Sampler, should_stop: Callable[[], bool]
+    config: SampleConfig,
+    run: RunDirectory,
+    sampler: Sampler,
+    *,
+    should_stop: Callable[[], bool],
 ) -> Result:
-    """Draw what the configuration asks for, and report each file as it is there.
+    """Draw all that a run asks for.
 
-    `should_stop` is asked between batches; what was reported before stays.
-
-    Raises:
-        InvalidRunDirectory: a field does not fit the checkpoint; nothing is written.
-        OSError: there is no room for a file.
-    """
-    return _SampleRun(config, run, sampler, should_stop).work()
-
-
-def num_groups_of(scales: int, sampler: Sampler) -> int:
-    """Return how many groups so many top scales have.
+    The bytes of each file depend on the configuration and the checkpoint only, not on what the
+    sampler did before.
 
     Raises:
-        InvalidRunDirectory: there are not so many scales.
+        InvalidRunDirectory: the model has not so many scales, or statistics are of another one.
     """
-    num_scales = len(sampler.config.num_groups_per_scale)
-    if scales > num_scales:
-        raise InvalidRunDirectory(f"fixed_scales: is {scales}, but the model has {num_scales}")
-    return sum(group.scale < scales for group in build_hierarchy(sampler.config).groups)
+    num_images = config.num_images * len(config.temperature)
+    parameters = count_parameters(sampler.model)
+    drawing = _Drawing(config, run, sampler, should_stop)
+    run.append(StartedLine(at=time.time(), num_steps=num_images, num_parameters=parameters))
+    try:
+        for temperature in config.temperature:
+            drawing.draw(temperature)
+    except SamplingStopped:
+        return Result(status="stopped", reason=ExitReason.STOPPED, step=sampler.manifest.step)
+    return Result(
+        status="succeeded", step=sampler.manifest.step, values={"num_images": config.num_images}
+    )
 
 
-class _SampleRun:
-    def __init__(
-        self,
-        config: SampleConfig,
-        run: RunDirectory,
-        sampler: Sampler,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self._config = config
-        self._run = run
-        self._sampler = sampler
-        self._should_stop = should_stop
-        self._step = sampler.manifest.step
-        self._num_drawn = 0
-        fixed_groups = num_groups_of(config.fixed_scales, sampler)
-        self._given = read_given(config, run, sampler)
-        self._noise = sampler.noise(seed=config.seed, fixed_groups=fixed_groups)
+@dataclass
+class _Drawing:
+    config: SampleConfig
+    run: RunDirectory
+    sampler: Sampler
+    should_stop: Callable[[], bool]
+    given: dict[StatisticsKey, dict[str, Tensor]] = field(default_factory=dict)
+    num_drawn: int = 0
 
-    def work(self) -> Result:
-        num_images = self._config.num_images * len(self._config.temperatures)
-        num_parameters = self._sampler.num_parameters
-        self._run.append(
-            StartedLine(at=time.time(), num_steps=num_images, num_parameters=num_parameters)
+    def __post_init__(self) -> None:
+        self.num_shared_groups = _num_groups(self.sampler, self.config.fixed_scales)
+        for path in self.config.statistics:
+            try:
+                key, statistics = read_statistics(
+                    self.run.path / path,
+                    self.sampler.model,
+                    model_sha256=self.sampler.model_sha256,
+                )
+            except InvalidStatistics as error:
+                raise InvalidRunDirectory(f"{self.run.config_path}: {error}") from error
+            self.given[key] = statistics
+
+    def draw(self, temperature: float) -> None:
+        """Draw the images of one temperature and leave them."""
+        began_at, config, device = time.monotonic(), self.config, self.sampler.device
+        pixels = None
+        if config.image == "draw":
+            pixels = seeded_generator(device, Stream.PIXELS, config.seed)
+        images = draw_images(
+            self._decoder(temperature),
+            config.num_images,
+            temperature=temperature,
+            # The same latents for all statistics, so that their grids can be compared (Fig. 7).
+            generator=seeded_generator(device, Stream.LATENTS, config.seed),
+            pixels=pixels,
+            num_shared_groups=self.num_shared_groups,
+            should_stop=self.should_stop,
         )
-        try:
-            for temperature in self._config.temperatures:
-                self._report(temperature, self._draw(temperature, self._decoder(temperature)))
-        except Stopped:
-            return self._result(ExitReason.STOPPED)
-        return self._result(None)
+        self._leave(images, temperature)
+        self.num_drawn += len(images)
+        speed = {"images_per_second": len(images) / (time.monotonic() - began_at)}
+        self.run.append(MetricsLine(at=time.time(), step=self.num_drawn, values=speed))
 
     def _decoder(self, temperature: float) -> FoldedDecoder:
-        if self._config.batch_norm == "running":
-            return self._sampler.running()
-        draws = self._config.re_estimation_draws
-        given = self._given.get(temperature)
-        found = self._sampler.re_estimated(
-            temperature, draws, given=given, should_stop=self._should_stop
+        if self.config.batch_norm == "running":
+            return self.sampler.running()
+        key = self.sampler.key(temperature, self.config.re_estimation_draws)
+        return self.sampler.re_estimated(
+            key,
+            given=self.given.get(key),
+            keep=lambda statistics: self._report(
+                key.file_name, encode_statistics(statistics, key), "application/octet-stream"
+            ),
+            should_stop=self.should_stop,
         )
-        self._save(found.statistics.origin.file_name, found.statistics.encode(), BYTES)
-        return found.decoder
 
-    def _draw(self, temperature: float, decoder: FoldedDecoder) -> Pixels:
-        # Of the same noise in every setting, so that grids can be compared (Fig. 7).
-        device, seed = self._sampler.device, self._config.seed
-        batches = draw_batches(
-            decoder,
-            self._noise,
-            split_batches(self._config.num_images, self._sampler.decoder),
-            temperature=temperature,
-            image=self._config.image,
-            pixels=seeded_generator(device, Stream.PIXELS, seed),
-        )
-        drawn: list[Pixels] = []
-        while True:
-            if self._should_stop():
-                raise Stopped
-            images = next(batches, None)
-            if images is None:
-                return np.concatenate(drawn)
-            drawn.append(to_pixels(images))
-            self._num_drawn += len(images)
-
-    def _report(self, temperature: float, pixels: Pixels) -> None:
-        is_alone = len(self._config.temperatures) == 1
-        suffix = "" if is_alone else f"_temperature_{temperature:g}"
-        if "grid" in self._config.output:
-            self._save(f"grid{suffix}.png", encode_png(arrange_grid(pixels)), PNG)
-        if "images" in self._config.output:
+    def _leave(self, images: Tensor, temperature: float) -> None:
+        one = len(self.config.temperature) == 1
+        suffix = "" if one else f"_temperature_{temperature:g}"
+        if "grid" in self.config.output:
+            self._report(f"grid{suffix}.png", encode_png(arrange_grid(images)), "image/png")
+        pixels = as_bytes(images)
+        if "array" in self.config.output:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, images=pixels)
+            self._report(f"images{suffix}.npz", buffer.getvalue(), "application/octet-stream")
+        if "images" in self.config.output:
             for index, image in enumerate(pixels):
-                self._save(f"image{suffix}_{index:04d}.png", encode_png(image), PNG)
-        if "array" in self._config.output:
-            self._save(f"images{suffix}.npz", encode_array(pixels), BYTES)
+                self._report(f"images{suffix}/{index:04d}.png", encode_png(image), "image/png")
 
-    def _save(self, name: str, content: bytes, content_type: str) -> None:
-        report_file(self._run, name, content, content_type=content_type, step=self._step)
+    def _report(self, name: str, content: bytes, content_type: str) -> None:
+        report_sample(self.run, name, content, content_type, step=self.sampler.manifest.step)
 
-    def _result(self, reason: ExitReason | None) -> Result:
-        return Result(
-            status="stopped" if reason else "succeeded",
-            reason=reason,
-            step=self._step,
-            values={"num_images": self._num_drawn},
+
+def _num_groups(sampler: Sampler, num_scales: int) -> int:
+    """Return how many groups the top scales have."""
+    groups_per_scale = sampler.manifest.model.num_groups_per_scale
+    if num_scales > len(groups_per_scale):
+        raise InvalidRunDirectory(
+            f"fixed_scales: is {num_scales}, and the model has {len(groups_per_scale)}"
         )
-
-
-def read_given(
-    config: SampleConfig, run: RunDirectory, sampler: Sampler
-) -> dict[float, DecoderStatistics]:
-    """Read the statistics that were handed in, by temperature.
-
-    Raises:
-        InvalidRunDirectory: a file cannot be read, or is not of this checkpoint, or of no
-            temperature and number of draws that the configuration asks for.
-    """
-    wanted = {
-        sampler.origin(temperature, config.re_estimation_draws)
-        for temperature in config.temperatures
-        if config.batch_norm == "re-estimate"
-    }
-    given: dict[float, DecoderStatistics] = {}
-    for name in config.statistics:
-        statistics = read_statistics(run.path / name, sampler.decoder)
-        if statistics.origin not in wanted:
-            raise InvalidRunDirectory(
-                f"statistics: {name}: is of {statistics.origin!r}, which this run has no use for"
-            )
-        given[statistics.origin.temperature] = statistics
-    return given
+    return sum(groups_per_scale[:num_scales])

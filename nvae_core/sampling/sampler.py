@@ -1,127 +1,121 @@
-"""A checkpoint ready to be sampled, again and again."""
+"""A checkpoint that is ready to draw images, with its own statistics or with others."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest, load_model
 from nvae_core.inference.network import FoldedDecoder, fold_decoder
-from nvae_core.model.decoder import Decoder
 from nvae_core.model.noise import Stream, seeded_generator
-from nvae_core.model.nvae import NVAE, count_parameters
-from nvae_core.sampling.drawing import LatentNoise
-from nvae_core.sampling.re_estimation import (
-    DecoderStatistics,
-    StatisticsOrigin,
+from nvae_core.model.nvae import NVAE
+from nvae_core.sampling.drawing import never
+from nvae_core.sampling.statistics import (
+    StatisticsKey,
     copy_statistics,
-    load_statistics,
     re_estimate_batch_norm,
-    with_own_statistics,
+    set_statistics,
 )
 
-MAX_RE_ESTIMATED = 3  # each takes about as much memory as the decoder
-
-
-@dataclass(frozen=True)
-class ReEstimated:
-    """A decoder whose batch norms have re-estimated statistics."""
-
-    statistics: DecoderStatistics
-    decoder: FoldedDecoder
+MAX_RE_ESTIMATED = 16  # sets of statistics that stay, the last used ones
 
 
 class Sampler:
-    """The decoder of a checkpoint; whatever is drawn from it, what it draws later is the same."""
+    """A model and its folded decoders; no call changes what a later one returns."""
 
     def __init__(self, model: NVAE, manifest: CheckpointManifest, device: torch.device) -> None:
+        self.model = model
         self.manifest = manifest
         self.device = device
-        self.config = model.config
-        self.num_parameters = count_parameters(model)
-        self._decoder = model.decoder  # the encoder is not needed, and may be freed
         self._running: FoldedDecoder | None = None
-        self._re_estimated: dict[StatisticsOrigin, ReEstimated] = {}  # least recently used first
+        self._re_estimated: OrderedDict[StatisticsKey, FoldedDecoder] = OrderedDict()
 
     @classmethod
-    def load(cls, path: Path, device: torch.device) -> "Sampler":
-        """Load the checkpoint in this folder.
+    def load(cls, checkpoint: Path, device: torch.device) -> "Sampler":
+        """Load the model of a checkpoint's folder.
 
         Raises:
             CheckpointCorrupt: a file is missing, damaged, or not of this model.
         """
-        return cls(*load_model(path, device), device)
+        model, manifest = load_model(checkpoint, device)
+        return cls(model, manifest, device)
 
     @property
-    def decoder(self) -> Decoder:
-        """The decoder as it was trained; it is not to be changed."""
-        return self._decoder
+    def model_sha256(self) -> str:
+        """Of the file that the model was read from."""
+        return self.manifest.files[MODEL_NAME].sha256
 
     @property
     def num_bytes(self) -> int:
-        """Size of its tensors, at most; each folded decoder is about as large as the decoder."""
-        tensors = chain(self._decoder.parameters(), self._decoder.buffers())
-        num_copies = 1 + (self._running is not None) + len(self._re_estimated)
-        return num_copies * sum(tensor.nbytes for tensor in tensors)
+        """Size of everything it holds."""
+        num_folded = len(self._re_estimated) + (self._running is not None)
+        return _num_bytes(self.model) + num_folded * _num_bytes(self.model.decoder)
+
+    def key(self, temperature: float, num_draws: int) -> StatisticsKey:
+        """Return what the statistics at this temperature are known by."""
+        return StatisticsKey(self.model_sha256, temperature, num_draws)
 
     def running(self) -> FoldedDecoder:
-        """Return the decoder with the running statistics of training."""
+        """Return the decoder with the statistics of training."""
         if self._running is None:
-            self._running = fold_decoder(self._decoder)
+            self._running = fold_decoder(self.model)
         return self._running
-
-    def origin(self, temperature: float, draws: int) -> StatisticsOrigin:
-        """Return what says of re-estimated statistics that they are the ones asked for."""
-        checkpoint = self.manifest.files[MODEL_NAME].sha256
-        return StatisticsOrigin(checkpoint=checkpoint, temperature=temperature, draws=draws)
 
     def re_estimated(
         self,
-        temperature: float,
-        draws: int,
+        key: StatisticsKey,
         *,
-        given: DecoderStatistics | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-    ) -> ReEstimated:
-        """Return the decoder with statistics of so many draws at a temperature.
+        given: Mapping[str, Tensor] | None = None,
+        keep: Callable[[dict[str, Tensor]], None] | None = None,
+        should_stop: Callable[[], bool] = never,
+    ) -> FoldedDecoder:
+        """Return the decoder with statistics of its samples at a temperature.
 
-        Those that are given are used; else they are those of the last calls, or are re-estimated.
+        Args:
+            key: of this sampler.
+            given: the statistics, where they were estimated before.
+            keep: called with those that had to be estimated.
+            should_stop: asked before each draw.
 
         Raises:
-            Stopped: `should_stop`, asked before each draw, said so.
+            SamplingStopped: `should_stop` said so.
         """
-        origin = self.origin(temperature, draws)
-        found = self._re_estimated.pop(origin, None)
-        if found is None:
-            found = self._re_estimate(origin, given, should_stop)
-        self._re_estimated[origin] = found
-        while len(self._re_estimated) > MAX_RE_ESTIMATED:
-            del self._re_estimated[next(iter(self._re_estimated))]
-        return found
+        decoder = self._re_estimated.pop(key, None)
+        if decoder is None:
+            decoder = self._fold_with(key, given, keep, should_stop)
+        self._re_estimated[key] = decoder
+        if len(self._re_estimated) > MAX_RE_ESTIMATED:
+            self._re_estimated.popitem(last=False)
+        return decoder
 
-    def noise(self, *, seed: int, fixed_groups: int = 0) -> LatentNoise:
-        """Return the latents' noise of the images of a seed."""
-        return LatentNoise(self._decoder, seed=seed, fixed_groups=fixed_groups, device=self.device)
-
-    def _re_estimate(
+    def _fold_with(
         self,
-        origin: StatisticsOrigin,
-        given: DecoderStatistics | None,
+        key: StatisticsKey,
+        given: Mapping[str, Tensor] | None,
+        keep: Callable[[dict[str, Tensor]], None] | None,
         should_stop: Callable[[], bool],
-    ) -> ReEstimated:
-        decoder = with_own_statistics(self._decoder)
-        if given is not None:
-            load_statistics(decoder, given)
-        else:
-            # The key has no seed: whoever asks for these statistics gets the same.
-            generator = seeded_generator(self.device, Stream.BATCH_NORM, 0)
-            re_estimate_batch_norm(
-                decoder,
-                temperature=origin.temperature,
-                generator=generator,
-                num_draws=origin.draws,
-                should_stop=should_stop,
-            )
-        return ReEstimated(copy_statistics(decoder, origin), fold_decoder(decoder))
+    ) -> FoldedDecoder:
+        own = copy_statistics(self.model)
+        try:
+            if given is not None:
+                set_statistics(self.model, given)
+            else:
+                # Of no seed: they are estimates of one thing, and are kept for all seeds.
+                re_estimate_batch_norm(
+                    self.model,
+                    temperature=key.temperature,
+                    generator=seeded_generator(self.device, Stream.BATCH_NORM),
+                    num_draws=key.num_draws,
+                    should_stop=should_stop,
+                )
+                if keep is not None:
+                    keep(copy_statistics(self.model))
+            return fold_decoder(self.model)
+        finally:
+            set_statistics(self.model, own)
+
+
+def _num_bytes(module: torch.nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))

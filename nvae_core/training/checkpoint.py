@@ -4,33 +4,15 @@ from pathlib import Path
 
 from nvae_core.checkpoint import (
     MANIFEST_NAME,
-    MODEL_NAME,
     TRAINING_NAME,
     CheckpointCorrupt,
     CheckpointManifest,
-    FileRecord,
-    TrainedOn,
     load_into,
-    load_model,
     read_manifest,
     read_tensors,
 )
 from nvae_core.config import ModelConfig
 from nvae_core.training.state import TrainingState, under
-
-__all__ = [
-    "MANIFEST_NAME",
-    "MEASURED_PREFIX",
-    "MODEL_NAME",
-    "TRAINING_NAME",
-    "CheckpointCorrupt",
-    "CheckpointManifest",
-    "FileRecord",
-    "TrainedOn",
-    "load_model",
-    "read_manifest",
-    "restore_training",
-]
 
 MEASURED_PREFIX = "measured/"
 

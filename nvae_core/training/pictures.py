@@ -4,9 +4,11 @@ import time
 
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import Ranks
+from nvae_core.inference.network import fold_decoder
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.run_directory import NoticeLine, Phase, RunDirectory, is_disk_full
-from nvae_core.sampling import draw_images, report_grid
+from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.grids import report_grid
 from nvae_core.training.phase_clock import PhaseClock
 from nvae_core.training.state import TrainingState, evaluating
 
@@ -52,6 +54,7 @@ class Pictures:
     def _draw_grid(self, state: TrainingState, temperature: float) -> None:
         # The same noise each time, so that grids of different steps can be compared.
         generator = seeded_generator(self._ranks.device, Stream.LATENTS, self._config.seed)
-        images = draw_images(state.model, NUM_SAMPLES, temperature=temperature, generator=generator)
+        decoder = fold_decoder(state.model)
+        images = draw_images(decoder, NUM_SAMPLES, temperature=temperature, generator=generator)
         name = f"step_{state.step:08d}_temperature_{temperature:g}.png"
         report_grid(self._run, name, images, step=state.step)

@@ -4,11 +4,12 @@ from collections.abc import Set
 
 from pydantic import BaseModel
 
+from nvae_core.checkpoint import CheckpointManifest, TrainedOn
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import Ranks
 from nvae_core.model.compilation import CannotCompile
 from nvae_core.run_directory import InvalidRunDirectory, RunDirectory
-from nvae_core.training.checkpoint import CheckpointManifest, TrainedOn, restore_training
+from nvae_core.training.checkpoint import restore_training
 from nvae_core.training.inputs import TrainingInputs
 from nvae_core.training.state import TrainingState, initialize_from_data, start_training
 

@@ -11,17 +11,17 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nvae_core.config import ComputeConfig, OptimizationConfig
-from nvae_core.run_directory import file_sha256, sync_folder, write_atomically
-from nvae_core.training.checkpoint import (
+from nvae_core.checkpoint import (
     MANIFEST_NAME,
-    MEASURED_PREFIX,
     MODEL_NAME,
     TRAINING_NAME,
     CheckpointManifest,
     FileRecord,
     TrainedOn,
 )
+from nvae_core.config import ComputeConfig, OptimizationConfig
+from nvae_core.run_directory import file_sha256, sync_folder, write_atomically
+from nvae_core.training.checkpoint import MEASURED_PREFIX
 from nvae_core.training.state import TrainingState
 
 

@@ -100,6 +100,17 @@ class S3Storage:
         finally:
             partial.unlink(missing_ok=True)
 
+    def read(self, key: str) -> bytes:
+        """Return the content of a small object.
+
+        Raises:
+            DamagedObject: there is no such key.
+            StorageUnavailable: the store is away.
+        """
+        with _translated():
+            body: bytes = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        return body
+
     def list_objects(self, bucket: str, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
         """Yield what lies below a prefix of any bucket these credentials can read, after a key.
 

@@ -8,6 +8,7 @@ from services.adapters.s3_storage import S3Storage
 from services.adapters.telemetry import configure_logging
 from services.api.app import create_app
 from services.api.dependencies import Stores
+from services.api.watching import JobWatch
 from services.settings import (
     ApiSettings,
     BrokerSettings,
@@ -22,11 +23,13 @@ def main() -> None:
     configure_logging("api")
     settings = ApiSettings()
     storage = StorageSettings()
+    database = Database(DatabaseSettings())
     stores = Stores(
-        database=Database(DatabaseSettings()),
+        database=database,
         storage=S3Storage(storage),
         doorbell=DoorbellPublisher(BrokerSettings()),
         s3_prefixes=SourceSettings().allowed(storage.bucket),
+        watch=JobWatch(database),
     )
     uvicorn.run(
         create_app(stores),

@@ -34,6 +34,7 @@ def create_app(stores: Stores) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await stores.watch.close()
         stores.doorbell.close()
         await stores.database.close()
 

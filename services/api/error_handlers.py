@@ -97,15 +97,8 @@ def json_pointer(location: Sequence[int | str], body: Any) -> str:
         return "/".join(str(part) for part in location)
     parts = []
     for part in location[1:]:
-        if _is_tag(part, body):
-            continue
+        if isinstance(body, dict) and part not in body and part == body.get("kind"):
+            continue  # the tag of a union
         parts.append(str(part).replace("~", "~0").replace("/", "~1"))
         body = body.get(part) if isinstance(body, dict) else None
     return "".join(f"/{part}" for part in parts)
-
-
-def _is_tag(part: int | str, body: Any) -> bool:
-    """Whether a part of a location names a member of a union, and no place in the body."""
-    if isinstance(body, dict):
-        return part not in body and part == body.get("kind")
-    return isinstance(part, str)  # a list or a value has no fields

@@ -39,11 +39,13 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
             checkpoint = await find_checkpoint(session, spec.checkpoint)
             job.checkpoint_id = checkpoint.id
         if isinstance(spec, SampleSpec):
-            check_scales(spec.fixed_scales, await trained_model(session, checkpoint))
+            check_scales(await trained_model(session, checkpoint), spec)
         if isinstance(spec, EvaluateSpec):
             dataset = await find_dataset(session, spec.dataset)
             check_images(await trained_model(session, checkpoint), dataset)
             check_split(spec.split, dataset)
+            check_range(spec, dataset)
+            await check_resources(session, spec.resources)
             job.dataset_id = dataset.id
         await jobs.insert(session, job)
         await notify_queue(session)
@@ -193,6 +195,14 @@ def check_images(model: ModelConfig, dataset: Dataset) -> None:
         raise InvalidSpec.at("/dataset", message)
 
 
+def check_scales(model: ModelConfig, spec: SampleSpec) -> None:
+    """Refuse to hold more scales fixed than the model has."""
+    num_scales = len(model.num_groups_per_scale)
+    if spec.fixed_scales > num_scales:
+        message = f"is {spec.fixed_scales}, and the model has {num_scales}"
+        raise InvalidSpec.at("/fixed_scales", message)
+
+
 def check_split(split: str, dataset: Dataset) -> None:
     """Refuse a split that the data set does not have."""
     splits = (dataset.description or {})["splits"]
@@ -201,11 +211,16 @@ def check_split(split: str, dataset: Dataset) -> None:
         raise InvalidSpec.at("/split", message)
 
 
-def check_scales(fixed_scales: int, model: ModelConfig) -> None:
-    """Refuse to hold more scales fixed than the model has."""
-    num_scales = len(model.num_groups_per_scale)
-    if fixed_scales > num_scales:
-        raise InvalidSpec.at("/fixed_scales", f"is {fixed_scales}, the model has {num_scales}")
+def check_range(spec: EvaluateSpec, dataset: Dataset) -> None:
+    """Refuse images that the split does not have."""
+    num_images = (dataset.description or {})["splits"][spec.split]["num_images"]
+    if spec.first_image >= num_images:
+        message = f"is {spec.first_image}, and the split has {num_images} images"
+        raise InvalidSpec.at("/first_image", message)
+    left = num_images - spec.first_image
+    if spec.num_images is not None and spec.num_images > left:
+        message = f"is {spec.num_images}, and the split has {left} from {spec.first_image} on"
+        raise InvalidSpec.at("/num_images", message)
 
 
 def check_batch(optimization: OptimizationConfig, dataset: Dataset, *, num_ranks: int) -> None:

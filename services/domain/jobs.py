@@ -1,5 +1,6 @@
 """What a user submits: one validated spec per kind of job."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter
@@ -10,12 +11,13 @@ from nvae_core.config import (
     Config,
     DatasetSource,
     EvaluateConfig,
+    EvaluationOptions,
     ModelConfig,
     OptimizationConfig,
     PrepareDatasetConfig,
     SampleConfig,
-    SampleOptions,
     SamplePolicy,
+    SamplingOptions,
     Seed,
     TrainConfig,
     ValidationPolicy,
@@ -70,14 +72,15 @@ class TrainSpec(_Submission):
     seed: Seed = 0
 
 
-class EvaluateSpec(_Submission, EvaluateConfig):
+class EvaluateSpec(_Submission, EvaluationOptions):
     """Estimate the likelihood of a checkpoint, given by id, on a data set, given by name or id."""
 
     checkpoint: Name
     dataset: Name
+    resources: Resources = Resources()
 
 
-class SampleSpec(_Submission, SampleOptions):
+class SampleSpec(_Submission, SamplingOptions):
     """Draw images from a checkpoint, given by id."""
 
     checkpoint: Name
@@ -112,8 +115,8 @@ STORED_SPEC: TypeAdapter[StoredSpec] = TypeAdapter(
 
 
 def resources_of(spec: StoredSpec) -> Resources:
-    """Return what the job takes; only training uses more than one slot."""
-    return spec.resources if isinstance(spec, TrainSpec) else Resources()
+    """Return what the job takes; the others use one slot."""
+    return spec.resources if isinstance(spec, TrainSpec | EvaluateSpec) else Resources()
 
 
 def run_config(
@@ -123,6 +126,8 @@ def run_config(
     seed: int | None = None,
     dataset: str | None,
     checkpoint: str | None,
+    statistics: Sequence[str] = (),
+    estimates: str | None = None,
 ) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
     """Return what the trainer gets: the spec with names replaced by local folders.
 
@@ -132,6 +137,8 @@ def run_config(
         seed: of a train job, in place of the one in its spec.
         dataset: folder of the prepared data set, if the job uses one.
         checkpoint: folder of the checkpoint to read, or to resume from.
+        estimates: file that an earlier attempt of an evaluation left.
+        statistics: files of re-estimated batch-norm statistics of that checkpoint.
     """
     if isinstance(spec, TrainSpec):
         assert resolved is not None
@@ -148,12 +155,15 @@ def run_config(
             resume_from=checkpoint,
         )
     if isinstance(spec, EvaluateSpec):
-        return _narrow(EvaluateConfig, spec, checkpoint=checkpoint, dataset=dataset)
+        return _narrow(
+            EvaluateConfig, spec, checkpoint=checkpoint, dataset=dataset, resume_from=estimates
+        )
     if isinstance(spec, SampleSpec):
-        return _narrow(SampleConfig, spec, checkpoint=checkpoint)
+        return _narrow(SampleConfig, spec, checkpoint=checkpoint, statistics=tuple(statistics))
     return _narrow(PrepareDatasetConfig, spec)
 
 
-def _narrow(config: type[C], spec: Config, **given: object) -> C:
+def _narrow(config: type[C], spec: Config, **local: object) -> C:
     shared = config.model_fields.keys() & type(spec).model_fields.keys()
-    return config.model_validate({name: getattr(spec, name) for name in shared} | given)
+    given = {name: getattr(spec, name) for name in shared}
+    return config.model_validate(given | local)

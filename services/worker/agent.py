@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import subprocess
 import threading
 import time
 from importlib.metadata import version
@@ -26,9 +25,10 @@ from services.worker.attempt_folders import (
     held_attempts,
     is_runner_alive,
     kill_attempt,
-    launch,
 )
 from services.worker.housekeeping import clean_node
+from services.worker.launching import Launcher
+from services.worker.resident import Resident
 from services.worker.slots import take_inventory
 from services.worker.trainer import attempt_marker
 
@@ -46,7 +46,8 @@ class NodeAgent:
         self._lease = lease
         self._rung = asyncio.Event()
         self._name = settings.node_name
-        self._runners: dict[str, subprocess.Popen[bytes]] = {}  # by attempt id
+        self._launcher = Launcher(settings)
+        self._resident = Resident(settings)
         self._stale_since: dict[str, float] = {}
         self._clean_at = 0.0
         self.node_id = ""
@@ -76,6 +77,7 @@ class NodeAgent:
 
     async def run(self) -> None:
         """Renew the node's lease and look, until cancelled."""
+        await asyncio.to_thread(self._launcher.start)
         interval = min(self._settings.poll_seconds, self._lease.renew_seconds)
         while True:
             self._rung.clear()
@@ -95,26 +97,20 @@ class NodeAgent:
             await self._vacate()
         for claim in claimed:
             try:
-                self._runners[claim.attempt_id] = launch(self._settings, claim)
+                await asyncio.to_thread(self._launcher.launch, claim)
             except OSError as error:
                 ending = Ending(Reason.RUNNER_FAILED, f"no runner on {self._name}: {error}")
                 await endings.finish_if_live(self._database, claim, ending)
         async with self._database.transaction() as session:
             live = await nodes.live_claims(session, self.node_id)
         for claim in live:
-            if self._is_lost(claim):
+            if not is_runner_alive(self._settings.data_folder, claim.attempt_id):
                 await self._finish_lost(claim)
+        await asyncio.to_thread(self._resident.start_if_wanted)
         await self._end_stale({claim.attempt_id for claim in live})
         if time.monotonic() >= self._clean_at:
             self._clean_at = time.monotonic() + CLEAN_SECONDS
             await asyncio.to_thread(clean_node, self._settings, now=time.time())
-
-    def _is_lost(self, claim: Claim) -> bool:
-        runner = self._runners.get(claim.attempt_id)
-        if runner is not None:
-            return runner.poll() is not None
-        # Started by a worker before this one: its lock says whether it lives.
-        return not is_runner_alive(self._settings.data_folder, claim.attempt_id)
 
     async def _vacate(self) -> None:
         """End what still runs of attempts that have ended: their slots were given to others."""
@@ -142,11 +138,6 @@ class NodeAgent:
         for attempt_id, since in self._stale_since.items():
             if now - since > self._lease.seconds:
                 await self._kill_stale(attempt_id)
-        self._runners = {
-            attempt_id: runner
-            for attempt_id, runner in self._runners.items()
-            if runner.poll() is None or attempt_id in live_ids
-        }
 
     async def _kill_stale(self, attempt_id: str) -> None:
         log.warning("runner.killed", attempt_id=attempt_id)

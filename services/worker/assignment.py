@@ -1,25 +1,43 @@
 """What one attempt has to do, read from Postgres in one transaction."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nvae_core.config import (
+    ESTIMATES_NAME,
     EvaluateConfig,
     PathSource,
     PrepareDatasetConfig,
     SampleConfig,
     TrainConfig,
+    statistics_name,
 )
-from services.adapters.postgres import attempts, checkpoints, jobs
+from services.adapters.postgres import attempts, checkpoints, jobs, results
 from services.adapters.postgres.attempts import Claim
-from services.adapters.postgres.database import Database
+from services.adapters.postgres.database import Database, Session
 from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import Attempt, Checkpoint, Dataset, Job, Member, Node
+from services.adapters.postgres.tables import (
+    Artifact,
+    Attempt,
+    Checkpoint,
+    Dataset,
+    Job,
+    Member,
+    Node,
+)
 from services.domain.interventions import calm, salted_seed
-from services.domain.jobs import STORED_SPEC, ResolvedTraining, StoredSpec, TrainSpec, run_config
+from services.domain.jobs import (
+    STORED_SPEC,
+    ResolvedTraining,
+    SampleSpec,
+    StoredSpec,
+    TrainSpec,
+    run_config,
+)
 from services.domain.statuses import Reason
 from services.worker.gangs import Gang
-from services.worker.inputs import InputCache, StoredFolder
+from services.worker.inputs import CorruptInput, InputCache, StoredFolder
 from services.worker.sources import SourceLocator
 
 
@@ -37,6 +55,8 @@ class Assignment:
     slots: tuple[int, ...]
     slot_kind: str
     seed: int | None = None  # of a train job that was changed, in place of the one in its spec
+    statistics: tuple[StoredFolder, ...] = ()  # of the checkpoint, re-estimated by earlier jobs
+    estimates: tuple[StoredFolder, ...] = ()  # of an evaluation, left by an attempt before
     gang: Gang | None = None  # None where one node does it alone
 
     def configure(
@@ -54,11 +74,21 @@ class Assignment:
             seed=self.seed,
             dataset=str(cache.fetch(self.dataset)) if self.dataset else None,
             checkpoint=str(cache.fetch(self.checkpoint)) if self.checkpoint else None,
+            statistics=self._fetch_files(cache, self.statistics),
+            estimates=next(iter(self._fetch_files(cache, self.estimates)), None),
         )
         if isinstance(config, PrepareDatasetConfig) and isinstance(config.source, PathSource):
             source = config.source.at(str(sources.locate(config.source)))
             config = config.model_copy(update={"source": source, "origin": config.source.path})
         return config
+
+    def _fetch_files(self, cache: InputCache, folders: Sequence[StoredFolder]) -> list[str]:
+        """Return the files that are there; what is not can be computed again."""
+        found = []
+        for folder in folders:
+            with contextlib.suppress(CorruptInput):
+                found.append(str(cache.fetch(folder) / folder.files[0].name))
+        return found
 
 
 async def load_assignment(database: Database, claim: Claim) -> Assignment:
@@ -89,6 +119,8 @@ async def load_assignment(database: Database, claim: Claim) -> Assignment:
             slots=await attempts.slots_of(session, attempt.id, node.id),
             slot_kind=node.slot_kind,
             seed=_seed(job, spec),
+            statistics=await _statistics(session, spec),
+            estimates=await _estimates(session, job) if attempt.number > 1 else (),
             gang=_gang(attempt, members, claim, node=node, head=head),
         )
 
@@ -120,6 +152,29 @@ def _gang(
         port=attempt.port,
         meeting=f"{attempt.id}-{attempt.fence}",
     )
+
+
+async def _statistics(session: Session, spec: StoredSpec) -> tuple[StoredFolder, ...]:
+    if not isinstance(spec, SampleSpec) or spec.batch_norm == "running":
+        return ()
+    names = [statistics_name(value, spec.re_estimation_draws) for value in spec.temperature]
+    kept = await results.find_statistics(session, spec.checkpoint, names)
+    return tuple(_file_folder(artifact) for artifact in kept)
+
+
+async def _estimates(session: Session, job: Job) -> tuple[StoredFolder, ...]:
+    if job.kind != "evaluate":
+        return ()
+    left = await results.list_artifacts(session, job.id)
+    return tuple(_file_folder(artifact) for artifact in left if artifact.name == ESTIMATES_NAME)
+
+
+def _file_folder(artifact: Artifact) -> StoredFolder:
+    """Return a file that a job left as an input of another one."""
+    prefix, _, name = artifact.key.rpartition("/")
+    file = StoredFile(name, artifact.size_bytes, artifact.sha256)
+    key = f"{artifact.id}-{artifact.sha256[:16]}"  # the row stays when the file is replaced
+    return StoredFolder(key, prefix, [file], Reason.CHECKPOINT_CORRUPT)
 
 
 def _dataset_folder(dataset: Dataset | None) -> StoredFolder | None:

@@ -1,18 +1,17 @@
-"""The folders of a node's attempts: lock, log and run directory; starting and ending runners."""
+"""The folders of a node's attempts: lock, log and run directory."""
 
-import fcntl
+import contextlib
 import os
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 from nvae_core.run_directory import RunDirectory
-from services.adapters.postgres.attempts import Claim
 from services.adapters.processes import is_locked, kill_marked
-from services.settings import WorkerSettings
 from services.worker.sources import drop_staging
-from services.worker.trainer import attempt_marker
+
+LOCK_NAME = "runner.lock"  # held by the runner for life, and holds its pid
+LOG_NAME = "runner.log"
 
 
 def attempt_folder(data_folder: Path, attempt_id: str) -> Path:
@@ -22,46 +21,27 @@ def attempt_folder(data_folder: Path, attempt_id: str) -> Path:
 
 def is_runner_alive(data_folder: Path, attempt_id: str) -> bool:
     """Whether a runner of this machine holds the attempt's lock."""
-    return is_locked(attempt_folder(data_folder, attempt_id) / "runner.lock")
+    return is_locked(attempt_folder(data_folder, attempt_id) / LOCK_NAME)
 
 
 def held_attempts(data_folder: Path) -> set[str]:
     """Return the attempts whose runner is alive, whatever the database says of them."""
-    locks = (data_folder / "attempts").glob("*/runner.lock")
+    locks = (data_folder / "attempts").glob(f"*/{LOCK_NAME}")
     return {lock.parent.name for lock in locks if is_locked(lock)}
 
 
-def launch(settings: WorkerSettings, claim: Claim) -> subprocess.Popen[bytes]:
-    """Start the runner of an attempt, in a session of its own.
-
-    Raises:
-        OSError: it cannot be started.
-    """
-    folder = attempt_folder(settings.data_folder, claim.attempt_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    words = (claim.attempt_id, str(claim.fence), str(claim.node_rank))
-    name, _, value = attempt_marker(claim).partition("=")
-    (folder / "marker").write_text(attempt_marker(claim))
-    with (
-        (folder / "runner.log").open("ab") as output,
-        (folder / "runner.lock").open("w") as lock,
-    ):
-        # The runner inherits the lock and holds it for life: there is no moment without it.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return subprocess.Popen(
-            [sys.executable, "-m", "services.worker.runner", *words],
-            env={**os.environ, name: value},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            pass_fds=[lock.fileno()],
-        )
+def mark(folder: Path, marker: str) -> None:
+    """Note by which entry in their environment the attempt's processes are found."""
+    (folder / "marker").write_text(marker)
 
 
 def kill_attempt(data_folder: Path, attempt_id: str) -> None:
     """Kill whatever is left of an attempt on this node, its runner too."""
-    kill_marked((attempt_folder(data_folder, attempt_id) / "marker").read_text())
+    folder = attempt_folder(data_folder, attempt_id)
+    if is_locked(folder / LOCK_NAME):
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            os.kill(int((folder / LOCK_NAME).read_text()), signal.SIGKILL)
+    kill_marked((folder / "marker").read_text())
 
 
 def drop_large_files(run_directory: RunDirectory) -> None:

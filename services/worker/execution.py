@@ -24,9 +24,16 @@ from services.worker.publishing import Publisher
 from services.worker.slots import take_inventory
 from services.worker.sources import SourceLocator, staging_folder
 from services.worker.stalls import StallWatch, dump_stacks
-from services.worker.trainer import TERM_SECONDS, Trainer, TrainerPlan, attempt_marker
+from services.worker.trainer import (
+    TERM_SECONDS,
+    RunningTrainer,
+    Trainer,
+    TrainerPlan,
+    attempt_marker,
+)
 from services.worker.uploads import PreparedDataset
 from services.worker.verdict import ending_of, judge
+from services.worker.warm_sampling import release_devices, try_warm
 
 log = structlog.get_logger()
 
@@ -113,7 +120,8 @@ class Execution:
             self.orders.hear(await attempts.make_ready(session, self.claim))
 
     async def _train(self, plan: TrainerPlan, publisher: Publisher) -> Ending | None:
-        trainer = Trainer(plan)
+        warm = await asyncio.to_thread(self._try_warm, plan)
+        trainer = warm or Trainer(plan)  # from the main thread
         watched: Ending | None = None
         ended = asyncio.Event()
         publishing = asyncio.create_task(
@@ -144,7 +152,19 @@ class Execution:
             await patiently(publisher.publish_stacks)
         return ending
 
-    async def _judge(self, trainer: Trainer) -> Ending | None:
+    def _try_warm(self, plan: TrainerPlan) -> RunningTrainer | None:
+        """Let the node's resident sampler do it, if it can; for all else it makes way."""
+        if plan.kind != "sample":
+            if plan.slot_kind == "gpu":
+                release_devices(self.settings.data_folder, plan.slots)
+            return None
+        # A checkpoint that ends the resident would do so again: a second attempt does without.
+        is_first = self.assignment.attempt_number == 1
+        if not is_first or not self.settings.sampler_bytes or plan.given_command is not None:
+            return None
+        return try_warm(plan, self.settings.data_folder)
+
+    async def _judge(self, trainer: RunningTrainer) -> Ending | None:
         result = self.run_directory.read_result()
         if result is not None and result.status == "stopped":
             await patiently(self._look)  # another node's runner may have heard of it first
@@ -157,6 +177,7 @@ class Execution:
             trainer.last_log_lines(),
             gang=self.assignment.gang,
             torchrun_log=trainer.torchrun_log(),
+            without_result=trainer.reason_without_result,
         )
 
     def _stopped(self, message: str) -> Ending | None:
@@ -204,7 +225,7 @@ class Execution:
             publishing.cancel()
 
     async def _wait_for_end(
-        self, trainer: Trainer, publishing: asyncio.Task[None], plan: TrainerPlan
+        self, trainer: RunningTrainer, publishing: asyncio.Task[None], plan: TrainerPlan
     ) -> Ending | None:
         """Return when the trainer has ended or is to be killed; why, if it hangs or takes too much.
 
@@ -215,7 +236,7 @@ class Execution:
             self.run_directory,
             self.settings.stall_seconds,
             self.settings.phase_stall_seconds,
-            started_at=time.monotonic() if plan.kind == "train" else None,
+            started_at=time.monotonic() if plan.kind in {"train", "evaluate"} else None,
         )
         share = DiskShare.of(
             self.run_directory.path,
@@ -241,7 +262,7 @@ class Execution:
                 termed_at = now
             if termed_at is not None and now > termed_at + TERM_SECONDS:
                 break
-            await asyncio.sleep(LOOK_SECONDS)
+            await trainer.pause(LOOK_SECONDS)
         return None
 
     async def _finish(self, ending: Ending | None, prepared: PreparedDataset | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from services.settings import WorkerSettings
+from services.worker.attempt_folders import LOCK_NAME, LOG_NAME
 
 log = structlog.get_logger()
 
@@ -26,13 +27,13 @@ def clean_node(settings: WorkerSettings, *, now: float) -> None:
 
 
 def _changed_at(folder: Path) -> float:
-    log_path = folder / "runner.log"  # written to until the end
+    log_path = folder / LOG_NAME  # written to until the end
     return (log_path if log_path.exists() else folder).stat().st_mtime
 
 
 def _drop(folder: Path) -> bool:
     """Delete the folder unless a runner holds its lock; return whether it did."""
-    with (folder / "runner.lock").open("a") as lock:
+    with (folder / LOCK_NAME).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

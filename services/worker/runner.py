@@ -1,4 +1,4 @@
-"""Owns an attempt on this node: `python -m services.worker.runner ATTEMPT FENCE NODE_RANK`.
+"""Owns an attempt on this node, in a process of its own that the nursery forks.
 
 It lives in a session of its own, so a restart of the worker does not stop training; it ends when
 the work is done, when the lease is lost, or when the embedded stack it belongs to is gone.
@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import sys
 
 import structlog
 
@@ -20,7 +19,6 @@ from services.adapters.postgres.database import Database, DatabaseUnavailable
 from services.adapters.postgres.endings import Ending
 from services.adapters.processes import kill_marked
 from services.adapters.s3_storage import S3Storage
-from services.adapters.telemetry import configure_logging
 from services.domain.errors import LeaseLost
 from services.domain.statuses import Reason
 from services.settings import (
@@ -94,23 +92,16 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
     await database.close()
 
 
-def main() -> None:
-    """Run the attempt; the worker that started this process has locked it on our behalf."""
-    claim = Claim(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
-    settings = WorkerSettings()
-    configure_logging("runner")
+def run(claim: Claim) -> None:
+    """Run the attempt in this process, which holds its lock, and end the process."""
     structlog.contextvars.bind_contextvars(attempt_id=claim.attempt_id)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     status = 1
     try:
         loop = asyncio.new_event_loop()  # asyncio.run would wait for threads at the end
-        loop.run_until_complete(run_attempt(settings, claim))
+        loop.run_until_complete(run_attempt(WorkerSettings(), claim))
         status = 0
     except Exception:
         log.exception("runner.crashed")
     finally:
         os._exit(status)  # a thread that hangs in an upload must not keep the lock
-
-
-if __name__ == "__main__":
-    main()

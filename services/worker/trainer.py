@@ -8,10 +8,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from nvae_core.run_directory import RunDirectory
 from services.adapters.postgres.attempts import Claim
 from services.adapters.processes import kill_marked
+from services.domain.statuses import Reason
 from services.worker.gangs import Gang
 
 MARKER = "NVAE_ATTEMPT"
@@ -44,11 +46,11 @@ class TrainerPlan:
     given_command: Sequence[str] | None = None
 
     def command(self) -> list[str]:
-        """Return the command line: torchrun, except for the preparation, which needs no ranks."""
+        """Return the command line: torchrun, except for one rank, which needs nobody to find it."""
         if self.given_command is not None:
             return [*self.given_command, str(self.run_directory.path)]
         program = ["-m", PROGRAMS[self.kind], str(self.run_directory.path)]
-        if self.kind == "prepare_dataset":
+        if self.gang is None and len(self.slots) == 1:
             return [sys.executable, *program]
         torchrun = ["-m", "torch.distributed.run", "--max-restarts=0"]
         meeting = self.gang.torchrun_options() if self.gang else ["--standalone"]
@@ -57,18 +59,14 @@ class TrainerPlan:
         return [sys.executable, *torchrun, *meeting, *ranks, *logs, *program]
 
     def heeds_stop_file(self) -> bool:
-        """Whether the program looks at the stop file; the others take SIGTERM at once."""
+        """Whether the program looks at the stop file; a preparation takes SIGTERM at once."""
         return self.kind in {"train", "evaluate", "sample"}
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the trainer's environment: no address or password of the services is in it."""
-        kept = {
-            name: value
-            for name, value in inherited.items()
-            if not name.startswith("NVAE_") or name == "NVAE_STACK"
-        }
+        kept = trainer_environment(inherited, num_threads=self.threads_per_slot)
         name, _, value = self.marker.partition("=")
-        kept |= {name: value, "OMP_NUM_THREADS": str(self.threads_per_slot)}
+        kept[name] = value
         if self.gang:
             kept |= self.gang.environment()
         if self.slot_kind == "gpu":
@@ -76,8 +74,48 @@ class TrainerPlan:
         return kept
 
 
+def trainer_environment(inherited: Mapping[str, str], *, num_threads: int) -> dict[str, str]:
+    """Return what every program of `nvae_core` gets: nothing of the services but their stack."""
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith("NVAE_") or name == "NVAE_STACK"
+    }
+    # GPUs as nvidia-smi numbers them.
+    return kept | {"OMP_NUM_THREADS": str(num_threads), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+class RunningTrainer(Protocol):
+    """Whatever carries out a plan: processes of its own, or the node's resident sampler."""
+
+    reason_without_result: Reason
+
+    def is_running(self) -> bool:
+        """Whether it is there."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not longer than it runs, where that can be seen."""
+
+    def exit_code(self) -> int | None:
+        """Return the exit code, negative for a signal, or None while it runs."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    async def kill(self) -> set[int]:
+        """End it; return the pids of what resists."""
+
+    def last_log_lines(self, count: int = 20) -> str:
+        """Return the end of what it printed."""
+
+    def torchrun_log(self) -> str:
+        """Return what torchrun itself said."""
+
+
 class Trainer:
     """The running processes of one plan."""
+
+    reason_without_result = Reason.TRAINER_CRASHED
 
     def __init__(self, plan: TrainerPlan) -> None:
         self._plan = plan
@@ -95,6 +133,10 @@ class Trainer:
     def is_running(self) -> bool:
         """Whether torchrun is there."""
         return self._process.poll() is None
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
 
     def exit_code(self) -> int | None:
         """Return torchrun's exit code, negative for a signal, or None while it runs."""
@@ -118,17 +160,18 @@ class Trainer:
         logs = [*sorted(self._plan.run_directory.logs.rglob("stderr.log")), self._log_path]
         lines: list[str] = []
         for path in logs:
-            lines = _tail(path, count)
+            lines = tail(path, count)
             if lines:
                 break
         return "\n".join(lines)
 
     def torchrun_log(self) -> str:
         """Return what torchrun itself said."""
-        return "\n".join(_tail(self._log_path, 200))
+        return "\n".join(tail(self._log_path, 200))
 
 
-def _tail(path: Path, count: int, limit_bytes: int = 64 * 1024) -> list[str]:
+def tail(path: Path, count: int, limit_bytes: int = 64 * 1024) -> list[str]:
+    """Return the last lines of a file; none where it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - limit_bytes))

@@ -27,6 +27,7 @@ def judge(
     *,
     gang: Gang | None = None,
     torchrun_log: str = "",
+    without_result: Reason = Reason.TRAINER_CRASHED,
 ) -> Ending | None:
     """Return how the trainer ended: what `result.json` says, and only without one the exit code.
 
@@ -38,12 +39,13 @@ def judge(
         log_lines: the last ones.
         gang: this node's place among several.
         torchrun_log: where it says which rank of this node ended first, and of what.
+        without_result: the reason where there is no result.
     """
     if result is None and exit_code == 0 and gang is not None and gang.node_rank > 0:
         return None
     if result is None:
         is_port = gang is not None and any(words in log_lines.lower() for words in PORT_WORDS)
-        reason = Reason.PORT_IN_USE if is_port else Reason.TRAINER_CRASHED
+        reason = Reason.PORT_IN_USE if is_port else without_result
         message = f"the trainer ended with exit code {exit_code} and left no result"
         return Ending(reason, f"{message}\n{log_lines}".strip())
     if result.status == "succeeded":

@@ -9,7 +9,7 @@ ENTRY_POINTS = [
     "services.api.__main__",
     "services.scheduler.__main__",
     "services.worker.__main__",
-    "services.worker.runner",
+    "services.worker.nursery",
     "services.local.commands",
     "services.local.demo",
     "services.adapters.postgres.migrate",

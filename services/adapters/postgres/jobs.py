@@ -128,6 +128,12 @@ async def list_events(session: AsyncSession, job_id: str, *, after: int) -> Sequ
     return (await session.scalars(query.order_by(Event.number))).all()
 
 
+async def count_events(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, int]:
+    """Return how many events each of these jobs has; a job that is not there is left out."""
+    query = select(Job.id, Job.num_events).where(Job.id.in_(job_ids))
+    return {job_id: count for job_id, count in (await session.execute(query)).all()}
+
+
 async def change_status(
     session: AsyncSession,
     job: Job,

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from nvae_core.run_directory import NoticeLine
 from services.adapters.postgres import jobs, metrics
 from services.adapters.postgres.metrics import MetricValues
-from services.adapters.postgres.tables import Artifact, Attempt, Dataset, Event
+from services.adapters.postgres.tables import Artifact, Attempt, Dataset, Event, Job
 from services.domain.errors import NotFound
 
 
@@ -116,6 +116,20 @@ async def find_artifact(session: AsyncSession, job_id: str, name: str) -> Artifa
     if artifact is None:
         raise NotFound(f"job {job_id} has no artifact {name!r}")
     return artifact
+
+
+async def find_statistics(
+    session: AsyncSession, checkpoint_id: str, names: Sequence[str]
+) -> Sequence[Artifact]:
+    """Return the newest artifact of each of these names that a job left of a checkpoint."""
+    query = (
+        select(Artifact)
+        .join(Job, Job.id == Artifact.job_id)
+        .where(Job.checkpoint_id == checkpoint_id, Artifact.name.in_(names))
+        .distinct(Artifact.name)
+        .order_by(Artifact.name, Artifact.created_at.desc())
+    )
+    return (await session.scalars(query)).all()
 
 
 def json_number(value: float) -> float | str:

@@ -1,13 +1,15 @@
 """Jobs: submit, look, change, cancel, pause, resume, fork."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
 
 from services.adapters.postgres import attempts, jobs, requests
 from services.adapters.postgres.database import notify_queue
 from services.api.dependencies import StoresDependency
+from services.api.downloads import read_picture
 from services.api.forking import ForkOptions, fork_job
+from services.api.preferences import PICTURE, WaitSeconds, WantsPicture
 from services.api.schemas import (
     AttemptResource,
     CancelOptions,
@@ -18,7 +20,7 @@ from services.api.schemas import (
 )
 from services.api.submission import submit_job
 from services.domain.jobs import JobSpec
-from services.domain.statuses import JobStatus
+from services.domain.statuses import TERMINAL, JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -29,15 +31,37 @@ EXAMPLES = {
 }
 
 
-@router.post("", status_code=201)
+@router.post(
+    "",
+    status_code=201,
+    response_model=JobResource,
+    responses={
+        201: {"content": {PICTURE: {}}, "description": "The job, or of a sample job the picture."},
+        202: {"model": JobResource, "description": "The wait has run out; the job goes on."},
+    },
+)
 async def submit(
     spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)],
     stores: StoresDependency,
     response: Response,
-) -> JobResource:
-    """Submit a job; it is queued when this answers 201."""
+    wait_seconds: WaitSeconds,
+    wants_picture: WantsPicture,
+) -> Any:
+    """Submit a job; it is queued when this answers 201.
+
+    With `Prefer: wait=N` the answer comes when the job has ended. With `Accept: image/png` as well,
+    that of a sample job with one temperature is its grid.
+    """
     job = await submit_job(stores.database, spec)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    headers = {"Location": f"/v1/jobs/{job.id}"}
+    if wait_seconds is not None:
+        headers["Preference-Applied"] = f"wait={wait_seconds:.0f}"
+        job = await stores.watch.wait_for_end(job, seconds=wait_seconds)
+        if job.status not in TERMINAL:
+            response.status_code = 202
+        elif wants_picture and (picture := await read_picture(stores, job)):
+            return Response(picture, 201, headers, media_type=PICTURE)
+    response.headers.update(headers)
     return JobResource.of(job)
 
 

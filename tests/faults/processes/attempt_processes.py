@@ -1,4 +1,4 @@
-"""The processes of attempts on this machine: runners, torchruns and ranks."""
+"""The processes of attempts on this machine: runners, torchruns, ranks; what forks runners."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ class AttemptProcess:
     """One process, and the folder it works for."""
 
     pid: int
-    kind: str  # runner, torchrun or rank
+    kind: str  # runner, torchrun, rank or nursery
     where: str  # what it was started with
 
     def send(self, how: signal.Signals) -> None:
@@ -29,20 +29,21 @@ def list_attempt_processes(marker: str) -> list[AttemptProcess]:
         try:
             environment = (folder / "environ").read_bytes().decode(errors="replace")
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            name = (folder / "comm").read_text().strip()
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, IndexError):
             continue
-        if (
-            state == "Z"
-            or marker not in environment.split("\0")
-            or "NVAE_ATTEMPT=" not in environment
-        ):
-            continue
-        found.append(AttemptProcess(int(folder.name), _kind(command), environment + command))
+        kind = _kind(name, command, environment)
+        if state != "Z" and kind and marker in environment.split("\0"):
+            found.append(AttemptProcess(int(folder.name), kind, environment + command))
     return sorted(found, key=lambda process: process.pid)
 
 
-def _kind(command: str) -> str:
-    if "services.worker.runner" in command:
+def _kind(name: str, command: str, environment: str) -> str | None:
+    if name == "nvae-runner":
         return "runner"
+    if "services.worker.nursery" in command:
+        return "nursery"
+    if "NVAE_ATTEMPT=" not in environment:
+        return None
     return "torchrun" if "torch.distributed.run" in command else "rank"

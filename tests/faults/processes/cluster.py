@@ -28,7 +28,6 @@ from services.local.stack_file import load_or_create
 from services.settings import DatabaseSettings
 
 STAND_IN = (sys.executable, "-S", str(Path(__file__).with_name("stand_in_trainer.py")))
-FORKING_WORKER = Path(__file__).with_name("forked_runners.py")
 WAIT_SECONDS = 90.0
 PROXIED = {
     "postgres": "NVAE_DATABASE_URL",
@@ -103,14 +102,6 @@ class Cluster:
         """Start the worker of a node, below a command if need be; again after it was killed."""
         own = self._node_settings(node, number=number, slots=slots)
         self._start(f"worker-{node}", ("-m", "services.worker"), within=within, **(own | settings))
-
-    def start_forking_worker(self, node: str, *, number: int, slots: int) -> None:
-        """Start a node whose runners cost little; for thousands of jobs."""
-        self._start(
-            f"worker-{node}",
-            (str(FORKING_WORKER),),
-            **self._node_settings(node, number=number, slots=slots),
-        )
 
     def send(self, name: str, how: signal.Signals) -> None:
         """Send a signal to a server or service; a killed one is waited for."""

@@ -47,7 +47,7 @@ def nodes(cluster):
     """How each node is started; all are."""
 
     def start(number):
-        return lambda: cluster.start_forking_worker(f"n{number}", number=number, slots=NUM_SLOTS)
+        return lambda: cluster.start_worker(f"n{number}", number=number, slots=NUM_SLOTS)
 
     nodes = {f"n{number}": start(number) for number in range(1, NUM_NODES + 1)}
     for start_node in nodes.values():

@@ -10,7 +10,7 @@ from torch import Tensor
 from nvae_core.cell_kinds import CELL_TABLES
 from nvae_core.config import CellArchitecture, ModelConfig
 from nvae_core.evaluation import likelihood
-from nvae_core.evaluation.likelihood import EvaluationStopped, estimate_likelihood, score_images
+from nvae_core.evaluation.likelihood import EvaluationStopped, score_by, score_images
 from nvae_core.inference.network import SampleScores, fold_decoder, fold_model
 from nvae_core.kernels import library
 from nvae_core.model.batch_norm import batch_norms_of
@@ -103,7 +103,7 @@ def check_scores(model: NVAE, num_images: int = NUM_IMAGES) -> None:
 @torch.no_grad()
 def check_samples(model: NVAE) -> None:
     noise = draw_noise(model.noise_shapes(NUM_IMAGES), torch.Generator().manual_seed(4))
-    image = fold_decoder(model.decoder).generate(noise, temperature=0.7).mean()
+    image = fold_decoder(model).generate(noise, temperature=0.7).mean()
     plain = model.generate(noise, batch_size=NUM_IMAGES, temperature=0.7).image.mean()
     torch.testing.assert_close(image, plain, rtol=1e-5, atol=1e-5)
 
@@ -156,7 +156,7 @@ def test_another_device_is_not_mixed_with_the_cpu(name: str) -> None:
     model = trained(**CASES[name]).to("meta")
     x = random_images(model).to("meta")
     shapes = model.noise_shapes(len(x))
-    folded, decoder = fold_model(model), fold_decoder(model.decoder)
+    folded, decoder = fold_model(model), fold_decoder(model)
     noise = [torch.empty(NUM_SAMPLES, *shape, device="meta") for shape in shapes]
     scores = folded.score(x, folded.encode(x), noise)
     assert scores.log_prob.shape == (NUM_SAMPLES, len(x))
@@ -200,12 +200,10 @@ def test_it_is_asked_to_stop_before_each_pass(monkeypatch: pytest.MonkeyPatch) -
     pixels = 2 * NUM_IMAGES * model.config.resolution**2
     monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", pixels)
     with pytest.raises(EvaluationStopped):
-        for _ in estimate_likelihood(
-            model,
-            [random_images(model)],
-            num_samples=6,
-            generator=torch.Generator(),
+        score_by(
+            fold_model(model),
+            random_images(model),
+            [torch.Generator()] * 6,
             should_stop=lambda: next(answers),
-        ):
-            pass
+        )
     assert next(answers, None) is None

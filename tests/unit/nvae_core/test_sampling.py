@@ -1,17 +1,36 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from nvae_core.checkpoint import load_model
+from nvae_core.config import ModelConfig, OptimizationConfig, SampleConfig
+from nvae_core.inference.network import fold_decoder
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling import arrange_grid, draw_images, re_estimate_batch_norm, save_grid
-from nvae_core.sampling.pixels import SEPARATOR_COLOR
+from nvae_core.run_directory import ArtifactLine, InvalidRunDirectory, Result, RunDirectory
+from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.grids import SEPARATOR_COLOR, arrange_grid, save_grid
+from nvae_core.sampling.run import sample_run
+from nvae_core.sampling.sampler import Sampler
+from nvae_core.sampling.statistics import re_estimate_batch_norm
+from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.state import start_training
+
+CPU = torch.device("cpu")
 
 
-def draw(model: NVAE, *, seed: int = 0, temperature: float = 1.0) -> torch.Tensor:
+def draw(model: NVAE, *, seed: int = 0, temperature: float = 1.0, shared: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return draw_images(model, 3, temperature=temperature, generator=generator)
+    return draw_images(
+        fold_decoder(model),
+        3,
+        temperature=temperature,
+        generator=generator,
+        num_shared_groups=shared,
+    )
 
 
 def test_samples_depend_on_the_seed_and_the_temperature_alone(model: NVAE) -> None:
@@ -24,15 +43,26 @@ def test_samples_depend_on_the_seed_and_the_temperature_alone(model: NVAE) -> No
 
 
 def test_more_images_than_one_batch_can_be_drawn(model: NVAE) -> None:
-    images = draw_images(model.eval(), 70, temperature=1.0, generator=torch.Generator())
+    decoder = fold_decoder(model.eval())
+    images = draw_images(decoder, 70, temperature=1.0, generator=torch.Generator())
     assert images.shape == (70, 1, 12, 12)
+
+
+def test_first_image_is_the_same_whatever_is_shared_and_all_are_where_everything_is(
+    model: NVAE,
+) -> None:
+    model.eval()
+    free, all_shared = draw(model), draw(model, shared=len(model.hierarchy.groups))
+    assert torch.equal(draw(model, shared=1)[0], free[0])
+    assert not torch.equal(draw(model, shared=1)[1], free[1])
+    assert torch.equal(all_shared, free[:1].expand(3, -1, -1, -1))
 
 
 def test_re_estimation_moves_the_decoders_statistics_only(model: NVAE) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval()
     re_estimate_batch_norm(
-        model.decoder, temperature=0.7, generator=torch.Generator().manual_seed(0), num_draws=2
+        model, temperature=0.7, generator=torch.Generator().manual_seed(0), num_draws=2
     )
     assert not model.training
     moved = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
@@ -41,8 +71,8 @@ def test_re_estimation_moves_the_decoders_statistics_only(model: NVAE) -> None:
 
 
 def test_grid_is_the_squarest_with_two_light_pixels_between() -> None:
-    images = np.zeros((5, 3, 4, 1), np.uint8)
-    images[4] = 255
+    images = torch.zeros(5, 1, 3, 4)
+    images[4] = 1
     grid = arrange_grid(images)
     assert grid.shape == (2 * 5 + 2, 3 * 6 + 2, 1)
     assert (grid[2:5, 2:6] == 0).all()
@@ -56,3 +86,135 @@ def test_grid_is_saved_as_png(tmp_path: Path) -> None:
     with Image.open(tmp_path / "samples" / "grid.png") as image:
         assert image.size == (22, 22)
         assert image.mode == "L"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, model_config: ModelConfig) -> Path:
+    """A checkpoint's folder."""
+    optimization = OptimizationConfig(epochs=1, batch_size=4, warmup_epochs=0)
+    state = start_training(model_config, optimization, seed=0, device=CPU)
+    return save_checkpoint(tmp_path, state, optimization=optimization, seed=0)
+
+
+class Runs:
+    """Sample runs of one sampler."""
+
+    def __init__(self, folder: Path, checkpoint: Path) -> None:
+        self.folder = folder
+        self.checkpoint = checkpoint
+        self.sampler = Sampler.load(checkpoint, CPU)
+
+    def run(self, name: str, *, stop: bool = False, **fields: object) -> tuple[Result, Path]:
+        run = RunDirectory(self.folder / name)
+        run.path.mkdir()
+        given = {"num_images": 3, "re_estimation_draws": 3, "checkpoint": str(self.checkpoint)}
+        config = SampleConfig.model_validate(given | fields)
+        return sample_run(config, run, self.sampler, should_stop=lambda: stop), run.path
+
+
+@pytest.fixture
+def runs(tmp_path: Path, checkpoint: Path) -> Runs:
+    return Runs(tmp_path, checkpoint)
+
+
+def files(path: Path) -> dict[str, bytes]:
+    samples = path / "samples"
+    return {
+        str(file.relative_to(samples)): file.read_bytes()
+        for file in sorted(samples.rglob("*"))
+        if file.is_file()
+    }
+
+
+def reported(path: Path) -> Sequence[str]:
+    lines = [line for _, line in RunDirectory(path).read_progress()]
+    return sorted(line.name for line in lines if isinstance(line, ArtifactLine))
+
+
+def test_all_forms_hold_the_same_images(runs: Runs) -> None:
+    result, path = runs.run("a", output=["grid", "images", "array"], seed=3)
+    assert (result.status, result.values) == ("succeeded", {"num_images": 3})
+    found = files(path)
+    assert [*found] == ["grid.png", *(f"images/000{i}.png" for i in range(3)), "images.npz"]
+    assert reported(path) == sorted(found)
+    array = np.load(path / "samples" / "images.npz")["images"]
+    assert (array.shape, array.dtype) == ((3, 12, 12, 1), np.uint8)
+    for index in range(3):
+        with Image.open(path / "samples" / f"images/000{index}.png") as image:
+            assert np.array_equal(np.asarray(image), array[index, :, :, 0])
+
+
+def test_bytes_do_not_depend_on_what_was_drawn_before(runs: Runs, tmp_path: Path) -> None:
+    asked = {"temperature": 0.7, "output": ["grid", "array"], "image": "draw"}
+    _, first = runs.run("first", **asked)
+    runs.run("other", temperature=[0.3, 1.2], batch_norm="re-estimate", fixed_scales=1)
+    _, again = runs.run("again", **asked)
+    _, cold = Runs(tmp_path, runs.checkpoint).run("cold", **asked)
+    assert files(first) == files(again) == files(cold)
+    _, mean = runs.run("mean", temperature=0.7)
+    assert files(mean)["grid.png"] != files(first)["grid.png"]
+
+
+def test_re_estimated_statistics_are_kept_and_taken_again(runs: Runs, tmp_path: Path) -> None:
+    asked = {"temperature": [0.5, 0.9], "batch_norm": "re-estimate"}
+    _, first = runs.run("first", **asked)
+    kept = [name for name in files(first) if name.endswith(".safetensors")]
+    assert kept == [f"batch_norm_temperature_{t}_draws_3.safetensors" for t in (0.5, 0.9)]
+    paths = [str(first / "samples" / name) for name in kept]
+    other = Runs(tmp_path, runs.checkpoint)
+    _, reused = other.run("reused", statistics=paths, **asked)
+    assert files(reused) == {k: v for k, v in files(first).items() if k.endswith(".png")}
+    _, running = runs.run("running", temperature=[0.5, 0.9])
+    assert files(running).keys() == files(reused).keys()
+    assert files(running) != files(reused)
+    before, _ = load_model(runs.checkpoint, CPU)
+    after = runs.sampler.model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.state_dict().items())
+
+
+def test_statistics_of_another_checkpoint_are_refused(runs: Runs, tmp_path: Path) -> None:
+    _, first = runs.run("first", batch_norm="re-estimate")
+    [name] = [name for name in files(first) if name.endswith(".safetensors")]
+    manifest = runs.checkpoint / "checkpoint.json"
+    other = Runs(tmp_path, runs.checkpoint)
+    record = other.sampler.manifest.files["model.safetensors"]
+    files_of_other = {"model.safetensors": record.model_copy(update={"sha256": "0" * 64})}
+    other.sampler.manifest = other.sampler.manifest.model_copy(update={"files": files_of_other})
+    with pytest.raises(InvalidRunDirectory, match=r"statistics: .* is of another checkpoint"):
+        other.run("other", batch_norm="re-estimate", statistics=[str(first / "samples" / name)])
+    with pytest.raises(InvalidRunDirectory, match=r"statistics: checkpoint.json cannot be read"):
+        runs.run("damaged", batch_norm="re-estimate", statistics=[str(manifest)])
+
+
+def test_scale_that_does_not_exist_is_refused(runs: Runs) -> None:
+    with pytest.raises(InvalidRunDirectory, match="fixed_scales: is 16, and the model has"):
+        runs.run("a", fixed_scales=16)
+
+
+def test_sampling_stops_where_it_is_asked_to(runs: Runs) -> None:
+    result, path = runs.run("a", stop=True, batch_norm="re-estimate")
+    assert (result.status, result.reason) == ("stopped", "stopped")
+    assert files(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"temperature": []}, "temperature"),
+        ({"temperature": [0.7, 0.7]}, "temperature"),
+        ({"temperature": [0.7, -0.1]}, "temperature"),
+        ({"num_images": 0}, "num_images"),
+        ({"num_images": 1025}, "num_images"),
+        ({"output": []}, "output"),
+        ({"output": ["tiff"]}, "output"),
+        ({"re_estimation_draws": 0}, "re_estimation_draws"),
+        ({"fixed_scales": -1}, "fixed_scales"),
+    ],
+)
+def test_bad_options_are_refused_by_name(fields: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        SampleConfig.model_validate({"checkpoint": "c"} | fields)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from published_files import MODEL, save_published
 
+from nvae_core.checkpoint import load_model
 from nvae_core.model.nvae import build_model
 from nvae_core.presets import PRESETS
-from nvae_core.training.checkpoint import load_model
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -31,9 +31,14 @@ def test_one_rank_is_started_per_slot(tmp_path):
     assert command[-2:] == ["nvae_core.cli.train", str(tmp_path)]
 
 
-def test_preparation_needs_no_torchrun(tmp_path):
-    command = plan(tmp_path, kind="prepare_dataset").command()
-    assert command[1:3] == ["-m", "nvae_core.cli.prepare"]
+def test_one_rank_alone_needs_no_torchrun(tmp_path):
+    command = plan(tmp_path, slots=(1,)).command()
+    assert command[1:3] == ["-m", "nvae_core.cli.train"]
+
+
+def test_one_rank_of_a_gang_meets_the_others_by_torchrun(tmp_path):
+    gang = Gang(2, 1, "10.0.0.1", "10.0.0.2", 29500, "att_1-7")
+    assert "torch.distributed.run" in plan(tmp_path, slots=(1,), gang=gang).command()
 
 
 def test_gpu_attempt_sees_its_own_devices_only(tmp_path):

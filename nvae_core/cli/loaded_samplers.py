@@ -1,0 +1,43 @@
+"""Models that stay loaded, the last used ones, within a budget of memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from nvae_core.sampling.sampler import Sampler
+
+Load = Callable[[Path, torch.device], Sampler]
+
+
+class LoadedSamplers:
+    """Samplers by checkpoint and device; the longest unused ones go when the budget is exceeded."""
+
+    def __init__(self, budget_bytes: int, *, load: Load = Sampler.load) -> None:
+        self._budget_bytes = budget_bytes
+        self._load = load
+        self._loaded: OrderedDict[tuple[Path, torch.device], Sampler] = OrderedDict()
+
+    def take(self, checkpoint: Path, device: torch.device) -> Sampler:
+        """Return the sampler of a checkpoint's folder, loading it if need be.
+
+        Raises:
+            CheckpointCorrupt: the folder does not hold a whole checkpoint.
+        """
+        key = (checkpoint, device)
+        sampler = self._loaded.pop(key, None)
+        if sampler is None:
+            sampler = self._load(checkpoint, device)
+        self._loaded[key] = sampler
+        return sampler
+
+    def trim(self) -> None:
+        """Drop what is beyond the budget; a call's own sampler may be larger than all of it."""
+        while self._loaded and self.num_bytes > self._budget_bytes:
+            self._loaded.popitem(last=False)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of everything that is loaded."""
+        return sum(sampler.num_bytes for sampler in self._loaded.values())
