@@ -1,0 +1,1 @@
+"""Pictures of the numbers that analyses compute; the only part that knows matplotlib."""
