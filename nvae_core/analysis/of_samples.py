@@ -104,10 +104,7 @@ def make_scale_traversal(
         subtitle="In each row the latents of the top scales are those of the first sample, and "
         f"those below are drawn. Temperature {config.temperature:g}.",
         rows=[list(row) for row in rows],
-        row_labels=[
-            _describe_fixed(scales, resolutions[groups - 1])
-            for scales, groups in zip(fixed_scales, fixed_groups, strict=True)
-        ],
+        row_labels=[_describe_fixed(resolutions[:groups]) for groups in fixed_groups],
     )
     numbers = {
         "rows": [
@@ -140,8 +137,9 @@ def diversity(pixels: Images) -> float:
     return float(np.std(pixels / 255.0, axis=0).mean())
 
 
-def _describe_fixed(scales: int, resolution: int) -> str:
-    if scales == 0:
+def _describe_fixed(resolutions: Sequence[int]) -> str:
+    """Name the groups that are held fixed by the height and width of their latents."""
+    if not resolutions:
         return "all drawn"
-    word = "scale" if scales == 1 else "scales"
-    return f"{scales} {word} fixed, to {resolution}×{resolution}"
+    first, last = (f"{resolution}×{resolution}" for resolution in (resolutions[0], resolutions[-1]))
+    return f"{first} fixed" if first == last else f"{first} to {last} fixed"

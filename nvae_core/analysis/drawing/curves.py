@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from nvae_core.analysis.drawing.figures import LINE_COLORS, LINE_STYLES
 
 WIDTH_INCHES = 8.0
 PANEL_INCHES = 2.3
 SINGLE_PANEL_INCHES = 3.6
-LOG_RATIO = 50.0  # of the largest value to the smallest, above which the axis is logarithmic
+LOG_RATIO = 10.0  # of the largest value to the smallest, above which the axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def draw_curves(title: str, panels: Mapping[str, Sequence[Line]], names: Sequenc
         drawn = _draw_panel(ax, label, lines)
     axes[-1].set_xlabel("step")
     axes[-1].set_xlim(left=0)
-    axes[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes[-1].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
     figure.legend(drawn, names, loc="outside lower left", ncols=3, frameon=False)
     return figure
@@ -57,5 +57,12 @@ def _draw_panel(ax: Axes, label: str, lines: Sequence[Line]) -> list[Line2D]:
     ax.set_ylabel(label)
     values = [value for line in lines for value in line.values if math.isfinite(value)]
     if values and min(values) > 0 and max(values) > LOG_RATIO * min(values):
-        ax.set_yscale("log")
+        _make_logarithmic(ax, decades=math.log10(max(values) / min(values)))
     return drawn
+
+
+def _make_logarithmic(ax: Axes, *, decades: float) -> None:
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.0 else (1.0,)))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())

@@ -19,6 +19,10 @@ LINE_STYLES = ("-", "--", ":")
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8.5,
     "text.color": INK,
     "axes.edgecolor": FAINT_INK,
     "axes.labelcolor": INK,

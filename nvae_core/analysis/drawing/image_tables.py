@@ -52,7 +52,7 @@ def draw_image_table(table: ImageTable, *, room_below: int = 0) -> Figure:
     """Draw a table of images, with room for something else below it, in pixels."""
     layout = _lay_out(table, room_below)
     figure = Figure(figsize=(layout.width / DPI, layout.height / DPI), dpi=DPI)
-    figure.figimage(_paste(table, layout))
+    figure.figimage(_paste(table, layout), zorder=-1)  # below all that is drawn beside it
     _write(table, layout, figure)
     return figure
 
@@ -62,7 +62,7 @@ def _lay_out(table: ImageTable, room_below: int) -> _Layout:
     magnification = table.magnification or max(1, round(CELL_PIXELS / height))
     height, width = height * magnification, width * magnification
     longest = max((len(label) for label in table.row_labels), default=0)
-    left = MARGIN + int(LETTER_PIXELS * longest) + (GAP if longest else 0)
+    left = MARGIN + (int(LETTER_PIXELS * longest) + 2 * GAP if longest else 0)
     lefts: list[int] = []
     for column in range(max(map(len, table.rows))):
         left += WIDE_GAP - GAP if column in table.wide_gaps else 0
