@@ -50,7 +50,7 @@ def features_of(images: Images) -> Features:
     # One axis after the other is several times faster than both at once.
     rows = pixels.reshape(shape).sum(axis=2, dtype=np.uint16)
     sums = rows.sum(axis=3, dtype=np.uint16)
-    features: Features = sums.reshape(num_images, -1).astype(np.float64)
+    features: Features = sums.reshape(num_images, blocks * blocks * num_colors).astype(np.float64)
     return features
 
 

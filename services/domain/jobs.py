@@ -1,7 +1,7 @@
 """What a user submits: one validated spec per kind of job."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter
 
@@ -15,6 +15,8 @@ from nvae_core.config import (
     ModelConfig,
     OptimizationConfig,
     PrepareDatasetConfig,
+    RunConfig,
+    RunFiles,
     SampleConfig,
     SamplePolicy,
     SamplingOptions,
@@ -22,16 +24,11 @@ from nvae_core.config import (
     TrainConfig,
     ValidationPolicy,
 )
+from services.domain.analyses import ANALYSES, AnalyzeSpec, CheckpointAnalysis, RunsAnalysis
+from services.domain.submission import Name, Submission
 
 C = TypeVar("C", bound=Config)
-NO_ZERO = r"^[^\x00]*$"  # Postgres cannot store one
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_ZERO)]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-TagKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_ZERO)]
-TagValue = Annotated[str, StringConstraints(max_length=256, pattern=NO_ZERO)]
-Tags = Annotated[dict[TagKey, TagValue], Field(max_length=32)]
-
-
 Overrides = Annotated[dict[str, JsonValue], Field(max_length=64)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,63}$")]
@@ -46,18 +43,7 @@ class Resources(Config):
     labels: Labels = {}  # that each node must have
 
 
-Priority = Annotated[int, Field(ge=0, le=100)]
-MaxRunSeconds = Annotated[float, Field(gt=0, le=10**9)]
-
-
-class _Submission(Config):
-    name: Name | None = None
-    tags: Tags = {}
-    priority: Priority = 50
-    max_run_seconds: MaxRunSeconds | None = None  # over all attempts
-
-
-class TrainSpec(_Submission):
+class TrainSpec(Submission):
     """Train a preset, with overrides, on a prepared data set."""
 
     kind: Literal["train"] = "train"
@@ -72,7 +58,7 @@ class TrainSpec(_Submission):
     seed: Seed = 0
 
 
-class EvaluateSpec(_Submission, EvaluationOptions):
+class EvaluateSpec(Submission, EvaluationOptions):
     """Estimate the likelihood of a checkpoint, given by id, on a data set, given by name or id."""
 
     checkpoint: Name
@@ -80,13 +66,13 @@ class EvaluateSpec(_Submission, EvaluationOptions):
     resources: Resources = Resources()
 
 
-class SampleSpec(_Submission, SamplingOptions):
+class SampleSpec(Submission, SamplingOptions):
     """Draw images from a checkpoint, given by id."""
 
     checkpoint: Name
 
 
-class PrepareDatasetSpec(_Submission, PrepareDatasetConfig):
+class PrepareDatasetSpec(Submission, PrepareDatasetConfig):
     """The job that the registration of a data set makes; not submitted directly."""
 
     dataset: str  # id
@@ -107,10 +93,17 @@ class ResolvedTraining(Config):
     optimization: OptimizationConfig
 
 
-JobSpec = Annotated[TrainSpec | EvaluateSpec | SampleSpec, Field(discriminator="kind")]
-StoredSpec = TrainSpec | EvaluateSpec | SampleSpec | PrepareDatasetSpec
+JobSpec = Annotated[
+    TrainSpec | EvaluateSpec | SampleSpec | AnalyzeSpec, Field(discriminator="kind")
+]
+StoredSpec: TypeAlias = (
+    TrainSpec | EvaluateSpec | SampleSpec | CheckpointAnalysis | RunsAnalysis | PrepareDatasetSpec
+)
 STORED_SPEC: TypeAdapter[StoredSpec] = TypeAdapter(
-    Annotated[StoredSpec, Field(discriminator="kind")]
+    Annotated[
+        TrainSpec | EvaluateSpec | SampleSpec | AnalyzeSpec | PrepareDatasetSpec,
+        Field(discriminator="kind"),
+    ]
 )
 
 
@@ -128,7 +121,8 @@ def run_config(
     checkpoint: str | None,
     statistics: Sequence[str] = (),
     estimates: str | None = None,
-) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
+    runs: Sequence[RunFiles] = (),
+) -> RunConfig:
     """Return what the trainer gets: the spec with names replaced by local folders.
 
     Args:
@@ -139,6 +133,7 @@ def run_config(
         checkpoint: folder of the checkpoint to read, or to resume from.
         estimates: file that an earlier attempt of an evaluation left.
         statistics: files of re-estimated batch-norm statistics of that checkpoint.
+        runs: of an analysis of runs, the files with their metrics.
     """
     if isinstance(spec, TrainSpec):
         assert resolved is not None
@@ -160,6 +155,16 @@ def run_config(
         )
     if isinstance(spec, SampleSpec):
         return _narrow(SampleConfig, spec, checkpoint=checkpoint, statistics=tuple(statistics))
+    if isinstance(spec, CheckpointAnalysis | RunsAnalysis):
+        config = ANALYSES[spec.analysis]
+        local = {
+            "checkpoint": checkpoint,
+            "dataset": dataset,
+            "statistics": tuple(statistics),
+            "runs": tuple(runs),
+        }
+        own = {name: value for name, value in local.items() if name in config.model_fields}
+        return _narrow(config, spec, **own)
     return _narrow(PrepareDatasetConfig, spec)
 
 

@@ -104,7 +104,12 @@ class Execution:
         staging = staging_folder(self.run_directory)
         sources = SourceLocator(self.settings, staging, self.storage)
         config = await patiently(
-            lambda: asyncio.to_thread(self.assignment.configure, cache, sources)
+            lambda: asyncio.to_thread(
+                self.assignment.configure,
+                cache,
+                sources,
+                exports=self.run_directory.path / "runs",
+            )
         )
         self.run_directory.create(config)
         if self.assignment.gang:
