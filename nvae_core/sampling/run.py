@@ -2,8 +2,8 @@
 
 import io
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -66,11 +66,21 @@ class _Drawing:
     run: RunDirectory
     sampler: Sampler
     should_stop: Callable[[], bool]
+    given: dict[StatisticsKey, dict[str, Tensor]] = field(default_factory=dict)
     num_drawn: int = 0
 
     def __post_init__(self) -> None:
-        self.num_shared_groups = num_groups_of(self.sampler, self.config.fixed_scales)
-        self.given = read_given(self.run, self.config.statistics, self.sampler)
+        self.num_shared_groups = _num_groups(self.sampler, self.config.fixed_scales)
+        for path in self.config.statistics:
+            try:
+                key, statistics = read_statistics(
+                    self.run.path / path,
+                    self.sampler.model,
+                    model_sha256=self.sampler.model_sha256,
+                )
+            except InvalidStatistics as error:
+                raise InvalidRunDirectory(f"{self.run.config_path}: {error}") from error
+            self.given[key] = statistics
 
     def draw(self, temperature: float) -> None:
         """Draw the images of one temperature and leave them."""
@@ -124,35 +134,11 @@ class _Drawing:
         report_sample(self.run, name, content, content_type, step=self.sampler.manifest.step)
 
 
-def num_groups_of(sampler: Sampler, num_scales: int) -> int:
-    """Return how many groups the top scales have.
-
-    Raises:
-        InvalidRunDirectory: the model has not so many scales; `fixed_scales` is the field.
-    """
+def _num_groups(sampler: Sampler, num_scales: int) -> int:
+    """Return how many groups the top scales have."""
     groups_per_scale = sampler.manifest.model.num_groups_per_scale
     if num_scales > len(groups_per_scale):
         raise InvalidRunDirectory(
             f"fixed_scales: is {num_scales}, and the model has {len(groups_per_scale)}"
         )
     return sum(groups_per_scale[:num_scales])
-
-
-def read_given(
-    run: RunDirectory, names: Sequence[str], sampler: Sampler
-) -> dict[StatisticsKey, dict[str, Tensor]]:
-    """Read the files of statistics that whoever started the run has handed in.
-
-    Raises:
-        InvalidRunDirectory: one cannot be read, or is of another checkpoint.
-    """
-    given: dict[StatisticsKey, dict[str, Tensor]] = {}
-    for name in names:
-        try:
-            key, statistics = read_statistics(
-                run.path / name, sampler.model, model_sha256=sampler.model_sha256
-            )
-        except InvalidStatistics as error:
-            raise InvalidRunDirectory(f"{run.config_path}: {error}") from error
-        given[key] = statistics
-    return given

@@ -41,7 +41,7 @@ def create_app(stores: Stores) -> FastAPI:
     app = FastAPI(
         title="NVAE training service",
         version="1",
-        description="Train, evaluate, sample and analyze NVAE models as jobs.",
+        description="Train, evaluate and sample NVAE models as jobs.",
         lifespan=lifespan,
         max_body_size=MAX_BODY_BYTES,
         responses={422: {"model": Problem}, 404: {"model": Problem}, 503: {"model": Problem}},

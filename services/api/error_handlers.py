@@ -97,13 +97,8 @@ def json_pointer(location: Sequence[int | str], body: Any) -> str:
         return "/".join(str(part) for part in location)
     parts = []
     for part in location[1:]:
-        if isinstance(body, dict) and part not in body and part in _tags(body):
-            continue
+        if isinstance(body, dict) and part not in body and part == body.get("kind"):
+            continue  # the tag of a union
         parts.append(str(part).replace("~", "~0").replace("/", "~1"))
         body = body.get(part) if isinstance(body, dict) else None
     return "".join(f"/{part}" for part in parts)
-
-
-def _tags(body: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what pydantic calls the members of unions that this body may have been meant for."""
-    return body.get("kind"), body.get("analysis")

@@ -4,17 +4,19 @@ from nvae_core.config import Config, Seed
 from services.adapters.postgres import checkpoints, jobs
 from services.adapters.postgres.database import Database, Session, notify_queue
 from services.adapters.postgres.tables import Checkpoint, Job
-from services.api.checks import find_checkpoint
-from services.api.submission import check_training, new_job
+from services.api.submission import check_training, find_checkpoint, new_job
 from services.domain.errors import Conflict, InvalidSpec
 from services.domain.jobs import (
     STORED_SPEC,
+    MaxRunSeconds,
+    Name,
     Overrides,
+    Priority,
     ResolvedTraining,
     Resources,
+    Tags,
     TrainSpec,
 )
-from services.domain.submission import MaxRunSeconds, Name, Priority, Tags
 
 
 class ForkOptions(Config):

@@ -7,19 +7,10 @@ from pydantic import ValidationError
 from nvae_core.config import ModelConfig, OptimizationConfig, check_micro_batches
 from nvae_core.presets import UnknownPreset, apply_overrides, find_preset
 from services.adapters.ids import new_id
-from services.adapters.postgres import datasets, jobs, nodes
+from services.adapters.postgres import checkpoints, datasets, jobs, nodes
 from services.adapters.postgres.database import Database, Session, notify_queue
-from services.adapters.postgres.tables import Dataset, Job
-from services.api.analyses import check_analysis
-from services.api.checks import (
-    check_images,
-    check_split,
-    find_checkpoint,
-    find_dataset,
-    trained_model,
-)
-from services.domain.analyses import CheckpointAnalysis, RunsAnalysis
-from services.domain.errors import Conflict, FieldProblem, InvalidSpec
+from services.adapters.postgres.tables import Checkpoint, Dataset, Job
+from services.domain.errors import Conflict, FieldProblem, InvalidSpec, NotFound
 from services.domain.jobs import (
     DatasetSpec,
     EvaluateSpec,
@@ -34,10 +25,7 @@ from services.domain.jobs import (
 from services.domain.sources import check_source
 
 
-async def submit_job(
-    database: Database,
-    spec: TrainSpec | EvaluateSpec | SampleSpec | CheckpointAnalysis | RunsAnalysis,
-) -> Job:
+async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | SampleSpec) -> Job:
     """Check the spec completely and store the job.
 
     Raises:
@@ -47,8 +35,6 @@ async def submit_job(
         job = new_job(spec)
         if isinstance(spec, TrainSpec):
             await check_training(session, job, spec)
-        elif isinstance(spec, CheckpointAnalysis | RunsAnalysis):
-            await check_analysis(session, job, spec)
         else:
             checkpoint = await find_checkpoint(session, spec.checkpoint)
             job.checkpoint_id = checkpoint.id
@@ -171,12 +157,58 @@ def num_ranks(spec: TrainSpec) -> int:
     return spec.resources.nodes * spec.resources.slots
 
 
+async def find_dataset(session: Session, name_or_id: str) -> Dataset:
+    """Return a data set that is ready, or point at the field."""
+    try:
+        dataset = await datasets.find(session, name_or_id)
+    except NotFound as error:
+        raise InvalidSpec.at("/dataset", error.message) from error
+    if dataset.status != "ready":
+        message = f"{name_or_id!r} is {dataset.status}; it can be used when it is ready"
+        raise InvalidSpec.at("/dataset", message)
+    return dataset
+
+
+async def find_checkpoint(session: Session, checkpoint_id: str) -> Checkpoint:
+    """Return a checkpoint that stays usable until the job is stored, or point at the field."""
+    try:
+        return await checkpoints.find_usable(session, checkpoint_id)
+    except (NotFound, Conflict) as error:
+        raise InvalidSpec.at("/checkpoint", error.message) from error
+
+
+async def trained_model(session: Session, checkpoint: Checkpoint) -> ModelConfig:
+    """Return the model that the checkpoint's job trained."""
+    job = await jobs.find(session, checkpoint.job_id)
+    return ResolvedTraining.model_validate(job.resolved).model
+
+
+def check_images(model: ModelConfig, dataset: Dataset) -> None:
+    """Refuse a data set whose images the model cannot take."""
+    description = dataset.description or {}
+    images = (description["height"], description["width"])
+    if images != (model.image_size, model.image_size):
+        message = f"has images of {images[0]}×{images[1]}, the model takes {model.image_size}"
+        raise InvalidSpec.at("/dataset", message)
+    if description["num_colors"] != model.num_colors:
+        message = f"has {description['num_colors']} colours, the model takes {model.num_colors}"
+        raise InvalidSpec.at("/dataset", message)
+
+
 def check_scales(model: ModelConfig, spec: SampleSpec) -> None:
     """Refuse to hold more scales fixed than the model has."""
     num_scales = len(model.num_groups_per_scale)
     if spec.fixed_scales > num_scales:
         message = f"is {spec.fixed_scales}, and the model has {num_scales}"
         raise InvalidSpec.at("/fixed_scales", message)
+
+
+def check_split(split: str, dataset: Dataset) -> None:
+    """Refuse a split that the data set does not have."""
+    splits = (dataset.description or {})["splits"]
+    if split not in splits:
+        message = f"the data set has no split {split!r}, but {', '.join(sorted(splits))}"
+        raise InvalidSpec.at("/split", message)
 
 
 def check_range(spec: EvaluateSpec, dataset: Dataset) -> None:

@@ -1,7 +1,7 @@
 """What a user submits: one validated spec per kind of job."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter
 
@@ -15,8 +15,6 @@ from nvae_core.config import (
     ModelConfig,
     OptimizationConfig,
     PrepareDatasetConfig,
-    RunConfig,
-    RunFiles,
     SampleConfig,
     SamplePolicy,
     SamplingOptions,
@@ -24,11 +22,16 @@ from nvae_core.config import (
     TrainConfig,
     ValidationPolicy,
 )
-from services.domain.analyses import ANALYSES, AnalyzeSpec, CheckpointAnalysis, RunsAnalysis
-from services.domain.submission import Name, Submission
 
 C = TypeVar("C", bound=Config)
+NO_ZERO = r"^[^\x00]*$"  # Postgres cannot store one
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_ZERO)]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+TagKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_ZERO)]
+TagValue = Annotated[str, StringConstraints(max_length=256, pattern=NO_ZERO)]
+Tags = Annotated[dict[TagKey, TagValue], Field(max_length=32)]
+
+
 Overrides = Annotated[dict[str, JsonValue], Field(max_length=64)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,63}$")]
@@ -43,7 +46,18 @@ class Resources(Config):
     labels: Labels = {}  # that each node must have
 
 
-class TrainSpec(Submission):
+Priority = Annotated[int, Field(ge=0, le=100)]
+MaxRunSeconds = Annotated[float, Field(gt=0, le=10**9)]
+
+
+class _Submission(Config):
+    name: Name | None = None
+    tags: Tags = {}
+    priority: Priority = 50
+    max_run_seconds: MaxRunSeconds | None = None  # over all attempts
+
+
+class TrainSpec(_Submission):
     """Train a preset, with overrides, on a prepared data set."""
 
     kind: Literal["train"] = "train"
@@ -58,7 +72,7 @@ class TrainSpec(Submission):
     seed: Seed = 0
 
 
-class EvaluateSpec(Submission, EvaluationOptions):
+class EvaluateSpec(_Submission, EvaluationOptions):
     """Estimate the likelihood of a checkpoint, given by id, on a data set, given by name or id."""
 
     checkpoint: Name
@@ -66,13 +80,13 @@ class EvaluateSpec(Submission, EvaluationOptions):
     resources: Resources = Resources()
 
 
-class SampleSpec(Submission, SamplingOptions):
+class SampleSpec(_Submission, SamplingOptions):
     """Draw images from a checkpoint, given by id."""
 
     checkpoint: Name
 
 
-class PrepareDatasetSpec(Submission, PrepareDatasetConfig):
+class PrepareDatasetSpec(_Submission, PrepareDatasetConfig):
     """The job that the registration of a data set makes; not submitted directly."""
 
     dataset: str  # id
@@ -93,17 +107,10 @@ class ResolvedTraining(Config):
     optimization: OptimizationConfig
 
 
-JobSpec = Annotated[
-    TrainSpec | EvaluateSpec | SampleSpec | AnalyzeSpec, Field(discriminator="kind")
-]
-StoredSpec: TypeAlias = (
-    TrainSpec | EvaluateSpec | SampleSpec | CheckpointAnalysis | RunsAnalysis | PrepareDatasetSpec
-)
+JobSpec = Annotated[TrainSpec | EvaluateSpec | SampleSpec, Field(discriminator="kind")]
+StoredSpec = TrainSpec | EvaluateSpec | SampleSpec | PrepareDatasetSpec
 STORED_SPEC: TypeAdapter[StoredSpec] = TypeAdapter(
-    Annotated[
-        TrainSpec | EvaluateSpec | SampleSpec | AnalyzeSpec | PrepareDatasetSpec,
-        Field(discriminator="kind"),
-    ]
+    Annotated[StoredSpec, Field(discriminator="kind")]
 )
 
 
@@ -121,8 +128,7 @@ def run_config(
     checkpoint: str | None,
     statistics: Sequence[str] = (),
     estimates: str | None = None,
-    runs: Sequence[RunFiles] = (),
-) -> RunConfig:
+) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
     """Return what the trainer gets: the spec with names replaced by local folders.
 
     Args:
@@ -133,7 +139,6 @@ def run_config(
         checkpoint: folder of the checkpoint to read, or to resume from.
         estimates: file that an earlier attempt of an evaluation left.
         statistics: files of re-estimated batch-norm statistics of that checkpoint.
-        runs: of an analysis of runs, the files with their metrics.
     """
     if isinstance(spec, TrainSpec):
         assert resolved is not None
@@ -155,16 +160,6 @@ def run_config(
         )
     if isinstance(spec, SampleSpec):
         return _narrow(SampleConfig, spec, checkpoint=checkpoint, statistics=tuple(statistics))
-    if isinstance(spec, CheckpointAnalysis | RunsAnalysis):
-        config = ANALYSES[spec.analysis]
-        local = {
-            "checkpoint": checkpoint,
-            "dataset": dataset,
-            "statistics": tuple(statistics),
-            "runs": tuple(runs),
-        }
-        own = {name: value for name, value in local.items() if name in config.model_fields}
-        return _narrow(config, spec, **own)
     return _narrow(PrepareDatasetConfig, spec)
 
 

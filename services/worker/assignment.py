@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from nvae_core.config import (
     ESTIMATES_NAME,
+    EvaluateConfig,
     PathSource,
     PrepareDatasetConfig,
-    RunConfig,
+    SampleConfig,
+    TrainConfig,
     statistics_name,
 )
 from services.adapters.postgres import attempts, checkpoints, jobs, results
@@ -25,7 +26,6 @@ from services.adapters.postgres.tables import (
     Member,
     Node,
 )
-from services.domain.analyses import TemperatureTableSpec
 from services.domain.interventions import calm, salted_seed
 from services.domain.jobs import (
     STORED_SPEC,
@@ -38,7 +38,6 @@ from services.domain.jobs import (
 from services.domain.statuses import Reason
 from services.worker.gangs import Gang
 from services.worker.inputs import CorruptInput, InputCache, StoredFolder
-from services.worker.run_exports import RunExport, load_runs, write_runs
 from services.worker.sources import SourceLocator
 
 
@@ -58,13 +57,12 @@ class Assignment:
     seed: int | None = None  # of a train job that was changed, in place of the one in its spec
     statistics: tuple[StoredFolder, ...] = ()  # of the checkpoint, re-estimated by earlier jobs
     estimates: tuple[StoredFolder, ...] = ()  # of an evaluation, left by an attempt before
-    runs: tuple[RunExport, ...] = ()  # whose metrics an analysis draws
     gang: Gang | None = None  # None where one node does it alone
 
-    def configure(self, cache: InputCache, sources: SourceLocator, *, exports: Path) -> RunConfig:
+    def configure(
+        self, cache: InputCache, sources: SourceLocator
+    ) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
         """Fetch the inputs and return the run configuration; blocks, so call it in a thread.
-
-        Metrics of other jobs are written into the folder of exports.
 
         Raises:
             CorruptInput: an input in S3 is not what was uploaded.
@@ -78,7 +76,6 @@ class Assignment:
             checkpoint=str(cache.fetch(self.checkpoint)) if self.checkpoint else None,
             statistics=self._fetch_files(cache, self.statistics),
             estimates=next(iter(self._fetch_files(cache, self.estimates)), None),
-            runs=write_runs(exports, self.runs),
         )
         if isinstance(config, PrepareDatasetConfig) and isinstance(config.source, PathSource):
             source = config.source.at(str(sources.locate(config.source)))
@@ -124,7 +121,6 @@ async def load_assignment(database: Database, claim: Claim) -> Assignment:
             seed=_seed(job, spec),
             statistics=await _statistics(session, spec),
             estimates=await _estimates(session, job) if attempt.number > 1 else (),
-            runs=await load_runs(session, spec),
             gang=_gang(attempt, members, claim, node=node, head=head),
         )
 
@@ -159,13 +155,9 @@ def _gang(
 
 
 async def _statistics(session: Session, spec: StoredSpec) -> tuple[StoredFolder, ...]:
-    if isinstance(spec, TemperatureTableSpec):
-        temperatures = spec.temperatures
-    elif isinstance(spec, SampleSpec) and spec.batch_norm == "re-estimate":
-        temperatures = spec.temperature
-    else:
+    if not isinstance(spec, SampleSpec) or spec.batch_norm == "running":
         return ()
-    names = [statistics_name(value, spec.re_estimation_draws) for value in temperatures]
+    names = [statistics_name(value, spec.re_estimation_draws) for value in spec.temperature]
     kept = await results.find_statistics(session, spec.checkpoint, names)
     return tuple(_file_folder(artifact) for artifact in kept)
 

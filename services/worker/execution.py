@@ -104,12 +104,7 @@ class Execution:
         staging = staging_folder(self.run_directory)
         sources = SourceLocator(self.settings, staging, self.storage)
         config = await patiently(
-            lambda: asyncio.to_thread(
-                self.assignment.configure,
-                cache,
-                sources,
-                exports=self.run_directory.path / "runs",
-            )
+            lambda: asyncio.to_thread(self.assignment.configure, cache, sources)
         )
         self.run_directory.create(config)
         if self.assignment.gang:

@@ -28,25 +28,6 @@ EXAMPLES = {
     "train": {"value": {"kind": "train", "preset": "mnist-cpu", "dataset": "mnist"}},
     "evaluate": {"value": {"kind": "evaluate", "checkpoint": "ckpt_…", "dataset": "mnist"}},
     "sample": {"value": {"kind": "sample", "checkpoint": "ckpt_…", "temperature": 0.8}},
-    "nearest images": {
-        "value": {
-            "kind": "analyze",
-            "analysis": "nearest_images",
-            "checkpoint": "ckpt_…",
-            "dataset": "mnist",
-            "temperature": 0.8,
-        }
-    },
-    "training curves": {
-        "value": {
-            "kind": "analyze",
-            "analysis": "training_curves",
-            "runs": [
-                {"name": "λ = 0.1", "job": "job_…"},
-                {"name": "λ = 1", "job": "job_…"},
-            ],
-        }
-    },
 }
 
 

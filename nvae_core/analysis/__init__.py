@@ -1,1 +1,0 @@
-"""The experiments of the paper's appendix: numbers first, then a picture of them."""

@@ -1,1 +1,0 @@
-"""Pictures of the numbers that analyses compute; the only part that knows matplotlib."""
