@@ -1,12 +1,27 @@
 """Validated, frozen configuration of the model, its training and each run; free of torch."""
 
+from nvae_core.config.analysis import (
+    ActiveChannels,
+    Analysis,
+    AnalyzeConfig,
+    Interpolation,
+    NearestImages,
+    OfCheckpoint,
+    OfImages,
+    OfRuns,
+    Reconstructions,
+    RunMetrics,
+    ScaleTraversal,
+    TemperatureTable,
+    TrainingCurves,
+)
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
 from nvae_core.config.compute import ComputeConfig, StatisticsScope, check_micro_batches
 from nvae_core.config.evaluation import ESTIMATES_NAME, EvaluateConfig, EvaluationOptions
 from nvae_core.config.model import CellArchitecture, ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
 from nvae_core.config.preparation import PrepareDatasetConfig
-from nvae_core.config.runs import RUN_CONFIG, RunConfig
+from nvae_core.config.runs import RUN_CONFIG, AnyRunConfig, RunConfig
 from nvae_core.config.sampling import SampleConfig, SamplingOptions, statistics_name
 from nvae_core.config.sources import (
     ArraySource,
@@ -34,6 +49,10 @@ from nvae_core.config.training import (
 __all__ = [
     "ESTIMATES_NAME",
     "RUN_CONFIG",
+    "ActiveChannels",
+    "Analysis",
+    "AnalyzeConfig",
+    "AnyRunConfig",
     "ArraySource",
     "BundledSource",
     "CelebAHQSource",
@@ -50,21 +69,31 @@ __all__ = [
     "FolderSource",
     "ImageFilesSource",
     "ImageNet32Source",
+    "Interpolation",
     "MnistSource",
     "ModelConfig",
+    "NearestImages",
+    "OfCheckpoint",
+    "OfImages",
+    "OfRuns",
     "OptimizationConfig",
     "PathSource",
     "PositiveInt",
     "PrepareDatasetConfig",
     "RankPolicy",
+    "Reconstructions",
     "RunConfig",
+    "RunMetrics",
     "SampleConfig",
     "SamplePolicy",
     "SamplingOptions",
+    "ScaleTraversal",
     "Seed",
     "StatisticsScope",
     "Temperature",
+    "TemperatureTable",
     "TrainConfig",
+    "TrainingCurves",
     "ValidationPolicy",
     "ZipSource",
     "check_micro_batches",

@@ -1,5 +1,6 @@
 """A whole evaluation run: what `config.json` asks for, on all ranks, resumable."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -120,7 +121,7 @@ class _Report:
         self._run = run
         self._identity = identity
         self._writes = writes
-        self._reported_at = self._saved_at = time.monotonic()
+        self._reported_at, self._saved_at = -math.inf, time.monotonic()
         self._num_saved = 0
 
     def resume(self, num_dimensions: int) -> Estimates:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from nvae_core.config import (
     ESTIMATES_NAME,
-    EvaluateConfig,
+    AnyRunConfig,
     PathSource,
     PrepareDatasetConfig,
-    SampleConfig,
-    TrainConfig,
     statistics_name,
 )
 from services.adapters.postgres import attempts, checkpoints, jobs, results
@@ -26,6 +24,7 @@ from services.adapters.postgres.tables import (
     Member,
     Node,
 )
+from services.domain.analyses import OfJobs
 from services.domain.interventions import calm, salted_seed
 from services.domain.jobs import (
     STORED_SPEC,
@@ -38,6 +37,7 @@ from services.domain.jobs import (
 from services.domain.statuses import Reason
 from services.worker.gangs import Gang
 from services.worker.inputs import CorruptInput, InputCache, StoredFolder
+from services.worker.run_metrics import JobMetrics, read_job_metrics, write_job_metrics
 from services.worker.sources import SourceLocator
 
 
@@ -57,11 +57,10 @@ class Assignment:
     seed: int | None = None  # of a train job that was changed, in place of the one in its spec
     statistics: tuple[StoredFolder, ...] = ()  # of the checkpoint, re-estimated by earlier jobs
     estimates: tuple[StoredFolder, ...] = ()  # of an evaluation, left by an attempt before
+    metrics: tuple[JobMetrics, ...] = ()  # of the jobs that an analysis compares
     gang: Gang | None = None  # None where one node does it alone
 
-    def configure(
-        self, cache: InputCache, sources: SourceLocator
-    ) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
+    def configure(self, cache: InputCache, sources: SourceLocator) -> AnyRunConfig:
         """Fetch the inputs and return the run configuration; blocks, so call it in a thread.
 
         Raises:
@@ -75,6 +74,7 @@ class Assignment:
             dataset=str(cache.fetch(self.dataset)) if self.dataset else None,
             checkpoint=str(cache.fetch(self.checkpoint)) if self.checkpoint else None,
             statistics=self._fetch_files(cache, self.statistics),
+            runs=write_job_metrics(self.metrics, sources.staging) if self.metrics else (),
             estimates=next(iter(self._fetch_files(cache, self.estimates)), None),
         )
         if isinstance(config, PrepareDatasetConfig) and isinstance(config.source, PathSource):
@@ -121,6 +121,7 @@ async def load_assignment(database: Database, claim: Claim) -> Assignment:
             seed=_seed(job, spec),
             statistics=await _statistics(session, spec),
             estimates=await _estimates(session, job) if attempt.number > 1 else (),
+            metrics=await _metrics(session, spec),
             gang=_gang(attempt, members, claim, node=node, head=head),
         )
 
@@ -160,6 +161,10 @@ async def _statistics(session: Session, spec: StoredSpec) -> tuple[StoredFolder,
     names = [statistics_name(value, spec.re_estimation_draws) for value in spec.temperature]
     kept = await results.find_statistics(session, spec.checkpoint, names)
     return tuple(_file_folder(artifact) for artifact in kept)
+
+
+async def _metrics(session: Session, spec: StoredSpec) -> tuple[JobMetrics, ...]:
+    return await read_job_metrics(session, spec.jobs) if isinstance(spec, OfJobs) else ()
 
 
 async def _estimates(session: Session, job: Job) -> tuple[StoredFolder, ...]:

@@ -1,0 +1,1 @@
+"""Looking inside models and runs: numbers, and pictures of them."""

@@ -1,0 +1,113 @@
+"""Looking inside a checkpoint, or at several runs: the experiments of the paper's appendix."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nvae_core.config.base import Config, Seed, Temperature
+
+Split = Literal["train", "validation", "test"]
+ImageIndex = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Analysis(Config):
+    """What all analyses have in common."""
+
+    kind: Literal["analyze"] = "analyze"
+
+
+class OfCheckpoint(Analysis):
+    """An analysis of a checkpoint."""
+
+    checkpoint: str
+    seed: Seed = 0
+
+
+class OfImages(OfCheckpoint):
+    """An analysis of a checkpoint on images of a data set."""
+
+    dataset: str
+
+
+class NearestImages(OfImages):
+    """Is it memorizing? For each sample the nearest images of a split (Fig. 6)."""
+
+    analysis: Literal["nearest_images"] = "nearest_images"
+    split: Split = "train"
+    temperature: Temperature = 1.0
+    num_samples: Annotated[int, Field(ge=1, le=64)] = 8
+    num_neighbours: Annotated[int, Field(ge=1, le=20)] = 6
+
+
+class TemperatureTable(OfCheckpoint):
+    """Samples at several temperatures, by running and by re-estimated statistics (Fig. 7)."""
+
+    analysis: Literal["temperature_table"] = "temperature_table"
+    temperatures: Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=6)] = (
+        *(0.4, 0.6),
+        *(0.8, 1.0),
+    )
+    num_images: Annotated[int, Field(ge=1, le=64)] = 16  # in each cell
+    re_estimation_draws: Annotated[int, Field(ge=1, le=10_000)] = 500
+
+
+class ScaleTraversal(OfCheckpoint):
+    """What each scale decides: its latents and those above held fixed, the rest drawn (Fig. 12)."""
+
+    analysis: Literal["scale_traversal"] = "scale_traversal"
+    temperature: Temperature = 1.0
+    num_samples: Annotated[int, Field(ge=1, le=20)] = 8  # in each row
+
+
+class Reconstructions(OfImages):
+    """Images of a split, and what the model makes of their latents."""
+
+    analysis: Literal["reconstructions"] = "reconstructions"
+    split: Split = "test"
+    images: Annotated[tuple[ImageIndex, ...], Field(min_length=1, max_length=32)] = tuple(range(8))
+
+
+class Interpolation(OfImages):
+    """The way between two images of a split, in their latents."""
+
+    analysis: Literal["interpolation"] = "interpolation"
+    split: Split = "test"
+    images: tuple[ImageIndex, ImageIndex]
+    num_steps: Annotated[int, Field(ge=3, le=21)] = 9  # with both ends
+
+
+class RunMetrics(Config):
+    """A run by the name it has in the picture."""
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    path: str  # its folder, or a file of the lines of `progress.jsonl`
+
+
+class OfRuns(Analysis):
+    """A comparison of what runs reported."""
+
+    runs: Annotated[tuple[RunMetrics, ...], Field(min_length=1, max_length=12)]
+
+
+class TrainingCurves(OfRuns):
+    """Loss, KL and the weight of spectral regularization of runs, side by side (Fig. 11)."""
+
+    analysis: Literal["training_curves"] = "training_curves"
+
+
+class ActiveChannels(OfRuns):
+    """Active latent channels during training, in total and per group at the end (Fig. 10)."""
+
+    analysis: Literal["active_channels"] = "active_channels"
+
+
+AnalyzeConfig = Annotated[
+    NearestImages
+    | TemperatureTable
+    | ScaleTraversal
+    | Reconstructions
+    | Interpolation
+    | TrainingCurves
+    | ActiveChannels,
+    Field(discriminator="analysis"),
+]
