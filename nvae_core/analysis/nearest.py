@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 DOWNSAMPLING = 4
 BLOCK_BYTES = 64 * 2**20  # of pixels at a time
+BLOCK_PAIRS = 2**22  # of distances at a time: 32 MiB, a few times
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -30,7 +31,7 @@ def find_nearest(queries: Pixels, images: Pixels, num_neighbours: int) -> Neighb
     num_kept = min(num_neighbours, len(images))
     indices = np.zeros((len(queries), 0), np.int64)
     squares = np.zeros((len(queries), 0))
-    block_size = max(1, BLOCK_BYTES // max(1, images[0].nbytes))
+    block_size = max(1, min(BLOCK_BYTES // images[0].nbytes, BLOCK_PAIRS // len(queries)))
     for start in range(0, len(images), block_size):
         block = coarse_centres(images[start : start + block_size])
         found = _squared_distances(coarse, block)

@@ -52,6 +52,7 @@ def tabulate_temperatures(
         title="Samples by temperature and batch-norm statistics",
         row_labels=[f"temperature {value:g}" for value in config.temperatures],
         column_labels=["running", f"re-estimated by {config.re_estimation_draws} draws"],
+        image_size=sampler.manifest.model.image_size,
     )
     return Picture("temperature_table", png)
 

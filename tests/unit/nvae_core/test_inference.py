@@ -207,3 +207,17 @@ def test_it_is_asked_to_stop_before_each_pass(monkeypatch: pytest.MonkeyPatch) -
             should_stop=lambda: next(answers),
         )
     assert next(answers, None) is None
+
+
+@pytest.mark.parametrize("architecture", CELL_TABLES)
+def test_folded_decoder_keeps_its_statistics_when_those_of_the_model_change(
+    architecture: CellArchitecture,
+) -> None:
+    model = trained(cell_architecture=architecture)
+    noise = draw_noise(model.noise_shapes(NUM_IMAGES), torch.Generator().manual_seed(4))
+    decoder = fold_decoder(model)
+    before = decoder.generate(noise, temperature=0.7).mean()
+    for norm in batch_norms_of(model):
+        norm.running_mean += 1.0
+        norm.running_var *= 2.0
+    assert torch.equal(decoder.generate(noise, temperature=0.7).mean(), before)
