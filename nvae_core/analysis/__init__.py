@@ -1,1 +1,1 @@
-"""Analyses: what a checkpoint or a run does, as numbers and as pictures."""
+"""Looking inside models and runs: numbers, and pictures of them."""

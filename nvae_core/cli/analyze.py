@@ -1,14 +1,34 @@
-"""Analyze a checkpoint or runs: `python -m nvae_core.cli.analyze RUN_DIRECTORY`."""
+"""Look inside a checkpoint or runs: `python -m nvae_core.cli.analyze RUN_DIRECTORY`."""
 
 import sys
-from typing import cast
+import time
+from collections.abc import Callable
 
-from nvae_core.analysis.context import Context
-from nvae_core.analysis.run import analyze_run
+from nvae_core.analysis.of_images import show_interpolation, show_nearest, show_reconstructions
+from nvae_core.analysis.of_runs import read_runs, show_active_channels, show_training_curves
+from nvae_core.analysis.of_samples import tabulate_temperatures, traverse_scales
+from nvae_core.analysis.pictures import Picture, report_picture
 from nvae_core.cli.running import run_program
-from nvae_core.config import Analysis, AnalyzeConfig
+from nvae_core.config import (
+    ActiveChannels,
+    Analysis,
+    Interpolation,
+    NearestImages,
+    OfCheckpoint,
+    OfImages,
+    OfRuns,
+    Reconstructions,
+    ScaleTraversal,
+    TemperatureTable,
+    TrainingCurves,
+)
+from nvae_core.data.loader import check_fits
+from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared
 from nvae_core.distributed import choose_device
-from nvae_core.run_directory import Result, RunDirectory
+from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
+from nvae_core.sampling.drawing import SamplingStopped
+from nvae_core.sampling.grids import report_sample
+from nvae_core.sampling.sampler import Sampler
 from nvae_core.training.shutdown import StopSignal
 
 
@@ -20,8 +40,66 @@ def main() -> int:
 def _analyze(config: Analysis, run: RunDirectory) -> Result:
     stop = StopSignal(run)
     stop.listen()
-    context = Context(run=run, device=choose_device(), should_stop=stop.is_set)
-    return analyze_run(cast(AnalyzeConfig, config), context)
+    run.append(StartedLine(at=time.time(), num_steps=1))
+    sampler = None
+    if isinstance(config, OfCheckpoint):
+        sampler = Sampler.load(run.path / config.checkpoint, choose_device())
+    try:
+        pictures = _pictures(config, run, sampler, stop.is_set)
+    except SamplingStopped:
+        return Result(status="stopped", reason=ExitReason.STOPPED, step=0)
+    for picture in pictures:
+        report_picture(run, config, picture, sampler.manifest if sampler else None)
+    names = [f"{picture.name}.png" for picture in pictures]
+    return Result(status="succeeded", step=1, values={"pictures": [*names]})
+
+
+def _pictures(
+    config: Analysis, run: RunDirectory, sampler: Sampler | None, should_stop: Callable[[], bool]
+) -> list[Picture]:
+    if isinstance(config, OfRuns):
+        return _of_runs(config, run)
+    assert sampler is not None
+    if isinstance(config, OfImages):
+        return [_of_images(config, run, sampler, should_stop)]
+    if isinstance(config, ScaleTraversal):
+        return [traverse_scales(config, sampler, should_stop=should_stop)]
+    assert isinstance(config, TemperatureTable)
+
+    def keep(name: str, content: bytes) -> None:
+        step = sampler.manifest.step
+        report_sample(run, name, content, "application/octet-stream", step=step)
+
+    return [tabulate_temperatures(config, sampler, keep=keep, should_stop=should_stop)]
+
+
+def _of_runs(config: OfRuns, run: RunDirectory) -> list[Picture]:
+    runs = read_runs(config, run)
+    if isinstance(config, TrainingCurves):
+        return [show_training_curves(config, runs)]
+    assert isinstance(config, ActiveChannels)
+    return show_active_channels(config, runs)
+
+
+def _of_images(
+    config: OfImages, run: RunDirectory, sampler: Sampler, should_stop: Callable[[], bool]
+) -> Picture:
+    if isinstance(config, NearestImages):
+        split = _open(run, config, config.split, sampler)
+        has_test = config.split != "test" and "test" in split.manifest.splits
+        held_out = _open(run, config, "test", sampler) if has_test else None
+        return show_nearest(config, sampler, split, held_out, should_stop=should_stop)
+    if isinstance(config, Reconstructions):
+        split = _open(run, config, config.split, sampler)
+        return show_reconstructions(config, sampler, split)
+    assert isinstance(config, Interpolation)
+    return show_interpolation(config, sampler, _open(run, config, config.split, sampler))
+
+
+def _open(run: RunDirectory, config: OfImages, split: SplitName, sampler: Sampler) -> PreparedSplit:
+    opened = open_prepared(run.path / config.dataset, split)
+    check_fits(opened.manifest, sampler.model.config)
+    return opened
 
 
 if __name__ == "__main__":

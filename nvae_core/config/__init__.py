@@ -1,31 +1,27 @@
 """Validated, frozen configuration of the model, its training and each run; free of torch."""
 
 from nvae_core.config.analysis import (
-    CURVES,
-    NUM_ACTIVE,
-    NUM_ACTIVE_OF_GROUP,
     ActiveChannels,
     Analysis,
     AnalyzeConfig,
-    Interpolations,
+    Interpolation,
     NearestImages,
+    OfCheckpoint,
+    OfImages,
+    OfRuns,
     Reconstructions,
-    RecordedRun,
-    RunAnalysis,
-    RunLabel,
+    RunMetrics,
     ScaleTraversal,
     TemperatureTable,
-    TemperatureTableConfig,
     TrainingCurves,
-    check_names,
 )
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
 from nvae_core.config.compute import ComputeConfig, StatisticsScope, check_micro_batches
-from nvae_core.config.evaluation import EvaluateConfig
+from nvae_core.config.evaluation import ESTIMATES_NAME, EvaluateConfig, EvaluationOptions
 from nvae_core.config.model import CellArchitecture, ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
 from nvae_core.config.preparation import PrepareDatasetConfig
-from nvae_core.config.runs import RUN_CONFIG, RunConfig
+from nvae_core.config.runs import RUN_CONFIG, AnyRunConfig, RunConfig
 from nvae_core.config.sampling import SampleConfig, SamplingOptions, statistics_name
 from nvae_core.config.sources import (
     ArraySource,
@@ -51,13 +47,12 @@ from nvae_core.config.training import (
 )
 
 __all__ = [
-    "CURVES",
-    "NUM_ACTIVE",
-    "NUM_ACTIVE_OF_GROUP",
+    "ESTIMATES_NAME",
     "RUN_CONFIG",
     "ActiveChannels",
     "Analysis",
     "AnalyzeConfig",
+    "AnyRunConfig",
     "ArraySource",
     "BundledSource",
     "CelebAHQSource",
@@ -69,24 +64,26 @@ __all__ = [
     "Config",
     "DatasetSource",
     "EvaluateConfig",
+    "EvaluationOptions",
     "FFHQSource",
     "FolderSource",
     "ImageFilesSource",
     "ImageNet32Source",
-    "Interpolations",
+    "Interpolation",
     "MnistSource",
     "ModelConfig",
     "NearestImages",
+    "OfCheckpoint",
+    "OfImages",
+    "OfRuns",
     "OptimizationConfig",
     "PathSource",
     "PositiveInt",
     "PrepareDatasetConfig",
     "RankPolicy",
     "Reconstructions",
-    "RecordedRun",
-    "RunAnalysis",
     "RunConfig",
-    "RunLabel",
+    "RunMetrics",
     "SampleConfig",
     "SamplePolicy",
     "SamplingOptions",
@@ -95,12 +92,10 @@ __all__ = [
     "StatisticsScope",
     "Temperature",
     "TemperatureTable",
-    "TemperatureTableConfig",
     "TrainConfig",
     "TrainingCurves",
     "ValidationPolicy",
     "ZipSource",
     "check_micro_batches",
-    "check_names",
     "statistics_name",
 ]

@@ -1,18 +1,13 @@
-"""Analyses: pictures of what a checkpoint or a run does, as in the appendix of the paper."""
+"""Looking inside a checkpoint, or at several runs: the experiments of the paper's appendix."""
 
-from collections import Counter
-from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from nvae_core.config.base import Config, Seed, Temperature
 
 Split = Literal["train", "validation", "test"]
-ImageIndex = Annotated[int, Field(ge=0, lt=2**31)]  # of an image in its split
-RunLabel = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]+$")]
-Temperatures = Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=8)]
-MAX_RUNS = 8  # as many colours can be told apart
+ImageIndex = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Analysis(Config):
@@ -21,139 +16,98 @@ class Analysis(Config):
     kind: Literal["analyze"] = "analyze"
 
 
-class NearestImages(Analysis):
-    """Samples beside the images of a split that are most like them (Fig. 6)."""
+class OfCheckpoint(Analysis):
+    """An analysis of a checkpoint."""
+
+    checkpoint: str
+    seed: Seed = 0
+
+
+class OfImages(OfCheckpoint):
+    """An analysis of a checkpoint on images of a data set."""
+
+    dataset: str
+
+
+class NearestImages(OfImages):
+    """Is it memorizing? For each sample the nearest images of a split (Fig. 6)."""
 
     analysis: Literal["nearest_images"] = "nearest_images"
-    checkpoint: str
-    dataset: str
     split: Split = "train"
-    num_samples: Annotated[int, Field(ge=1, le=64)] = 8
-    num_neighbours: Annotated[int, Field(ge=1, le=16)] = 7
     temperature: Temperature = 1.0
-    seed: Seed = 0
+    num_samples: Annotated[int, Field(ge=1, le=64)] = 8
+    num_neighbours: Annotated[int, Field(ge=1, le=20)] = 6
 
 
-class TemperatureTable(Analysis):
-    """Samples by temperature, with running and with re-estimated batch-norm statistics (Fig. 7)."""
+class TemperatureTable(OfCheckpoint):
+    """Samples at several temperatures, by running and by re-estimated statistics (Fig. 7)."""
 
     analysis: Literal["temperature_table"] = "temperature_table"
-    checkpoint: str
-    temperatures: Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=8)] = (
-        0.4,
-        0.6,
-        0.8,
-        1.0,
+    temperatures: Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=6)] = (
+        *(0.4, 0.6),
+        *(0.8, 1.0),
     )
-    num_images: Annotated[int, Field(ge=2, le=64)] = 16  # in each cell of the table
+    num_images: Annotated[int, Field(ge=1, le=64)] = 16  # in each cell
     re_estimation_draws: Annotated[int, Field(ge=1, le=10_000)] = 500
-    seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len({f"{value:g}" for value in self.temperatures}) < len(self.temperatures):
-            raise ValueError("temperatures: they must differ")
-        return self
 
 
-class TemperatureTableConfig(TemperatureTable):
-    """With the files of statistics that an earlier run of this checkpoint left."""
-
-    statistics: tuple[str, ...] = ()
-
-
-class ScaleTraversal(Analysis):
-    """Samples that share the latents of their top scales, row by row more of them (Fig. 12)."""
+class ScaleTraversal(OfCheckpoint):
+    """What each scale decides: its latents and those above held fixed, the rest drawn (Fig. 12)."""
 
     analysis: Literal["scale_traversal"] = "scale_traversal"
-    checkpoint: str
-    # How many top scales each row shares; None for every number below that of the model.
-    fixed_scales: (
-        Annotated[
-            tuple[Annotated[int, Field(ge=0, le=16)], ...], Field(min_length=1, max_length=16)
-        ]
-        | None
-    ) = None
-    num_samples: Annotated[int, Field(ge=2, le=16)] = 8  # per row
     temperature: Temperature = 1.0
-    seed: Seed = 0
+    num_samples: Annotated[int, Field(ge=1, le=20)] = 8  # in each row
 
 
-class Reconstructions(Analysis):
-    """Images of a split above their reconstructions."""
+class Reconstructions(OfImages):
+    """Images of a split, and what the model makes of their latents."""
 
     analysis: Literal["reconstructions"] = "reconstructions"
-    checkpoint: str
-    dataset: str
     split: Split = "test"
-    indices: Annotated[tuple[ImageIndex, ...], Field(min_length=1, max_length=64)] = tuple(range(8))
-    posterior: Literal["sample", "mean"] = "sample"
-    seed: Seed = 0
+    images: Annotated[tuple[ImageIndex, ...], Field(min_length=1, max_length=32)] = tuple(range(8))
 
 
-class Interpolations(Analysis):
-    """Images on the way between two images of a split, by mixing their latents."""
+class Interpolation(OfImages):
+    """The way between two images of a split, in their latents."""
 
-    analysis: Literal["interpolations"] = "interpolations"
-    checkpoint: str
-    dataset: str
+    analysis: Literal["interpolation"] = "interpolation"
     split: Split = "test"
-    pairs: Annotated[tuple[tuple[ImageIndex, ImageIndex], ...], Field(min_length=1, max_length=16)]
-    num_steps: Annotated[int, Field(ge=3, le=16)] = 9  # with both ends
-    seed: Seed = 0  # of the binarization, where pixels are Bernoulli
+    images: tuple[ImageIndex, ImageIndex]
+    num_steps: Annotated[int, Field(ge=3, le=21)] = 9  # with both ends
 
 
-class RecordedRun(Config):
-    """Metrics that a run left: its run directory, or its progress file; and its name."""
+class RunMetrics(Config):
+    """A run by the name it has in the picture."""
 
-    name: RunLabel
-    path: str
-
-
-class RunAnalysis(Analysis):
-    """An analysis of metrics that runs left; it needs no checkpoint."""
-
-    runs: Annotated[tuple[RecordedRun, ...], Field(min_length=1, max_length=MAX_RUNS)]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_names(run.name for run in self.runs)
-        return self
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    path: str  # its folder, or a file of the lines of `progress.jsonl`
 
 
-class ActiveChannels(RunAnalysis):
-    """Active latent channels over the steps, in total and of each group (Fig. 10)."""
+class OfRuns(Analysis):
+    """A comparison of what runs reported."""
 
-    analysis: Literal["active_channels"] = "active_channels"
+    runs: Annotated[tuple[RunMetrics, ...], Field(min_length=1, max_length=12)]
 
 
-class TrainingCurves(RunAnalysis):
-    """Loss, KL and the coefficient λ of spectral regularization over the steps (Fig. 11)."""
+class TrainingCurves(OfRuns):
+    """Loss, KL and the weight of spectral regularization of runs, side by side (Fig. 11)."""
 
     analysis: Literal["training_curves"] = "training_curves"
 
 
-AnalyzeConfig = (
+class ActiveChannels(OfRuns):
+    """Active latent channels during training, in total and per group at the end (Fig. 10)."""
+
+    analysis: Literal["active_channels"] = "active_channels"
+
+
+AnalyzeConfig = Annotated[
     NearestImages
-    | TemperatureTableConfig
+    | TemperatureTable
     | ScaleTraversal
     | Reconstructions
-    | Interpolations
-    | ActiveChannels
+    | Interpolation
     | TrainingCurves
-)
-# The metrics that are drawn.
-CURVES = ("loss", "kl", "spectral_weight")
-NUM_ACTIVE = "active_channels"
-NUM_ACTIVE_OF_GROUP = "active_channels/group_"
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Refuse runs that a legend could not tell apart.
-
-    Raises:
-        ValueError: two have the same name.
-    """
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f"runs: two have the name {repeated[0]!r}")
+    | ActiveChannels,
+    Field(discriminator="analysis"),
+]

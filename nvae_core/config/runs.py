@@ -4,18 +4,15 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from nvae_core.config.analysis import AnalyzeConfig
+from nvae_core.config.analysis import Analysis, AnalyzeConfig
 from nvae_core.config.evaluation import EvaluateConfig
 from nvae_core.config.preparation import PrepareDatasetConfig
 from nvae_core.config.sampling import SampleConfig
 from nvae_core.config.training import TrainConfig
 
 RunConfig = Annotated[
-    TrainConfig
-    | EvaluateConfig
-    | SampleConfig
-    | PrepareDatasetConfig
-    | Annotated[AnalyzeConfig, Field(discriminator="analysis")],
+    TrainConfig | EvaluateConfig | SampleConfig | AnalyzeConfig | PrepareDatasetConfig,
     Field(discriminator="kind"),
 ]
-RUN_CONFIG: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)
+AnyRunConfig = TrainConfig | EvaluateConfig | SampleConfig | Analysis | PrepareDatasetConfig
+RUN_CONFIG: TypeAdapter[AnyRunConfig] = TypeAdapter(RunConfig)

@@ -2,9 +2,21 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nvae_core.config.base import Config, Seed, Temperature
+
+
+def _several(given: object) -> object:
+    return given if isinstance(given, list | tuple) else [given]
+
+
+Temperatures = Annotated[
+    tuple[Temperature, ...],
+    Field(min_length=1, max_length=16),
+    BeforeValidator(_several, json_schema_input_type=Temperature | tuple[Temperature, ...]),
+]
+"""One or several; one may be given without a list around it."""
 
 Output = Literal["grid", "images", "array"]
 
@@ -15,9 +27,7 @@ class SamplingOptions(Config):
     kind: Literal["sample"] = "sample"
     checkpoint: str
     # One, or several of which each is drawn from the same noise.
-    temperature: (
-        Temperature | Annotated[tuple[Temperature, ...], Field(min_length=1, max_length=16)]
-    ) = 1.0
+    temperature: Temperatures = (1.0,)
     num_images: Annotated[int, Field(ge=1, le=1024)] = 64  # at each temperature
     output: Annotated[tuple[Output, ...], Field(min_length=1, max_length=3)] = ("grid",)
     image: Literal["mean", "draw"] = "mean"  # of the image distribution
@@ -26,15 +36,9 @@ class SamplingOptions(Config):
     fixed_scales: Annotated[int, Field(ge=0, le=16)] = 0  # top ones whose latents all images share
     seed: Seed = 0
 
-    @property
-    def temperatures(self) -> tuple[float, ...]:
-        """All of them."""
-        given = self.temperature
-        return given if isinstance(given, tuple) else (given,)
-
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len({f"{value:g}" for value in self.temperatures}) < len(self.temperatures):
+        if len({f"{value:g}" for value in self.temperature}) < len(self.temperature):
             raise ValueError("temperature: they must differ")
         return self
 

@@ -1,8 +1,8 @@
 """Negative ELBO and importance-weighted likelihood of a model on images."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,56 +29,6 @@ class ImageLikelihoods:
     negative_elbo: Tensor  # (B,), mean over the samples
     importance_weighted_nll: Tensor  # (B,)
     kl_per_group: Tensor  # (B, G), mean over the samples
-
-
-@dataclass
-class RunningLikelihood:
-    """Means over the images so far."""
-
-    num_dimensions: int
-    parts: list[ImageLikelihoods] = field(default_factory=list)
-
-    @property
-    def num_images(self) -> int:
-        """Number of images so far."""
-        return sum(len(part.negative_elbo) for part in self.parts)
-
-    def values(self) -> dict[str, float]:
-        """Return the estimates by name; those per group are the KL in nats."""
-        negative_elbo = torch.cat([part.negative_elbo for part in self.parts])
-        nll = torch.cat([part.importance_weighted_nll for part in self.parts]).mean().item()
-        kl_per_group = torch.cat([part.kl_per_group for part in self.parts]).mean(dim=0)
-        spread = negative_elbo.std().item() if self.num_images > 1 else 0.0
-        return {
-            "negative_elbo": negative_elbo.mean().item(),
-            "negative_elbo_standard_error": spread / math.sqrt(self.num_images),
-            "importance_weighted_nll": nll,
-            "bits_per_dim": nll / (math.log(2) * self.num_dimensions),
-            "num_images": float(self.num_images),
-            **name_groups("kl", kl_per_group),
-        }
-
-
-@torch.no_grad()
-def estimate_likelihood(
-    model: NVAE,
-    batches: Iterable[Tensor],
-    *,
-    num_samples: int,
-    generator: torch.Generator,
-    should_stop: Callable[[], bool] = _never,
-) -> Iterator[RunningLikelihood]:
-    """Yield the running estimates after each batch of padded images (B, C, R, R).
-
-    Raises:
-        EvaluationStopped: `should_stop`, asked before each pass, said so.
-    """
-    running = RunningLikelihood(model.config.num_dimensions)
-    folded = fold_model(model.eval())
-    for x in batches:
-        noise = [generator] * num_samples
-        running.parts.append(score_by(folded, x, noise, should_stop=should_stop))
-        yield running
 
 
 @torch.no_grad()

@@ -43,6 +43,7 @@ class FoldedConvolutions:
 
     def __init__(self, first: ActivatedConvolution, second: ActivatedConvolution) -> None:
         self.norm, inner = first.norm, second.norm
+        self.statistics = _copy_statistics(first.norm)
         self.upsample = first.upsample
         self.first = fold(first.conv, after=inner if isinstance(inner, BatchNorm) else None)
         self.activation = inner.activation
@@ -60,13 +61,23 @@ class FoldedConvolutions:
 
     def _activated(self, x: Tensor) -> Tensor:
         norm = self.norm
-        if not isinstance(norm, BatchNorm):
+        if not isinstance(norm, BatchNorm) or self.statistics is None:
             return activated(x, norm.activation)
-        statistics = Statistics(norm.running_mean, norm.running_var)
         y = normalize_by(
-            x.permute(0, 3, 1, 2), statistics, norm.weight, norm.bias, activation=norm.activation
+            x.permute(0, 3, 1, 2),
+            self.statistics,
+            norm.weight,
+            norm.bias,
+            activation=norm.activation,
         )
         return y.permute(0, 2, 3, 1)
+
+
+def _copy_statistics(norm: nn.Module) -> Statistics | None:
+    """Return the running statistics as they are now: those of the model may change."""
+    if not isinstance(norm, BatchNorm):
+        return None
+    return Statistics(norm.running_mean.clone(), norm.running_var.clone())
 
 
 class FoldedInvertedResidual:

@@ -19,6 +19,7 @@ from nvae_core.run_directory.progress import (
     NoticeLine,
     ProgressLine,
     StartedLine,
+    read_progress,
 )
 from nvae_core.run_directory.rank_file import Phase, RankFile, RankState, read_rank_file
 from nvae_core.run_directory.result import ExitReason, Result
@@ -41,6 +42,7 @@ __all__ = [
     "describe_errors",
     "file_sha256",
     "is_disk_full",
+    "read_progress",
     "read_rank_file",
     "sync_folder",
     "write_atomically",

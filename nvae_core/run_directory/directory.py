@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from nvae_core.config import RUN_CONFIG, RunConfig
+from nvae_core.config import RUN_CONFIG, AnyRunConfig
 from nvae_core.run_directory.files import AppendedFile, describe_errors, write_atomically
 from nvae_core.run_directory.progress import ProgressLine, read_progress
 from nvae_core.run_directory.rank_file import RankState, read_rank_file
@@ -31,18 +31,19 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
         self.dataset = path / "dataset"  # what a preparation leaves
+        self.estimates = path / "estimates"  # of an evaluation
         self.logs = path / "logs"
         self.ranks = path / "ranks"
         self.tensorboard = path / "tensorboard"
         self._progress = AppendedFile(self.progress_path)
         self._result = ResultFile(self.result_path)
 
-    def create(self, config: RunConfig) -> None:
+    def create(self, config: AnyRunConfig) -> None:
         """Make the folder and write `config.json` into it."""
         self.logs.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_path, config.model_dump_json(indent=2).encode())
 
-    def read_config(self) -> RunConfig:
+    def read_config(self) -> AnyRunConfig:
         """Return the validated `config.json`.
 
         Raises:

@@ -3,7 +3,7 @@
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -21,10 +21,14 @@ from nvae_core.run_directory import (
     StartedLine,
 )
 from nvae_core.sampling.drawing import SamplingStopped, draw_images
-from nvae_core.sampling.given import read_given
 from nvae_core.sampling.grids import arrange_grid, as_bytes, encode_png, report_sample
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.sampling.statistics import encode_statistics
+from nvae_core.sampling.statistics import (
+    InvalidStatistics,
+    StatisticsKey,
+    encode_statistics,
+    read_statistics,
+)
 
 
 def sample_run(
@@ -42,12 +46,12 @@ def sample_run(
     Raises:
         InvalidRunDirectory: the model has not so many scales, or statistics are of another one.
     """
-    num_images = config.num_images * len(config.temperatures)
+    num_images = config.num_images * len(config.temperature)
     parameters = count_parameters(sampler.model)
     drawing = _Drawing(config, run, sampler, should_stop)
     run.append(StartedLine(at=time.time(), num_steps=num_images, num_parameters=parameters))
     try:
-        for temperature in config.temperatures:
+        for temperature in config.temperature:
             drawing.draw(temperature)
     except SamplingStopped:
         return Result(status="stopped", reason=ExitReason.STOPPED, step=sampler.manifest.step)
@@ -62,11 +66,21 @@ class _Drawing:
     run: RunDirectory
     sampler: Sampler
     should_stop: Callable[[], bool]
+    given: dict[StatisticsKey, dict[str, Tensor]] = field(default_factory=dict)
     num_drawn: int = 0
 
     def __post_init__(self) -> None:
         self.num_shared_groups = _num_groups(self.sampler, self.config.fixed_scales)
-        self.given = read_given(self.run, self.config.statistics, self.sampler)
+        for path in self.config.statistics:
+            try:
+                key, statistics = read_statistics(
+                    self.run.path / path,
+                    self.sampler.model,
+                    model_sha256=self.sampler.model_sha256,
+                )
+            except InvalidStatistics as error:
+                raise InvalidRunDirectory(f"{self.run.config_path}: {error}") from error
+            self.given[key] = statistics
 
     def draw(self, temperature: float) -> None:
         """Draw the images of one temperature and leave them."""
@@ -103,7 +117,7 @@ class _Drawing:
         )
 
     def _leave(self, images: Tensor, temperature: float) -> None:
-        one = len(self.config.temperatures) == 1
+        one = len(self.config.temperature) == 1
         suffix = "" if one else f"_temperature_{temperature:g}"
         if "grid" in self.config.output:
             self._report(f"grid{suffix}.png", encode_png(arrange_grid(images)), "image/png")

@@ -1,7 +1,8 @@
 """Batch-norm statistics of samples at a temperature, re-estimated, kept and read again."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from nvae_core.model.nvae import NVAE
 from nvae_core.sampling.drawing import SamplingStopped, never
 
 RE_ESTIMATION_BATCH_SIZE = 16
+METADATA_NAME = "key"
 SUFFIXES = ("running_mean", "running_var")
 
 
@@ -36,12 +38,17 @@ class StatisticsKey:
         return statistics_name(self.temperature, self.num_draws)
 
     def as_metadata(self) -> dict[str, str]:
-        """Return it as it is written into their file."""
-        return {
-            "model_sha256": self.model_sha256,
-            "temperature": repr(self.temperature),
-            "num_draws": str(self.num_draws),
-        }
+        """Return it as it is written into their file.
+
+        One entry: the library writes several in any order, and equal statistics are to be equal
+        bytes.
+        """
+        return {METADATA_NAME: json.dumps(asdict(self))}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "StatisticsKey":
+        """Read it from their file; KeyError, TypeError or ValueError if it is not there."""
+        return cls(**json.loads(metadata[METADATA_NAME]))
 
 
 @torch.no_grad()
@@ -102,12 +109,9 @@ def read_statistics(
     """
     try:
         with safe_open(path, framework="pt") as file:
-            found = file.metadata() or {}
+            key = StatisticsKey.from_metadata(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        key = StatisticsKey(
-            found["model_sha256"], float(found["temperature"]), int(found["num_draws"])
-        )
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InvalidStatistics(f"statistics: {path.name} cannot be read: {error}") from error
     own = copy_statistics(model)
     shapes = {name: value.shape for name, value in tensors.items()}

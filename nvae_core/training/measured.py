@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nvae_core.evaluation.estimates import ACTIVE_CHANNEL_KL
 from nvae_core.evaluation.likelihood import name_groups
 from nvae_core.training.outcome import StepOutcome
 
-ACTIVE_CHANNEL_KL = 0.1  # nats, above which a latent channel counts as active (Fig. 10)
 MAX_SKIPPED_STEPS = 20
 FINAL_WINDOW = 50  # steps that the result's negative ELBO is a mean of
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from nvae_core.data.pixels import reduce_bit_depth
+from nvae_core.evaluation.estimates import ACTIVE_CHANNEL_KL
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.model.images import crop
 from nvae_core.model.logistic_mixture import LogisticMixtureImage
 from nvae_core.model.nvae import NVAE
 from nvae_core.model.passes import Reconstruction
-from nvae_core.training.measured import ACTIVE_CHANNEL_KL
 from nvae_core.verification.comparison import Comparison, compare, compare_each, exactly
 from nvae_core.verification.fixture import Fixture
 

@@ -97,8 +97,13 @@ def json_pointer(location: Sequence[int | str], body: Any) -> str:
         return "/".join(str(part) for part in location)
     parts = []
     for part in location[1:]:
-        if isinstance(body, dict) and part not in body and part == body.get("kind"):
-            continue  # the tag of a union
+        if isinstance(body, dict) and part not in body and part in _tags(body):
+            continue
         parts.append(str(part).replace("~", "~0").replace("/", "~1"))
         body = body.get(part) if isinstance(body, dict) else None
     return "".join(f"/{part}" for part in parts)
+
+
+def _tags(body: dict[str, Any]) -> list[Any]:
+    """Return what a union is told apart by: its values stand in pydantic's locations."""
+    return [body.get("kind"), body.get("analysis")]

@@ -6,17 +6,8 @@ from services.adapters.postgres.database import Database, Session, notify_queue
 from services.adapters.postgres.tables import Checkpoint, Job
 from services.api.submission import check_training, find_checkpoint, new_job
 from services.domain.errors import Conflict, InvalidSpec
-from services.domain.jobs import (
-    STORED_SPEC,
-    MaxRunSeconds,
-    Name,
-    Overrides,
-    Priority,
-    ResolvedTraining,
-    Resources,
-    Tags,
-    TrainSpec,
-)
+from services.domain.jobs import STORED_SPEC, Overrides, ResolvedTraining, Resources, TrainSpec
+from services.domain.submission import MaxRunSeconds, Name, Priority, Tags
 
 
 class ForkOptions(Config):

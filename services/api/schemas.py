@@ -9,8 +9,8 @@ from nvae_core.config import Config
 from services.adapters.postgres.charts import MIN_POINTS
 from services.adapters.postgres.nodes import PROTOCOL
 from services.adapters.postgres.tables import Attempt, Job, Node
-from services.domain.jobs import MaxRunSeconds, Name, Priority, Tags
 from services.domain.statuses import CheckpointStatus, JobStatus
+from services.domain.submission import MaxRunSeconds, Name, Priority, Tags
 
 
 class _Resource(BaseModel):

@@ -10,6 +10,13 @@ from services.adapters.ids import new_id
 from services.adapters.postgres import checkpoints, datasets, jobs, nodes
 from services.adapters.postgres.database import Database, Session, notify_queue
 from services.adapters.postgres.tables import Checkpoint, Dataset, Job
+from services.domain.analyses import (
+    InterpolationSpec,
+    OfCheckpointSpec,
+    OfImagesSpec,
+    OfJobs,
+    ReconstructionsSpec,
+)
 from services.domain.errors import Conflict, FieldProblem, InvalidSpec, NotFound
 from services.domain.jobs import (
     DatasetSpec,
@@ -19,13 +26,14 @@ from services.domain.jobs import (
     Resources,
     SampleSpec,
     StoredSpec,
+    SubmittedSpec,
     TrainSpec,
     resources_of,
 )
 from services.domain.sources import check_source
 
 
-async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | SampleSpec) -> Job:
+async def submit_job(database: Database, spec: SubmittedSpec) -> Job:
     """Check the spec completely and store the job.
 
     Raises:
@@ -35,16 +43,10 @@ async def submit_job(database: Database, spec: TrainSpec | EvaluateSpec | Sample
         job = new_job(spec)
         if isinstance(spec, TrainSpec):
             await check_training(session, job, spec)
+        elif isinstance(spec, OfJobs):
+            await check_jobs(session, spec)
         else:
-            checkpoint = await find_checkpoint(session, spec.checkpoint)
-            job.checkpoint_id = checkpoint.id
-        if isinstance(spec, SampleSpec):
-            check_scales(await trained_model(session, checkpoint), spec)
-        if isinstance(spec, EvaluateSpec):
-            dataset = await find_dataset(session, spec.dataset)
-            check_images(await trained_model(session, checkpoint), dataset)
-            check_split(spec.split, dataset)
-            job.dataset_id = dataset.id
+            await check_use_of_checkpoint(session, job, spec)
         await jobs.insert(session, job)
         await notify_queue(session)
     return job
@@ -60,6 +62,41 @@ async def check_training(session: Session, job: Job, spec: TrainSpec) -> None:
     check_batch(resolved.optimization, dataset, num_ranks=num_ranks(spec))
     job.dataset_id = dataset.id
     job.resolved = resolved.model_dump(mode="json")
+
+
+async def check_use_of_checkpoint(
+    session: Session, job: Job, spec: EvaluateSpec | SampleSpec | OfCheckpointSpec
+) -> None:
+    """Check what a job asks of a checkpoint and of a data set; fill in its row."""
+    checkpoint = await find_checkpoint(session, spec.checkpoint)
+    job.checkpoint_id = checkpoint.id
+    if isinstance(spec, SampleSpec) and spec.fixed_scales:
+        check_scales(await trained_model(session, checkpoint), spec)
+    if not isinstance(spec, EvaluateSpec | OfImagesSpec):
+        return
+    model = await trained_model(session, checkpoint)
+    dataset = await find_dataset(session, spec.dataset)
+    check_images(model, dataset)
+    check_split(spec.split, dataset)
+    job.dataset_id = dataset.id
+    if isinstance(spec, EvaluateSpec):
+        check_range(spec, dataset)
+        await check_resources(session, spec.resources)
+    if isinstance(spec, ReconstructionsSpec | InterpolationSpec):
+        check_indices(spec, dataset)
+
+
+async def check_jobs(session: Session, spec: OfJobs) -> None:
+    """Refuse to compare what is not a train job."""
+    for index, job_id in enumerate(spec.jobs):
+        try:
+            other = await jobs.find(session, job_id)
+        except NotFound as error:
+            raise InvalidSpec.at(f"/jobs/{index}", error.message) from error
+        if other.kind != "train":
+            raise InvalidSpec.at(f"/jobs/{index}", f"is a {other.kind} job, which trains nothing")
+        if not other.latest_metrics:
+            raise InvalidSpec.at(f"/jobs/{index}", "has reported nothing yet")
 
 
 async def register_dataset(
@@ -207,6 +244,27 @@ def check_split(split: str, dataset: Dataset) -> None:
     if split not in splits:
         message = f"the data set has no split {split!r}, but {', '.join(sorted(splits))}"
         raise InvalidSpec.at("/split", message)
+
+
+def check_range(spec: EvaluateSpec, dataset: Dataset) -> None:
+    """Refuse images that the split does not have."""
+    num_images = (dataset.description or {})["splits"][spec.split]["num_images"]
+    if spec.first_image >= num_images:
+        message = f"is {spec.first_image}, and the split has {num_images} images"
+        raise InvalidSpec.at("/first_image", message)
+    left = num_images - spec.first_image
+    if spec.num_images is not None and spec.num_images > left:
+        message = f"is {spec.num_images}, and the split has {left} from {spec.first_image} on"
+        raise InvalidSpec.at("/num_images", message)
+
+
+def check_indices(spec: ReconstructionsSpec | InterpolationSpec, dataset: Dataset) -> None:
+    """Refuse images that the split does not have."""
+    num_images = (dataset.description or {})["splits"][spec.split]["num_images"]
+    for position, index in enumerate(spec.images):
+        if index >= num_images:
+            message = f"is {index}, and the split has {num_images} images"
+            raise InvalidSpec.at(f"/images/{position}", message)
 
 
 def check_batch(optimization: OptimizationConfig, dataset: Dataset, *, num_ranks: int) -> None:

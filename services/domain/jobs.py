@@ -6,14 +6,18 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, JsonValue, StringConstraints, TypeAdapter
 
 from nvae_core.config import (
+    Analysis,
+    AnyRunConfig,
     CheckpointPolicy,
     ComputeConfig,
     Config,
     DatasetSource,
     EvaluateConfig,
+    EvaluationOptions,
     ModelConfig,
     OptimizationConfig,
     PrepareDatasetConfig,
+    RunMetrics,
     SampleConfig,
     SamplePolicy,
     SamplingOptions,
@@ -21,14 +25,11 @@ from nvae_core.config import (
     TrainConfig,
     ValidationPolicy,
 )
+from services.domain.analyses import CONFIGS, AnalyzeSpec, AnyAnalyzeSpec, OfJobs
+from services.domain.submission import Name, Submission
 
 C = TypeVar("C", bound=Config)
-NO_ZERO = r"^[^\x00]*$"  # Postgres cannot store one
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_ZERO)]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-TagKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_ZERO)]
-TagValue = Annotated[str, StringConstraints(max_length=256, pattern=NO_ZERO)]
-Tags = Annotated[dict[TagKey, TagValue], Field(max_length=32)]
 
 
 Overrides = Annotated[dict[str, JsonValue], Field(max_length=64)]
@@ -45,18 +46,7 @@ class Resources(Config):
     labels: Labels = {}  # that each node must have
 
 
-Priority = Annotated[int, Field(ge=0, le=100)]
-MaxRunSeconds = Annotated[float, Field(gt=0, le=10**9)]
-
-
-class _Submission(Config):
-    name: Name | None = None
-    tags: Tags = {}
-    priority: Priority = 50
-    max_run_seconds: MaxRunSeconds | None = None  # over all attempts
-
-
-class TrainSpec(_Submission):
+class TrainSpec(Submission):
     """Train a preset, with overrides, on a prepared data set."""
 
     kind: Literal["train"] = "train"
@@ -71,20 +61,21 @@ class TrainSpec(_Submission):
     seed: Seed = 0
 
 
-class EvaluateSpec(_Submission, EvaluateConfig):
+class EvaluateSpec(Submission, EvaluationOptions):
     """Estimate the likelihood of a checkpoint, given by id, on a data set, given by name or id."""
 
     checkpoint: Name
     dataset: Name
+    resources: Resources = Resources()
 
 
-class SampleSpec(_Submission, SamplingOptions):
+class SampleSpec(Submission, SamplingOptions):
     """Draw images from a checkpoint, given by id."""
 
     checkpoint: Name
 
 
-class PrepareDatasetSpec(_Submission, PrepareDatasetConfig):
+class PrepareDatasetSpec(Submission, PrepareDatasetConfig):
     """The job that the registration of a data set makes; not submitted directly."""
 
     dataset: str  # id
@@ -105,16 +96,22 @@ class ResolvedTraining(Config):
     optimization: OptimizationConfig
 
 
-JobSpec = Annotated[TrainSpec | EvaluateSpec | SampleSpec, Field(discriminator="kind")]
-StoredSpec = TrainSpec | EvaluateSpec | SampleSpec | PrepareDatasetSpec
+SubmittedSpec = TrainSpec | EvaluateSpec | SampleSpec | AnalyzeSpec
+JobSpec = Annotated[
+    TrainSpec | EvaluateSpec | SampleSpec | AnyAnalyzeSpec, Field(discriminator="kind")
+]
+StoredSpec = SubmittedSpec | PrepareDatasetSpec
 STORED_SPEC: TypeAdapter[StoredSpec] = TypeAdapter(
-    Annotated[StoredSpec, Field(discriminator="kind")]
+    Annotated[
+        TrainSpec | EvaluateSpec | SampleSpec | AnyAnalyzeSpec | PrepareDatasetSpec,
+        Field(discriminator="kind"),
+    ]
 )
 
 
 def resources_of(spec: StoredSpec) -> Resources:
-    """Return what the job takes; only training uses more than one slot."""
-    return spec.resources if isinstance(spec, TrainSpec) else Resources()
+    """Return what the job takes; the others use one slot."""
+    return spec.resources if isinstance(spec, TrainSpec | EvaluateSpec) else Resources()
 
 
 def run_config(
@@ -125,7 +122,9 @@ def run_config(
     dataset: str | None,
     checkpoint: str | None,
     statistics: Sequence[str] = (),
-) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
+    estimates: str | None = None,
+    runs: Sequence[RunMetrics] = (),
+) -> AnyRunConfig:
     """Return what the trainer gets: the spec with names replaced by local folders.
 
     Args:
@@ -134,6 +133,8 @@ def run_config(
         seed: of a train job, in place of the one in its spec.
         dataset: folder of the prepared data set, if the job uses one.
         checkpoint: folder of the checkpoint to read, or to resume from.
+        estimates: file that an earlier attempt of an evaluation left.
+        runs: metrics of the jobs that an analysis compares.
         statistics: files of re-estimated batch-norm statistics of that checkpoint.
     """
     if isinstance(spec, TrainSpec):
@@ -151,12 +152,29 @@ def run_config(
             resume_from=checkpoint,
         )
     if isinstance(spec, EvaluateSpec):
-        return _narrow(EvaluateConfig, spec, checkpoint=checkpoint, dataset=dataset)
+        return _narrow(
+            EvaluateConfig, spec, checkpoint=checkpoint, dataset=dataset, resume_from=estimates
+        )
     if isinstance(spec, SampleSpec):
         return _narrow(SampleConfig, spec, checkpoint=checkpoint, statistics=tuple(statistics))
-    return _narrow(PrepareDatasetConfig, spec)
+    if isinstance(spec, PrepareDatasetSpec):
+        return _narrow(PrepareDatasetConfig, spec)
+    return _analysis_config(spec, dataset=dataset, checkpoint=checkpoint, runs=runs)
+
+
+def _analysis_config(
+    spec: AnalyzeSpec, *, dataset: str | None, checkpoint: str | None, runs: Sequence[RunMetrics]
+) -> Analysis:
+    config = CONFIGS[type(spec)]
+    local = {"dataset": dataset, "checkpoint": checkpoint}
+    given = {name: value for name, value in local.items() if name in config.model_fields}
+    if isinstance(spec, OfJobs):
+        given_runs = tuple(run.model_dump() for run in runs)
+        return _narrow(config, spec, runs=given_runs)
+    return _narrow(config, spec, **given)
 
 
 def _narrow(config: type[C], spec: Config, **local: object) -> C:
-    given = {name: getattr(spec, name) for name in config.model_fields if name not in local}
+    shared = config.model_fields.keys() & type(spec).model_fields.keys()
+    given = {name: getattr(spec, name) for name in shared}
     return config.model_validate(given | local)

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nvae_core.config import (
-    EvaluateConfig,
+    ESTIMATES_NAME,
+    AnyRunConfig,
     PathSource,
     PrepareDatasetConfig,
-    SampleConfig,
-    TrainConfig,
     statistics_name,
 )
 from services.adapters.postgres import attempts, checkpoints, jobs, results
@@ -25,6 +24,7 @@ from services.adapters.postgres.tables import (
     Member,
     Node,
 )
+from services.domain.analyses import OfJobs
 from services.domain.interventions import calm, salted_seed
 from services.domain.jobs import (
     STORED_SPEC,
@@ -37,6 +37,7 @@ from services.domain.jobs import (
 from services.domain.statuses import Reason
 from services.worker.gangs import Gang
 from services.worker.inputs import CorruptInput, InputCache, StoredFolder
+from services.worker.run_metrics import JobMetrics, read_job_metrics, write_job_metrics
 from services.worker.sources import SourceLocator
 
 
@@ -55,11 +56,11 @@ class Assignment:
     slot_kind: str
     seed: int | None = None  # of a train job that was changed, in place of the one in its spec
     statistics: tuple[StoredFolder, ...] = ()  # of the checkpoint, re-estimated by earlier jobs
+    estimates: tuple[StoredFolder, ...] = ()  # of an evaluation, left by an attempt before
+    metrics: tuple[JobMetrics, ...] = ()  # of the jobs that an analysis compares
     gang: Gang | None = None  # None where one node does it alone
 
-    def configure(
-        self, cache: InputCache, sources: SourceLocator
-    ) -> TrainConfig | EvaluateConfig | SampleConfig | PrepareDatasetConfig:
+    def configure(self, cache: InputCache, sources: SourceLocator) -> AnyRunConfig:
         """Fetch the inputs and return the run configuration; blocks, so call it in a thread.
 
         Raises:
@@ -72,17 +73,19 @@ class Assignment:
             seed=self.seed,
             dataset=str(cache.fetch(self.dataset)) if self.dataset else None,
             checkpoint=str(cache.fetch(self.checkpoint)) if self.checkpoint else None,
-            statistics=self._fetch_statistics(cache),
+            statistics=self._fetch_files(cache, self.statistics),
+            runs=write_job_metrics(self.metrics, sources.staging) if self.metrics else (),
+            estimates=next(iter(self._fetch_files(cache, self.estimates)), None),
         )
         if isinstance(config, PrepareDatasetConfig) and isinstance(config.source, PathSource):
             source = config.source.at(str(sources.locate(config.source)))
             config = config.model_copy(update={"source": source, "origin": config.source.path})
         return config
 
-    def _fetch_statistics(self, cache: InputCache) -> list[str]:
-        """Return the files that are there; what is not can be estimated again."""
+    def _fetch_files(self, cache: InputCache, folders: Sequence[StoredFolder]) -> list[str]:
+        """Return the files that are there; what is not can be computed again."""
         found = []
-        for folder in self.statistics:
+        for folder in folders:
             with contextlib.suppress(CorruptInput):
                 found.append(str(cache.fetch(folder) / folder.files[0].name))
         return found
@@ -117,6 +120,8 @@ async def load_assignment(database: Database, claim: Claim) -> Assignment:
             slot_kind=node.slot_kind,
             seed=_seed(job, spec),
             statistics=await _statistics(session, spec),
+            estimates=await _estimates(session, job) if attempt.number > 1 else (),
+            metrics=await _metrics(session, spec),
             gang=_gang(attempt, members, claim, node=node, head=head),
         )
 
@@ -153,15 +158,28 @@ def _gang(
 async def _statistics(session: Session, spec: StoredSpec) -> tuple[StoredFolder, ...]:
     if not isinstance(spec, SampleSpec) or spec.batch_norm == "running":
         return ()
-    names = [statistics_name(value, spec.re_estimation_draws) for value in spec.temperatures]
+    names = [statistics_name(value, spec.re_estimation_draws) for value in spec.temperature]
     kept = await results.find_statistics(session, spec.checkpoint, names)
-    return tuple(_statistics_folder(artifact) for artifact in kept)
+    return tuple(_file_folder(artifact) for artifact in kept)
 
 
-def _statistics_folder(artifact: Artifact) -> StoredFolder:
-    file = StoredFile(artifact.name, artifact.size_bytes, artifact.sha256)
-    prefix = artifact.key.removesuffix(f"/{artifact.name}")
-    return StoredFolder(artifact.id, prefix, [file], Reason.CHECKPOINT_CORRUPT)
+async def _metrics(session: Session, spec: StoredSpec) -> tuple[JobMetrics, ...]:
+    return await read_job_metrics(session, spec.jobs) if isinstance(spec, OfJobs) else ()
+
+
+async def _estimates(session: Session, job: Job) -> tuple[StoredFolder, ...]:
+    if job.kind != "evaluate":
+        return ()
+    left = await results.list_artifacts(session, job.id)
+    return tuple(_file_folder(artifact) for artifact in left if artifact.name == ESTIMATES_NAME)
+
+
+def _file_folder(artifact: Artifact) -> StoredFolder:
+    """Return a file that a job left as an input of another one."""
+    prefix, _, name = artifact.key.rpartition("/")
+    file = StoredFile(name, artifact.size_bytes, artifact.sha256)
+    key = f"{artifact.id}-{artifact.sha256[:16]}"  # the row stays when the file is replaced
+    return StoredFolder(key, prefix, [file], Reason.CHECKPOINT_CORRUPT)
 
 
 def _dataset_folder(dataset: Dataset | None) -> StoredFolder | None:

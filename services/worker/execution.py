@@ -236,7 +236,7 @@ class Execution:
             self.run_directory,
             self.settings.stall_seconds,
             self.settings.phase_stall_seconds,
-            started_at=time.monotonic() if plan.kind == "train" else None,
+            started_at=time.monotonic() if plan.kind in {"train", "evaluate"} else None,
         )
         share = DiskShare.of(
             self.run_directory.path,

@@ -23,6 +23,7 @@ PROGRAMS = {
     "train": "nvae_core.cli.train",
     "evaluate": "nvae_core.cli.evaluate",
     "sample": "nvae_core.cli.sample",
+    "analyze": "nvae_core.cli.analyze",
     "prepare_dataset": "nvae_core.cli.prepare",
 }
 
@@ -60,7 +61,7 @@ class TrainerPlan:
 
     def heeds_stop_file(self) -> bool:
         """Whether the program looks at the stop file; a preparation takes SIGTERM at once."""
-        return self.kind in {"train", "evaluate", "sample"}
+        return self.kind in {"train", "evaluate", "sample", "analyze"}
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the trainer's environment: no address or password of the services is in it."""

@@ -65,8 +65,14 @@ class Uploads:
         self._uploaded: set[str] = set()
 
     def add(self, lines: list[ArtifactLine | CheckpointLine]) -> None:
-        """Let files wait that the trainer has reported; all metrics before them are stored."""
-        self._waiting += lines
+        """Let files wait that the trainer has reported; all metrics before them are stored.
+
+        One of a name that waits already takes its place: the older file may be gone.
+        """
+        for line in lines:
+            if isinstance(line, ArtifactLine):
+                self._waiting = [other for other in self._waiting if not _is_newer(line, other)]
+            self._waiting.append(line)
 
     async def publish_next(self) -> bool:
         """Publish one file or checkpoint; return whether there was one.
@@ -85,7 +91,8 @@ class Uploads:
                 await self.publish_artifact(line)
             else:
                 await self._publish_checkpoint(line)
-            self._waiting.remove(line)
+            if line in self._waiting:
+                self._waiting.remove(line)
             return True
 
     def _next(self) -> ArtifactLine | CheckpointLine:
@@ -97,7 +104,7 @@ class Uploads:
     async def publish_artifact(self, line: ArtifactLine) -> None:
         """Upload an artifact and store its row."""
         path = self._run_directory.path / line.path
-        key = f"{self._prefix}/artifacts/{line.name}"
+        key = f"{self._prefix}/artifacts/{line.path}"  # a name may be used again, a path is not
         file = await self._upload(path, key, name=line.name)
         artifact = Artifact(
             id=new_id("art"),
@@ -175,6 +182,10 @@ class Uploads:
         for key in [key for key in self._described if key.startswith(prefix)]:
             del self._described[key]
         self._uploaded = {key for key in self._uploaded if not key.startswith(prefix)}
+
+
+def _is_newer(line: ArtifactLine, other: ArtifactLine | CheckpointLine) -> bool:
+    return isinstance(other, ArtifactLine) and other.name == line.name and other.path != line.path
 
 
 def hold(folder: Path, held: Path) -> bool:

@@ -78,6 +78,42 @@ def test_evaluation_and_sampling_of_the_checkpoint(client, checkpoint, tmp_path)
     assert grids[0] == grids[1] != grids[2]
 
 
+def test_evaluation_on_two_ranks_goes_on_after_a_pause_where_it_was(
+    client, stack, checkpoint, wait_until
+):
+    spec = {"kind": "evaluate", "checkpoint": checkpoint["id"], "dataset": "mnist"}
+    spec |= {"importance_samples": 500, "num_images": 100, "batch_size": 2}
+    undisturbed = client.wait(client.submit(spec)["id"])
+    job = client.submit(spec | {"resources": {"slots": 2}})
+    wait_until(lambda: (client.job(job["id"])["progress"]["step"] or 0) >= 4)
+    client.pause(job["id"])
+    wait_until(lambda: client.job(job["id"])["status"] == "paused")
+    client.resume(job["id"])
+    ended = client.wait(job["id"])
+    assert ended["num_attempts"] == 2
+    assert ended["result"] == undisturbed["result"]
+    configs = (stack.folder / "worker" / "attempts").glob("*/run/config.json")
+    resumed = [json.loads(path.read_bytes()).get("resume_from") for path in configs]
+    assert sum(1 for path in resumed if path and "likelihoods" in path) == 1
+
+
+def test_analyses_of_a_checkpoint_and_of_its_job(client, trained, checkpoint, tmp_path):
+    of_images = {"analysis": "nearest_images", "checkpoint": checkpoint["id"], "dataset": "mnist"}
+    of_jobs = {"analysis": "training_curves", "jobs": [trained["id"]]}
+    for spec in (of_images, of_jobs):
+        job = client.wait(client.submit({"kind": "analyze"} | spec)["id"])
+        found = {artifact["name"]: artifact for artifact in client.artifacts(job["id"])}
+        assert sorted(found) == [f"{spec['analysis']}.json", f"{spec['analysis']}.png"]
+        picture = client.download_artifact(
+            job["id"], found[f"{spec['analysis']}.png"], tmp_path / "p"
+        )
+        with Image.open(picture) as image:
+            assert image.size[0] > 7 * 3 * 28
+    numbers = client.download_artifact(job["id"], found["training_curves.json"], tmp_path / "n")
+    [curve] = json.loads(numbers.read_bytes())["curves"]["loss (nats)"]
+    assert curve["steps"] == client.metrics(trained["id"])["loss"]["steps"]
+
+
 def test_killed_runner_is_replaced_and_training_ends_well(client, stack, dataset):
     spec = TRAIN | {"checkpoint": {"every_steps": 4}, "overrides": {"optimization.epochs": 3}}
     job = client.submit(spec)

@@ -28,6 +28,17 @@ EXAMPLES = {
     "train": {"value": {"kind": "train", "preset": "mnist-cpu", "dataset": "mnist"}},
     "evaluate": {"value": {"kind": "evaluate", "checkpoint": "ckpt_…", "dataset": "mnist"}},
     "sample": {"value": {"kind": "sample", "checkpoint": "ckpt_…", "temperature": 0.8}},
+    "nearest images": {
+        "value": {
+            "kind": "analyze",
+            "analysis": "nearest_images",
+            "checkpoint": "ckpt_…",
+            "dataset": "mnist",
+        }
+    },
+    "training curves": {
+        "value": {"kind": "analyze", "analysis": "training_curves", "jobs": ["job_…", "job_…"]}
+    },
 }
 
 

@@ -12,12 +12,19 @@ from services.adapters.postgres import attempts, results
 from services.adapters.postgres.metrics import MetricValues
 from services.api.app import create_app
 from services.api.dependencies import Stores
+from services.api.watching import JobWatch
 from services.local.ports import HOST, free_ports
 
 
 @pytest.fixture
 async def client(database, storage, doorbell):
-    stores = Stores(database=database, storage=storage, doorbell=doorbell, s3_prefixes=())
+    stores = Stores(
+        database=database,
+        storage=storage,
+        doorbell=doorbell,
+        s3_prefixes=(),
+        watch=JobWatch(database),
+    )
     [port] = free_ports(1)
     config = uvicorn.Config(create_app(stores), host=HOST, port=port, log_config=None)
     server = uvicorn.Server(config)

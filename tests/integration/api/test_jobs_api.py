@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-from building import add_checkpoint, add_claimed_attempt, add_dataset, add_node, find_job, finish
+from building import (
+    add_checkpoint,
+    add_claimed_attempt,
+    add_dataset,
+    add_job,
+    add_node,
+    find_job,
+    finish,
+)
 
 from services.adapters.ids import new_id
 from services.adapters.postgres import attempts, results
@@ -159,3 +167,52 @@ async def test_openapi_document_has_every_resource(api):
     document = (await api.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     assert {"/v1/jobs", "/v1/datasets", "/v1/presets", "/v1/nodes"} <= set(document["paths"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"kind": "sample", "temperature": 0}, "/temperature/0"),
+        ({"kind": "sample", "temperature": [0.7, -1]}, "/temperature/1"),
+        ({"kind": "sample", "num_images": 1025}, "/num_images"),
+        ({"kind": "sample", "fixed_scales": 3}, "/fixed_scales"),
+        ({"kind": "sample", "statistics": ["/etc/passwd"]}, "/statistics"),
+        ({"kind": "evaluate", "first_image": 500}, "/first_image"),
+        ({"kind": "evaluate", "first_image": 400, "num_images": 101}, "/num_images"),
+        ({"kind": "evaluate", "split": "validation"}, "/split"),
+        ({"kind": "evaluate", "resources": {"slots": 9}}, "/resources/slots"),
+        ({"kind": "evaluate", "resume_from": "/etc/passwd"}, "/resume_from"),
+        ({"kind": "analyze", "analysis": "interpolation", "images": [0, 500]}, "/images/1"),
+        ({"kind": "analyze", "analysis": "reconstructions", "split": "validation"}, "/split"),
+        ({"kind": "analyze", "analysis": "nearest_images", "num_samples": 65}, "/num_samples"),
+    ],
+)
+async def test_samples_and_evaluations_that_cannot_be_name_the_field_and_are_not_stored(
+    api, database, node_id, fields, pointer
+):
+    claim = await add_claimed_attempt(database, await add_job(database), node_id)
+    checkpoint_id = await add_checkpoint(database, claim)
+    spec = {"checkpoint": checkpoint_id} | fields
+    if fields["kind"] != "sample":
+        spec |= {"dataset": "mnist"}
+    response = await api.post("/v1/jobs", json=spec)
+    assert response.status_code == 422
+    assert pointer in {error["pointer"] for error in response.json()["errors"]}
+    assert len((await api.get("/v1/jobs")).json()["jobs"]) == 1
+
+
+async def test_comparison_of_what_is_no_train_job_is_refused(api, database, node_id):
+    claim = await add_claimed_attempt(database, await add_job(database), node_id)
+    checkpoint_id = await add_checkpoint(database, claim)
+    sample = await api.post("/v1/jobs", json={"kind": "sample", "checkpoint": checkpoint_id})
+    train = (await api.get("/v1/jobs?kind=train")).json()["jobs"][0]["id"]
+    spec = {"kind": "analyze", "analysis": "training_curves"}
+    for other, words in (
+        (sample.json()["id"], "is a sample job"),
+        (new_id("job"), "there is no job"),
+        (train, "has reported nothing yet"),
+    ):
+        response = await api.post("/v1/jobs", json=spec | {"jobs": [other]})
+        assert response.status_code == 422
+        assert response.json()["errors"][0]["pointer"] == "/jobs/0"
+        assert words in response.json()["detail"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from nvae_core.cell_kinds import CELL_TABLES
 from nvae_core.config import CellArchitecture, ModelConfig
 from nvae_core.evaluation import likelihood
-from nvae_core.evaluation.likelihood import EvaluationStopped, estimate_likelihood, score_images
+from nvae_core.evaluation.likelihood import EvaluationStopped, score_by, score_images
 from nvae_core.inference.network import SampleScores, fold_decoder, fold_model
 from nvae_core.kernels import library
 from nvae_core.model.batch_norm import batch_norms_of
@@ -200,12 +200,24 @@ def test_it_is_asked_to_stop_before_each_pass(monkeypatch: pytest.MonkeyPatch) -
     pixels = 2 * NUM_IMAGES * model.config.resolution**2
     monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", pixels)
     with pytest.raises(EvaluationStopped):
-        for _ in estimate_likelihood(
-            model,
-            [random_images(model)],
-            num_samples=6,
-            generator=torch.Generator(),
+        score_by(
+            fold_model(model),
+            random_images(model),
+            [torch.Generator()] * 6,
             should_stop=lambda: next(answers),
-        ):
-            pass
+        )
     assert next(answers, None) is None
+
+
+@pytest.mark.parametrize("architecture", CELL_TABLES)
+def test_folded_decoder_keeps_its_statistics_when_those_of_the_model_change(
+    architecture: CellArchitecture,
+) -> None:
+    model = trained(cell_architecture=architecture)
+    noise = draw_noise(model.noise_shapes(NUM_IMAGES), torch.Generator().manual_seed(4))
+    decoder = fold_decoder(model)
+    before = decoder.generate(noise, temperature=0.7).mean()
+    for norm in batch_norms_of(model):
+        norm.running_mean += 1.0
+        norm.running_var *= 2.0
+    assert torch.equal(decoder.generate(noise, temperature=0.7).mean(), before)

@@ -19,7 +19,6 @@ from nvae_core.config import (
     FolderSource,
     PrepareDatasetConfig,
     SampleConfig,
-    ScaleTraversal,
     TrainConfig,
 )
 from nvae_core.data.prepared import read_manifest
@@ -170,7 +169,7 @@ def test_evaluation_streams_its_estimates(tmp_path: Path, checkpoint: Path, data
     result = finish(process, run)
     assert process.returncode == 0
     lines = [line for _, line in run.read_progress() if isinstance(line, MetricsLine)]
-    assert [line.step for line in lines] == [4, 8, 10]
+    assert (lines[0].step, lines[-1].step) == (4, 10)  # the first at once, then once a second
     assert result.values == lines[-1].values
 
 
@@ -182,13 +181,6 @@ def test_sample_draws_one_grid(tmp_path: Path, checkpoint: Path, batch_norm: str
     assert finish(start("sample", run), run).status == "succeeded"
     with Image.open(run.samples / "grid.png") as image:
         assert image.size == (3 * 14 + 2, 2 * 14 + 2)
-
-
-def test_analysis_leaves_its_picture(tmp_path: Path, checkpoint: Path) -> None:
-    run = RunDirectory(tmp_path / "analysis")
-    run.create(ScaleTraversal(checkpoint=str(checkpoint), num_samples=2))
-    assert finish(start("analyze", run), run).status == "succeeded"
-    assert (run.samples / "scale_traversal.png").exists()
 
 
 def test_damaged_checkpoint_is_named_in_the_result(tmp_path: Path, checkpoint: Path) -> None:

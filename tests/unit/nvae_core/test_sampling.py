@@ -15,7 +15,12 @@ from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import SEPARATOR_COLOR, arrange_grid, save_grid
 from nvae_core.sampling.run import sample_run
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.sampling.statistics import re_estimate_batch_norm
+from nvae_core.sampling.statistics import (
+    StatisticsKey,
+    copy_statistics,
+    encode_statistics,
+    re_estimate_batch_norm,
+)
 from nvae_core.training.snapshot import save_checkpoint
 from nvae_core.training.state import start_training
 
@@ -170,6 +175,11 @@ def test_re_estimated_statistics_are_kept_and_taken_again(runs: Runs, tmp_path: 
     before, _ = load_model(runs.checkpoint, CPU)
     after = runs.sampler.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.state_dict().items())
+
+
+def test_equal_statistics_are_equal_bytes(model: NVAE) -> None:
+    key = StatisticsKey("0" * 64, 0.7, 500)
+    assert len({encode_statistics(copy_statistics(model), key) for _ in range(20)}) == 1
 
 
 def test_statistics_of_another_checkpoint_are_refused(runs: Runs, tmp_path: Path) -> None:

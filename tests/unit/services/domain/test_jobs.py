@@ -27,7 +27,7 @@ def test_train_spec_becomes_a_train_config():
 def test_sample_spec_keeps_what_it_asks_for():
     spec = parse(kind="sample", checkpoint="ckpt_1", temperature=0.7, num_images=9, seed=3)
     config = run_config(spec, resolved=None, dataset=None, checkpoint="/c")
-    assert (config.temperature, config.num_images, config.seed) == (0.7, 9, 3)
+    assert (config.temperature, config.num_images, config.seed) == ((0.7,), 9, 3)
     assert config.checkpoint == "/c"
 
 
@@ -41,7 +41,7 @@ def test_evaluate_spec_reads_checkpoint_and_data_set_from_folders():
     ("fields", "location"),
     [
         ({"kind": "train", "preset": "p", "dataset": "d", "epochs": 3}, "epochs"),
-        ({"kind": "sample", "checkpoint": "c", "temperature": 0}, "temperature"),
+        ({"kind": "sample", "checkpoint": "c", "num_images": 0}, "num_images"),
         ({"kind": "train", "preset": "p"}, "dataset"),
     ],
 )

@@ -1,0 +1,118 @@
+"""How long a picture takes: cold, warm, and what of it is drawing.
+
+`python -m benchmarks.warm_sampling [--requests N]`. A stack of its own is started with two slots,
+and the `mnist-cpu` model trained for one epoch: what it has learned does not matter. Then 8 × 8
+grids are asked for by `POST /v1/jobs` with `Prefer: wait` and `Accept: image/png`, one after the
+other.
+
+The bound is what cannot be left out: drawing the 64 images on one thread and encoding the PNG,
+measured in this process, with the model loaded and folded. The rest is the path of a job: its row,
+placement, claim, runner, upload, and the end that the API waits for; a grid of one image shows it.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import torch
+
+from nvae_client import NvaeClient
+from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.grids import arrange_grid, encode_png
+from nvae_core.sampling.sampler import Sampler
+from services.local.ports import free_ports
+from services.worker.warm_sampling import connect
+
+HEADERS = {"Prefer": "wait=60", "Accept": "image/png"}
+NUM_IMAGES = 64
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=20)
+    arguments = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_stack(Path(folder)) as url,
+        NvaeClient(url) as client,
+    ):
+        checkpoint = train(client)
+        spec = {"kind": "sample", "checkpoint": checkpoint["id"], "temperature": 0.8}
+        cold = picture_seconds(url, spec)
+        wait_for_resident(Path(folder))
+        picture_seconds(url, spec)
+        warm = [picture_seconds(url, spec) for _ in range(arguments.requests)]
+        one = [picture_seconds(url, spec | {"num_images": 1}) for _ in range(5)]
+        model = client.download_checkpoint(checkpoint, Path(folder) / "checkpoint")
+        bound = drawing_seconds(model)
+    ordered = sorted(warm)
+    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    median = statistics.median(ordered)
+    print(
+        f"cold {cold:.2f} s; warm median {median:.3f} s, p95 {p95:.3f} s, longest "
+        f"{ordered[-1]:.3f} s ({len(ordered)} in a row); a grid of one image "
+        f"{statistics.median(one):.3f} s; bound {bound:.3f} s, {median / bound:.1f} times that"
+    )
+
+
+@contextmanager
+def running_stack(folder: Path) -> Iterator[str]:
+    """Start the whole service on this machine, and stop it at the end."""
+    [port] = free_ports(1)
+    stack = [sys.executable, "-m", "services.local"]
+    options = ["--data", str(folder), "--api-port", str(port), "--slots", "2"]
+    subprocess.run([*stack, "up", "--detach", *options], check=True)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        subprocess.run([*stack, "down", "--data", str(folder)], check=True)
+
+
+def train(client: NvaeClient) -> dict[str, object]:
+    """Return a checkpoint of the demo's model."""
+    source = {"kind": "bundled", "name": "mnist_5k"}
+    client.wait(client.register_dataset("digits", source)["job"]["id"])
+    spec = {"kind": "train", "preset": "mnist-cpu", "dataset": "digits"}
+    spec |= {"overrides": {"optimization.epochs": 1}, "resources": {"slots": 2}}
+    job = client.wait(client.submit(spec)["id"])
+    return client.checkpoints(job["id"])[-1]
+
+
+def picture_seconds(url: str, spec: dict[str, object]) -> float:
+    """Return how long a picture takes to come."""
+    began_at = time.perf_counter()
+    answer = httpx.post(f"{url}/v1/jobs", json=spec, headers=HEADERS, timeout=90)
+    assert answer.headers["Content-Type"] == "image/png", answer.text
+    return time.perf_counter() - began_at
+
+
+def wait_for_resident(folder: Path) -> None:
+    """Return when the node's resident sampler answers."""
+    while not (connection := connect(folder / "worker" / "sampler")):
+        time.sleep(0.1)
+    connection.close()
+
+
+def drawing_seconds(checkpoint: Path) -> float:
+    """Return the median time of drawing and encoding a grid with the model loaded."""
+    torch.set_num_threads(1)
+    decoder = Sampler.load(checkpoint, torch.device("cpu")).running()
+    seconds = []
+    for _ in range(9):
+        began_at = time.perf_counter()
+        images = draw_images(decoder, NUM_IMAGES, temperature=0.8, generator=torch.Generator())
+        encode_png(arrange_grid(images))
+        seconds.append(time.perf_counter() - began_at)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""How pictures look: their layout in pixels, their colours and their words."""

@@ -1,1 +1,0 @@
-"""One module per analysis: its numbers, then its picture."""

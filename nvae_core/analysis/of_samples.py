@@ -1,0 +1,98 @@
+"""Experiments on samples of a checkpoint: temperatures and scales (Fig. 7 and 12)."""
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+from torch import Tensor
+
+from nvae_core.analysis.figures import Pixels, draw_rows
+from nvae_core.analysis.pictures import Picture
+from nvae_core.config import ScaleTraversal, TemperatureTable
+from nvae_core.inference.network import FoldedDecoder
+from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.grids import arrange_grid, as_bytes
+from nvae_core.sampling.sampler import Sampler
+from nvae_core.sampling.statistics import StatisticsKey, encode_statistics
+
+Keep = Callable[[str, bytes], None]
+ShouldStop = Callable[[], bool]
+
+
+def tabulate_temperatures(
+    config: TemperatureTable, sampler: Sampler, *, keep: Keep, should_stop: ShouldStop
+) -> Picture:
+    """Draw the same noise at each temperature, by running and by re-estimated statistics.
+
+    `keep` is called with the name and the content of each file of statistics.
+    """
+    rows: list[Pixels] = []
+    for temperature in config.temperatures:
+        key = sampler.key(temperature, config.re_estimation_draws)
+        decoders = [
+            sampler.running(),
+            sampler.re_estimated(key, keep=_keeper(key, keep), should_stop=should_stop),
+        ]
+        cells = [
+            arrange_grid(
+                draw_images(
+                    decoder,
+                    config.num_images,
+                    temperature=temperature,
+                    generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
+                    should_stop=should_stop,
+                )
+            )
+            for decoder in decoders
+        ]
+        rows.append(np.stack(cells))
+    png = draw_rows(
+        rows,
+        title="Samples by temperature and batch-norm statistics",
+        row_labels=[f"temperature {value:g}" for value in config.temperatures],
+        column_labels=["running", f"re-estimated by {config.re_estimation_draws} draws"],
+        image_size=sampler.manifest.model.image_size,
+    )
+    return Picture("temperature_table", png)
+
+
+def _keeper(key: StatisticsKey, keep: Keep) -> Callable[[dict[str, Tensor]], None]:
+    return lambda statistics: keep(key.file_name, encode_statistics(statistics, key))
+
+
+def traverse_scales(
+    config: ScaleTraversal, sampler: Sampler, *, should_stop: ShouldStop
+) -> Picture:
+    """Draw one row per number of scales that are held fixed, from none to all of them."""
+    decoder: FoldedDecoder = sampler.running()
+    groups_per_scale = sampler.manifest.model.num_groups_per_scale
+    num_fixed = [sum(groups_per_scale[:scales]) for scales in range(len(groups_per_scale) + 1)]
+    rows = [
+        as_bytes(
+            draw_images(
+                decoder,
+                config.num_samples,
+                temperature=config.temperature,
+                generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
+                num_shared_groups=num_groups,
+                should_stop=should_stop,
+            )
+        )
+        for num_groups in num_fixed
+    ]
+    spreads = [float(row.astype(np.float64).std(axis=0).mean() / 255) for row in rows]
+    labels = ["none", *(f"top {scales}" for scales in range(1, len(rows) - 1)), "all"]
+    png = draw_rows(
+        rows,
+        title=f"Scales held fixed, the others drawn again; temperature {config.temperature:g}",
+        row_labels=labels,
+        column_labels=[],
+    )
+    numbers = {
+        "rows": [
+            {"fixed_scales": scales, "fixed_groups": groups, "pixel_standard_deviation": spread}
+            for scales, (groups, spread) in enumerate(zip(num_fixed, spreads, strict=True))
+        ]
+    }
+    return Picture("scale_traversal", png, cast(dict[str, object], numbers))

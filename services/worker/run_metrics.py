@@ -1,0 +1,57 @@
+"""Metrics of other jobs, written as the trainer reads them: lines of progress."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nvae_core.config import RunMetrics
+from nvae_core.run_directory import MetricsLine
+from services.adapters.postgres import charts, jobs
+from services.adapters.postgres.charts import Chart
+from services.adapters.postgres.database import Session
+
+MAX_POINTS = 2000  # of each metric: more than a picture has pixels
+MAX_NAME = 60
+LAST_STEP = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class JobMetrics:
+    """What a job reported, and what it is called in a picture."""
+
+    name: str
+    charts: dict[str, Chart]
+
+
+async def read_job_metrics(session: Session, job_ids: Sequence[str]) -> tuple[JobMetrics, ...]:
+    """Return the metrics of jobs; where two have one name, their ids stand beside it."""
+    found = [await jobs.find(session, job_id) for job_id in job_ids]
+    names = [job.name or job.id for job in found]
+    window = charts.Window(from_step=0, to_step=LAST_STEP, max_points=MAX_POINTS)
+    metrics = []
+    for job, name in zip(found, names, strict=True):
+        own = name if names.count(name) == 1 else f"{name[:20]} {job.id}"
+        metrics.append(
+            JobMetrics(own[:MAX_NAME], await charts.read_charts(session, job.id, window))
+        )
+    return tuple(metrics)
+
+
+def write_job_metrics(metrics: Sequence[JobMetrics], folder: Path) -> list[RunMetrics]:
+    """Write one file per job; blocks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for number, job in enumerate(metrics):
+        path = folder / f"{number:02d}.jsonl"
+        by_step: dict[int, dict[str, float]] = defaultdict(dict)
+        for name, chart in job.charts.items():
+            for step, value in zip(chart.steps, chart.values, strict=True):
+                by_step[step][name] = value
+        lines = [
+            MetricsLine(at=0.0, step=step, values=values).model_dump_json()
+            for step, values in sorted(by_step.items())
+        ]
+        path.write_text("".join(f"{line}\n" for line in lines))
+        runs.append(RunMetrics(name=job.name, path=str(path)))
+    return runs

@@ -1,0 +1,279 @@
+"""The appendix's experiments: their numbers have known answers, their pictures are whole."""
+
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from nvae_core.analysis import nearest
+from nvae_core.analysis.figures import Curve, draw_bars, draw_curves, draw_rows
+from nvae_core.analysis.mixing import mix, reconstruct_means
+from nvae_core.analysis.nearest import coarse_centres, find_nearest
+from nvae_core.cli import analyze
+from nvae_core.config import RUN_CONFIG, TrainConfig
+from nvae_core.model.nvae import NVAE
+from nvae_core.run_directory import ArtifactLine, MetricsLine, Result, RunDirectory
+from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.state import start_training
+
+
+def random_images(count: int, size: int = 16, colors: int = 3, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 256, (count, size, size, colors), np.uint8)
+
+
+def test_planted_copies_are_found_at_distance_zero_across_blocks(monkeypatch) -> None:
+    images = random_images(50)
+    monkeypatch.setattr(nearest, "BLOCK_BYTES", 7 * images[0].nbytes)
+    found = find_nearest(images[[3, 48]], images, 1)
+    assert found.indices.tolist() == [[3], [48]]
+    assert found.distances.max() == 0
+
+
+def test_all_neighbours_are_those_of_a_search_without_blocks(monkeypatch) -> None:
+    images, queries = random_images(50), random_images(4, seed=1)
+    monkeypatch.setattr(nearest, "BLOCK_BYTES", 7 * images[0].nbytes)
+    found = find_nearest(queries, images, 5)
+    rows, others = coarse_centres(queries), coarse_centres(images)
+    distances = np.sqrt(((rows[:, None] - others[None]) ** 2).mean(axis=2)) / 255
+    assert np.array_equal(found.indices, np.argsort(distances, axis=1)[:, :5])
+    np.testing.assert_allclose(found.distances, np.sort(distances, axis=1)[:, :5], rtol=1e-9)
+
+
+def test_of_equal_images_the_first_comes_first_and_there_are_no_more_than_there_are() -> None:
+    images = np.repeat(random_images(1), 3, axis=0)
+    found = find_nearest(images[:1], images, 5)
+    assert found.indices.tolist() == [[0, 1, 2]]
+
+
+def test_distance_is_of_four_by_four_means_of_the_centre_alone() -> None:
+    image = np.zeros((1, 16, 16, 1), np.uint8)
+    other = image.copy()
+    other[0, :4] = other[0, 12:] = 255  # outside of the centre
+    assert find_nearest(image, other, 1).distances.tolist() == [[0.0]]
+    other[0, 4, 4] = 255  # one pixel of sixteen in one of four coarse ones
+    expected = math.sqrt((1 / 16) ** 2 / 4)
+    assert find_nearest(image, other, 1).distances[0, 0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [(4, 1), (12, 3), (28, 5), (30, 5), (32, 4), (64, 8), (256, 32)]
+)
+def test_centre_of_every_size_is_whole_coarse_pixels(size: int, side: int) -> None:
+    images = np.zeros((1, size, size, 1), np.uint8)
+    assert coarse_centres(images).shape == (1, side * side)
+
+
+def test_mixture_begins_at_one_image_and_ends_at_the_other(
+    model: NVAE, padded_images: torch.Tensor
+) -> None:
+    model.eval()
+    first, second = (
+        padded_images[:1].expand(3, -1, -1, -1),
+        padded_images[1:2].expand(3, -1, -1, -1),
+    )
+    way = mix(model, first, second, torch.tensor([0.0, 0.5, 1.0]))
+    ends = reconstruct_means(model, padded_images[:2])
+    torch.testing.assert_close(way[0], ends[0])
+    torch.testing.assert_close(way[2], ends[1])
+    assert not torch.allclose(way[1], way[0])
+
+
+@pytest.fixture
+def run_analysis(
+    tmp_path: Path, train_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Result, RunDirectory]]:
+    """Return a function that runs an analysis of a new model on the small data set."""
+    state = start_training(
+        train_config.model, train_config.optimization, seed=0, device=torch.device("cpu")
+    )
+    checkpoint = save_checkpoint(
+        tmp_path / "ckpt", state, optimization=train_config.optimization, seed=0
+    )
+    numbers = iter(range(100))
+
+    def run(**fields: object) -> tuple[Result, RunDirectory]:
+        directory = RunDirectory(tmp_path / f"analysis_{next(numbers)}")
+        given = {"kind": "analyze"} | fields
+        if "runs" not in fields:
+            given["checkpoint"] = str(checkpoint)
+        if fields["analysis"] in {"nearest_images", "reconstructions", "interpolation"}:
+            given["dataset"] = train_config.dataset
+        directory.create(RUN_CONFIG.validate_python(given))
+        monkeypatch.setattr("nvae_core.cli.running.watch_deadman", lambda run: None)
+        monkeypatch.setattr("sys.argv", ["analyze", str(directory.path)])
+        analyze.main()
+        result = directory.read_result()
+        assert result is not None
+        return result, directory
+
+    return run
+
+
+def artifacts(run: RunDirectory) -> dict[str, bytes]:
+    lines = [line for _, line in run.read_progress() if isinstance(line, ArtifactLine)]
+    return {line.name: (run.path / line.path).read_bytes() for line in lines}
+
+
+def write_progress(path: Path, values: dict[int, dict[str, float]]) -> Path:
+    run = RunDirectory(path)
+    run.path.mkdir()
+    for step, measured in values.items():
+        run.append(MetricsLine(at=0.0, step=step, values=measured))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"analysis": "nearest_images", "num_samples": 3}, ["nearest_images"]),
+        (
+            {
+                "analysis": "temperature_table",
+                "temperatures": [0.5, 1.0],
+                "num_images": 4,
+                "re_estimation_draws": 2,
+            },
+            ["temperature_table"],
+        ),
+        ({"analysis": "scale_traversal", "num_samples": 3}, ["scale_traversal"]),
+        ({"analysis": "reconstructions", "images": [0, 5]}, ["reconstructions"]),
+        ({"analysis": "interpolation", "images": [0, 5]}, ["interpolation"]),
+    ],
+    ids=lambda value: value["analysis"] if isinstance(value, dict) else "",
+)
+def test_analysis_leaves_pictures_with_their_numbers_and_the_same_bytes_again(
+    run_analysis, fields, names
+) -> None:
+    result, run = run_analysis(**fields)
+    assert result.status == "succeeded", result.message
+    assert result.values == {"pictures": [f"{name}.png" for name in names]}
+    found = artifacts(run)
+    for name in names:
+        record = json.loads(found[f"{name}.json"])
+        assert record["inputs"]["analysis"] == fields["analysis"]
+        assert len(record["checkpoint"]["model_sha256"]) == 64
+        with Image.open(run.samples / f"{name}.png") as picture:
+            assert picture.size[0] > 300
+            assert picture.convert("L").getextrema()[1] == 255
+    _, again = run_analysis(**fields)
+    pictures = {name: content for name, content in found.items() if name.endswith(".png")}
+    assert pictures.items() <= artifacts(again).items()
+
+
+def test_nearest_images_tell_how_near_new_images_are(run_analysis) -> None:
+    _, run = run_analysis(analysis="nearest_images", num_samples=3, num_neighbours=2)
+    record = json.loads(artifacts(run)["nearest_images.json"])
+    assert np.shape(record["indices"]) == np.shape(record["distances"]) == (3, 2)
+    quartiles = record["held_out_nearest_distance_quartiles"]
+    assert quartiles == sorted(quartiles)
+    assert record["median_nearest_distance"] > 0
+
+
+def test_rows_of_a_traversal_vary_less_the_more_is_held_fixed(run_analysis) -> None:
+    _, run = run_analysis(analysis="scale_traversal", num_samples=8)
+    rows = json.loads(artifacts(run)["scale_traversal.json"])["rows"]
+    assert [row["fixed_groups"] for row in rows] == [0, 1, 3]
+    assert rows[-1]["pixel_standard_deviation"] == 0 < rows[0]["pixel_standard_deviation"]
+
+
+def test_curves_and_channels_of_runs_are_what_they_reported(run_analysis, tmp_path: Path) -> None:
+    values = {
+        step: {
+            "loss": 9.0 / step,
+            "kl": math.nan if step == 2 else 1.0,
+            "active_channels": 5.0 + step,
+            "active_channels/group_00": 3.0,
+            "active_channels/group_01": 2.0 + step,
+        }
+        for step in (1, 2, 3)
+    }
+    first = write_progress(tmp_path / "first", values)
+    second = write_progress(tmp_path / "second", {1: {"loss": 4.0, "spectral_weight": 0.1}})
+    runs = [{"name": "a", "path": str(first)}, {"name": "b", "path": str(second)}]
+    result, run = run_analysis(analysis="training_curves", runs=runs)
+    assert result.status == "succeeded", result.message
+    curves = json.loads(artifacts(run)["training_curves.json"])["curves"]
+    assert curves["loss (nats)"][0] == {"name": "a", "steps": [1, 2, 3], "values": [9.0, 4.5, 3.0]}
+    assert curves["KL (nats)"][0]["steps"] == [1, 3]
+    assert curves["λ"] == [
+        {"name": "a", "steps": [], "values": []},
+        {"name": "b", "steps": [1], "values": [0.1]},
+    ]
+    result, run = run_analysis(analysis="active_channels", runs=runs)
+    assert result.values == {"pictures": ["active_channels.png", "active_channels_per_group.png"]}
+    groups = json.loads(artifacts(run)["active_channels_per_group.json"])["groups"]
+    assert groups == {"a": [3.0, 5.0], "b": []}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"analysis": "reconstructions", "images": [10]}, "images: 10 is not one of the 10"),
+        ({"analysis": "interpolation", "images": [0, 99]}, "images: 99 is not one of the 10"),
+        ({"analysis": "training_curves", "runs": [{"name": "a", "path": "no"}]}, "runs.0: .* no"),
+    ],
+)
+def test_what_is_not_there_is_refused_by_field(run_analysis, fields, message) -> None:
+    result, run = run_analysis(**fields)
+    assert (result.status, result.reason) == ("failed", "invalid_config")
+    assert artifacts(run) == {}
+    assert re.search(message, result.message)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"analysis": "nearest"}, "analysis"),
+        ({"analysis": "nearest_images", "num_samples": 65}, "num_samples"),
+        ({"analysis": "nearest_images", "temperature": 0}, "temperature"),
+        ({"analysis": "temperature_table", "temperatures": []}, "temperatures"),
+        ({"analysis": "interpolation", "images": [1]}, "images"),
+        ({"analysis": "training_curves", "runs": []}, "runs"),
+    ],
+)
+def test_bad_fields_of_an_analysis_are_named(fields: dict[str, object], named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        RUN_CONFIG.validate_python({"kind": "analyze", "checkpoint": "c", "dataset": "d"} | fields)
+
+
+def opened(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.mark.parametrize(("size", "magnification"), [(32, 3), (256, 1)])
+def test_each_pixel_of_an_image_is_a_square_of_whole_pixels(size: int, magnification: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    picture = opened(draw_rows([image], title="T", row_labels=["r"], column_labels=["c"]))
+    large = image[0].repeat(magnification, 0).repeat(magnification, 1)
+    places = np.argwhere((picture == large[0, 0]).all(axis=2))
+    found = [picture[y : y + len(large), x : x + len(large)] for y, x in places]
+    assert any(np.array_equal(part, large) for part in found)
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "_hidden", "cost: 5 $ or 6 $"])
+def test_any_name_of_a_run_stands_in_the_legend(name: str) -> None:
+    def drawn(name: str) -> bytes:
+        return draw_curves({"loss": [Curve(name, [1, 2], [1.0, 1000.0])]}, title="T")
+
+    assert drawn(name) == drawn(name) != drawn("x")
+
+
+def test_pictures_do_not_depend_on_the_settings_of_the_process() -> None:
+    def drawn() -> bytes:
+        return draw_bars({"a": [1.0, 2.0], "b": []}, title="T", label="l")
+
+    first = drawn()
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black"}):
+        assert drawn() == first
+        assert matplotlib.rcParams["font.size"] == 20

@@ -1,0 +1,226 @@
+"""Evaluations over ranks, over interruptions, and of parts: each image counts once."""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from nvae_core.checkpoint import load_model
+from nvae_core.config import EvaluateConfig, TrainConfig
+from nvae_core.distributed import Ranks
+from nvae_core.evaluation.estimates import BatchEstimates, Estimates
+from nvae_core.evaluation.likelihood import score_images
+from nvae_core.evaluation.run import evaluate_run
+from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.run_directory import ArtifactLine, InvalidRunDirectory, Result, RunDirectory
+from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.state import start_training
+
+CPU = torch.device("cpu")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+NUM_IMAGES = 10  # of the test split
+
+
+@pytest.fixture
+def config(tmp_path: Path, train_config: TrainConfig) -> EvaluateConfig:
+    state = start_training(train_config.model, train_config.optimization, seed=0, device=CPU)
+    optimization = train_config.optimization
+    checkpoint = save_checkpoint(tmp_path / "ckpt", state, optimization=optimization, seed=0)
+    return EvaluateConfig(
+        checkpoint=str(checkpoint),
+        dataset=train_config.dataset,
+        importance_samples=3,
+        batch_size=3,
+    )
+
+
+@pytest.fixture
+def evaluate(
+    tmp_path: Path, config: EvaluateConfig, one_thread: None
+) -> Callable[..., tuple[Result, RunDirectory]]:
+    """Return a function that evaluates in a new run directory."""
+    numbers = iter(range(100))
+
+    def run(answers: Sequence[bool] = (), **changes: object) -> tuple[Result, RunDirectory]:
+        directory = RunDirectory(tmp_path / f"run_{next(numbers)}")
+        changed = EvaluateConfig.model_validate(config.model_dump() | changes)
+        directory.create(changed)
+        stops = iter(answers)
+        result = evaluate_run(
+            changed,
+            directory,
+            Ranks(0, 1, CPU),
+            should_stop=lambda: next(stops, False),
+            enter=lambda num_images: None,
+        )
+        return result, directory
+
+    return run
+
+
+def kept(run: RunDirectory) -> Path:
+    return max(run.estimates.glob("*.safetensors"))
+
+
+def tensors(path: Path) -> dict[str, list[float]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name).tolist() for name in file.keys()}  # noqa: SIM118
+
+
+def test_means_and_their_errors_are_over_images_and_in_both_units() -> None:
+    batches = [
+        BatchEstimates(
+            torch.tensor(elbo, dtype=torch.float64),
+            torch.tensor(nll, dtype=torch.float64),
+            torch.tensor(kl, dtype=torch.float64),
+            torch.tensor([[0.5, 0.2], [0.0, 9.0]], dtype=torch.float64),
+        )
+        for elbo, nll, kl in (
+            ([4.0, 6.0], [3.0, 5.0], [[1.0, 2.0], [3.0, 4.0]]),
+            ([8.0], [4.0], [[2.0, 3.0]]),
+        )
+    ]
+    values = Estimates(10, batches).values()
+    assert values["num_images"] == 3
+    assert values["negative_elbo"] == pytest.approx(6)
+    assert values["negative_elbo_standard_error"] == pytest.approx(2 / math.sqrt(3))
+    assert values["importance_weighted_nll"] == pytest.approx(4)
+    assert values["importance_weighted_nll_standard_error"] == pytest.approx(1 / math.sqrt(3))
+    assert values["bits_per_dim"] == pytest.approx(4 / (10 * math.log(2)))
+    assert values["bits_per_dim_standard_error"] == pytest.approx(0.1 / math.log(2) / math.sqrt(3))
+    assert values["negative_elbo_bits_per_dim"] == pytest.approx(6 / (10 * math.log(2)))
+    assert (values["kl/group_00"], values["kl/group_01"], values["kl"]) == (2, 3, 5)
+    # Per image (0.33, 0.13) and (0, 6) nats, above 0.1 or not.
+    assert values["active_channels/group_00"] == 2
+    assert values["active_channels/group_01"] == 1
+    assert values["active_channels"] == 3
+
+
+def test_every_image_counts_once_and_is_scored_as_alone(evaluate, config: EvaluateConfig) -> None:
+    result, run = evaluate()
+    assert (result.status, result.step) == ("succeeded", NUM_IMAGES)
+    found = tensors(kept(run))
+    assert [len(found[name]) for name in ("negative_elbo", "kl_per_group")] == [NUM_IMAGES] * 2
+    assert found["batch_sizes"] == [3, 3, 3, 1]
+    alone, run = evaluate(first_image=9)
+    assert tensors(kept(run))["negative_elbo"] == found["negative_elbo"][9:]
+    assert alone.values["num_images"] == 1
+    _, run = evaluate(first_image=3, num_images=6)
+    assert tensors(kept(run))["importance_weighted_nll"] == found["importance_weighted_nll"][3:9]
+
+
+def test_more_samples_give_a_tighter_bound(evaluate) -> None:
+    nll = [
+        evaluate(importance_samples=count)[0].values["importance_weighted_nll"]
+        for count in (1, 10, 100)
+    ]
+    # Log likelihoods rise with the samples in expectation; the steps here are many times larger
+    # than the spread of ten images over seeds.
+    assert nll[0] > nll[1] > nll[2]
+
+
+def test_one_sample_agrees_with_the_elbo_within_its_error(evaluate, config: EvaluateConfig) -> None:
+    # -log w of single samples is an unbiased estimate of the negative ELBO.
+    model, _ = load_model(Path(config.checkpoint), CPU)
+    x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)).round()
+    generator = seeded_generator(CPU, Stream.LATENTS, 0)
+    scores = [score_images(model, x, [generator]) for _ in range(300)]
+    differences = torch.stack([s.importance_weighted_nll - s.negative_elbo for s in scores])
+    # The negative ELBO of one draw has noise of its own reconstruction, which both share.
+    error = differences.std(dim=0) / math.sqrt(len(scores))
+    assert (differences.mean(dim=0).abs() < 4 * error).all()
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_result_is_the_same_on_any_number_of_ranks(
+    evaluate, config: EvaluateConfig, tmp_path: Path, num_ranks: int
+) -> None:
+    expected, one = evaluate()
+    run = RunDirectory(tmp_path / "ranks")
+    run.create(config)
+    command = [*TORCHRUN, str(num_ranks), "-m", "nvae_core.cli.evaluate", str(run.path)]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=False
+    )
+    result = run.read_result()
+    assert result is not None, done.stderr
+    assert result == expected
+    assert tensors(kept(run)) == tensors(kept(one))
+
+
+def test_evaluation_that_is_stopped_goes_on_as_if_it_had_not_been(evaluate) -> None:
+    expected, undisturbed = evaluate()
+    stopped, first = evaluate([False, False, True])
+    assert (stopped.status, stopped.step) == ("stopped", 6)
+    assert stopped.values["num_images"] == 6
+    resumed, second = evaluate(resume_from=str(kept(first)))
+    assert resumed == expected
+    assert tensors(kept(second)) == tensors(kept(undisturbed))
+    again, _ = evaluate(resume_from=str(kept(second)))
+    assert again == expected
+
+
+def test_evaluation_that_is_killed_leaves_what_it_had(
+    evaluate, config: EvaluateConfig, tmp_path: Path
+) -> None:
+    asked = {"batch_size": 1, "importance_samples": 300}
+    run = RunDirectory(tmp_path / "killed")
+    run.create(config.model_copy(update=asked | {"save_every_seconds": 0.001}))
+    command = [sys.executable, "-m", "nvae_core.cli.evaluate", str(run.path)]
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+        deadline = time.monotonic() + 60
+        while not list(run.estimates.glob("*.safetensors")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    left = kept(run)
+    assert tensors(left)["batch_sizes"]
+    resumed, _ = evaluate(resume_from=str(left), **asked)
+    assert resumed == evaluate(**asked)[0]
+
+
+def test_estimates_are_reported_under_one_name_and_few_files_stay(evaluate) -> None:
+    _, run = evaluate(batch_size=1, save_every_seconds=1e-6)
+    lines = [line for _, line in run.read_progress() if isinstance(line, ArtifactLine)]
+    assert {line.name for line in lines} == {"likelihoods.safetensors"}
+    assert len({line.path for line in lines}) == NUM_IMAGES
+    assert len(list(run.estimates.glob("*.safetensors"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"first_image": 10}, "first_image: is 10, and the split test has 10 images"),
+        ({"first_image": 5, "num_images": 6}, "num_images: is 6, .* has 5 from 5 on"),
+    ],
+)
+def test_images_that_are_not_there_are_refused(evaluate, changes, message) -> None:
+    with pytest.raises(InvalidRunDirectory, match=message):
+        evaluate(**changes)
+
+
+def test_estimates_of_another_evaluation_are_refused(evaluate, tmp_path: Path) -> None:
+    _, run = evaluate()
+    with pytest.raises(InvalidRunDirectory, match=r"importance_samples, seed differ"):
+        evaluate(resume_from=str(kept(run)), seed=1, importance_samples=4)
+    garbage = tmp_path / "garbage"
+    garbage.write_bytes(b"x" * 100)
+    with pytest.raises(InvalidRunDirectory, match="resume_from: garbage cannot be read"):
+        evaluate(resume_from=str(garbage))
+
+
+def test_batches_are_small_where_there_are_many_samples_of_each_image() -> None:
+    sizes = {
+        count: EvaluateConfig(
+            checkpoint="c", dataset="d", importance_samples=count
+        ).images_per_batch
+        for count in (1, 100, 1000, 10_000)
+    }
+    assert sizes == {1: 100, 100: 100, 1000: 10, 10_000: 1}
