@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nvae_core.analysis.of_images import show_interpolation, show_nearest, show_reconstructions
 from nvae_core.analysis.of_runs import read_runs, show_active_channels, show_training_curves
 from nvae_core.analysis.of_samples import tabulate_temperatures, traverse_scales
-from nvae_core.analysis.pictures import Picture, report_picture
+from nvae_core.analysis.pictures import Picture, Sources, report_picture
 from nvae_core.cli.running import run_program
 from nvae_core.config import (
     ActiveChannels,
@@ -22,8 +22,9 @@ from nvae_core.config import (
     TemperatureTable,
     TrainingCurves,
 )
+from nvae_core.data.invalid import InvalidDataset
 from nvae_core.data.loader import check_fits
-from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared
+from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared, read_manifest
 from nvae_core.distributed import choose_device
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
 from nvae_core.sampling.drawing import SamplingStopped
@@ -44,12 +45,16 @@ def _analyze(config: Analysis, run: RunDirectory) -> Result:
     sampler = None
     if isinstance(config, OfCheckpoint):
         sampler = Sampler.load(run.path / config.checkpoint, choose_device())
+    dataset = None
+    if isinstance(config, OfImages):
+        dataset = read_manifest(run.path / config.dataset)
     try:
         pictures = _pictures(config, run, sampler, stop.is_set)
     except SamplingStopped:
         return Result(status="stopped", reason=ExitReason.STOPPED, step=0)
+    sources = Sources(sampler.manifest if sampler else None, dataset)
     for picture in pictures:
-        report_picture(run, config, picture, sampler.manifest if sampler else None)
+        report_picture(run, config, picture, sources)
     names = [f"{picture.name}.png" for picture in pictures]
     return Result(status="succeeded", step=1, values={"pictures": [*names]})
 
@@ -97,9 +102,15 @@ def _of_images(
 
 
 def _open(run: RunDirectory, config: OfImages, split: SplitName, sampler: Sampler) -> PreparedSplit:
-    opened = open_prepared(run.path / config.dataset, split)
-    check_fits(opened.manifest, sampler.model.config)
-    return opened
+    manifest = read_manifest(run.path / config.dataset)
+    try:
+        check_fits(manifest, sampler.model.config)
+    except InvalidDataset as error:
+        raise InvalidDataset(f"dataset: {error}") from error
+    if split not in manifest.splits:
+        there = ", ".join(sorted(manifest.splits))
+        raise InvalidDataset(f"split: the data set has no split {split!r}, but {there}")
+    return open_prepared(run.path / config.dataset, split)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,15 @@ from nvae_core.analysis.figures import Curve, draw_bars, draw_curves, draw_rows
 from nvae_core.analysis.mixing import mix, reconstruct_means
 from nvae_core.analysis.nearest import coarse_centres, find_nearest
 from nvae_core.cli import analyze
-from nvae_core.config import RUN_CONFIG, TrainConfig
+from nvae_core.config import RUN_CONFIG, BundledSource, TrainConfig
+from nvae_core.data.prepared import write_prepared
+from nvae_core.data.streams import stream_arrays
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import ArtifactLine, MetricsLine, Result, RunDirectory
 from nvae_core.training.snapshot import save_checkpoint
 from nvae_core.training.state import start_training
+
+OF_IMAGES = {"nearest_images", "reconstructions", "interpolation"}
 
 
 def random_images(count: int, size: int = 16, colors: int = 3, seed: int = 0) -> np.ndarray:
@@ -106,8 +110,8 @@ def run_analysis(
         given = {"kind": "analyze"} | fields
         if "runs" not in fields:
             given["checkpoint"] = str(checkpoint)
-        if fields["analysis"] in {"nearest_images", "reconstructions", "interpolation"}:
-            given["dataset"] = train_config.dataset
+        if fields["analysis"] in OF_IMAGES:
+            given = {"dataset": train_config.dataset} | given
         directory.create(RUN_CONFIG.validate_python(given))
         monkeypatch.setattr("nvae_core.cli.running.watch_deadman", lambda run: None)
         monkeypatch.setattr("sys.argv", ["analyze", str(directory.path)])
@@ -161,13 +165,15 @@ def test_analysis_leaves_pictures_with_their_numbers_and_the_same_bytes_again(
     for name in names:
         record = json.loads(found[f"{name}.json"])
         assert record["inputs"]["analysis"] == fields["analysis"]
+        assert record["checkpoint"]["name"] == "step_00000000"
         assert len(record["checkpoint"]["model_sha256"]) == 64
+        assert ("dataset" in record) == (fields["analysis"] in OF_IMAGES)
+        assert str(run.path.parent) not in found[f"{name}.json"].decode()
         with Image.open(run.samples / f"{name}.png") as picture:
             assert picture.size[0] > 300
             assert picture.convert("L").getextrema()[1] == 255
     _, again = run_analysis(**fields)
-    pictures = {name: content for name, content in found.items() if name.endswith(".png")}
-    assert pictures.items() <= artifacts(again).items()
+    assert artifacts(again) == found
 
 
 def test_nearest_images_tell_how_near_new_images_are(run_analysis) -> None:
@@ -228,6 +234,21 @@ def test_what_is_not_there_is_refused_by_field(run_analysis, fields, message) ->
     assert (result.status, result.reason) == ("failed", "invalid_config")
     assert artifacts(run) == {}
     assert re.search(message, result.message)
+
+
+@pytest.mark.parametrize("analysis", sorted(OF_IMAGES))
+def test_images_of_another_shape_or_split_are_refused_by_field(
+    run_analysis, tmp_path: Path, analysis: str
+) -> None:
+    images = random_images(4, size=12)
+    write_prepared(tmp_path / "other", stream_arrays(train=images), BundledSource(name="mnist_5k"))
+    other = {"dataset": str(tmp_path / "other")}
+    wanted = {"images": [0, 1]} if analysis != "nearest_images" else {}
+    for fields, message in ((other, "dataset: .*colour"), ({"split": "validation"}, "split: ")):
+        result, run = run_analysis(analysis=analysis, **wanted, **fields)
+        assert (result.status, result.reason) == ("failed", "invalid_dataset")
+        assert re.match(message, result.message)
+        assert artifacts(run) == {}
 
 
 @pytest.mark.parametrize(
