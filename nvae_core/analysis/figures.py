@@ -29,6 +29,8 @@ LOG_RATIO = 10.0  # of the largest value to the smallest, from which an axis is 
 BACKGROUND = 255
 INK = "#222222"
 GRID = "#dddddd"
+PALE = "#b6c2cf"
+NUM_BINS = 40
 LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False}
 
 
@@ -126,6 +128,32 @@ def draw_bars(groups: Mapping[str, Sequence[float]], *, title: str, label: str) 
         axes.tick_params(labelsize=8, labelcolor=INK)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend([Patch(color=color) for color in colors], list(groups), **LEGEND)
+        return _encode(figure)
+
+
+def draw_histogram(
+    values: Sequence[float], marks: Sequence[float], *, title: str, names: tuple[str, str]
+) -> bytes:
+    """Return a PNG of a histogram, with a line above it at each mark; both are named."""
+    with _own_style():
+        figure = Figure(
+            figsize=(WIDTH_INCHES, 3.2), dpi=DPI, facecolor="white", layout="constrained"
+        )
+        axes = figure.add_subplot()
+        highest = max(*values, *marks) * 1.02 or 1.0
+        counts, _, _ = axes.hist(values, bins=NUM_BINS, range=(0, highest), color=PALE)
+        top = 1.08 * float(np.max(counts))
+        axes.vlines(marks, 0, top, color="C1", linewidth=1)
+        axes.plot(marks, [top] * len(marks), "v", color="C1", markersize=5)
+        axes.set_xlim(0, highest)
+        axes.set_ylim(0, 1.1 * top)
+        axes.set_title(title, fontsize=11, color=INK)
+        axes.set_ylabel("images", fontsize=9, color=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8, labelcolor=INK)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        patches = [Patch(color=PALE), Patch(color="C1")]
+        figure.legend(patches, names, loc="outside lower center", ncols=2, **LEGEND)
         return _encode(figure)
 
 

@@ -1,9 +1,12 @@
 """Exact nearest images of a split, in the coarse centre of the image (Fig. 6)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from nvae_core.sampling.drawing import SamplingStopped, never
 
 DOWNSAMPLING = 4
 BLOCK_BYTES = 64 * 2**20  # of pixels at a time
@@ -11,6 +14,7 @@ BLOCK_PAIRS = 2**22  # of distances at a time: 32 MiB, a few times
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
+ALL_LEVELS: Pixels = np.arange(256, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,22 @@ class Neighbours:
     distances: Floats  # (N, K), root of the mean squared difference of coarse pixels, in [0, 1]
 
 
-def find_nearest(queries: Pixels, images: Pixels, num_neighbours: int) -> Neighbours:
+def find_nearest(
+    queries: Pixels,
+    images: Pixels,
+    num_neighbours: int,
+    *,
+    levels: Pixels = ALL_LEVELS,
+    should_stop: Callable[[], bool] = never,
+) -> Neighbours:
     """Return the nearest images (M, H, W, C) of each query (N, H, W, C); all are looked at.
 
     Both are compared after down-sampling by 4 (means of 4 × 4 pixels), on the central crop: without
     a quarter, rounded down, at each side. `images` may be a memory map: it is read once, in blocks.
+    `levels` are what the levels of `images` are to the model that made the queries.
+
+    Raises:
+        SamplingStopped: `should_stop`, asked before each block, said so.
     """
     coarse = coarse_centres(queries)
     num_kept = min(num_neighbours, len(images))
@@ -33,7 +48,9 @@ def find_nearest(queries: Pixels, images: Pixels, num_neighbours: int) -> Neighb
     squares = np.zeros((len(queries), 0))
     block_size = max(1, min(BLOCK_BYTES // images[0].nbytes, BLOCK_PAIRS // len(queries)))
     for start in range(0, len(images), block_size):
-        block = coarse_centres(images[start : start + block_size])
+        if should_stop():
+            raise SamplingStopped
+        block = coarse_centres(images[start : start + block_size], levels)
         found = _squared_distances(coarse, block)
         squares = np.concatenate([squares, found], axis=1)
         numbers = np.arange(start, start + len(block))
@@ -45,10 +62,10 @@ def find_nearest(queries: Pixels, images: Pixels, num_neighbours: int) -> Neighb
     return Neighbours(indices, np.sqrt(squares / coarse.shape[1]) / 255)
 
 
-def coarse_centres(images: Pixels) -> Floats:
+def coarse_centres(images: Pixels, levels: Pixels = ALL_LEVELS) -> Floats:
     """Return the coarse central crops of images (N, H, W, C) as rows (N, D), in [0, 255]."""
     rows, columns = (_centre(size) for size in images.shape[1:3])
-    crop = images[:, rows, columns]
+    crop = levels[images[:, rows, columns]]
     num_images, height, width, num_colors = crop.shape
     blocks = crop.reshape(
         num_images,

@@ -66,7 +66,7 @@ def _pictures(
         return _of_runs(config, run)
     assert sampler is not None
     if isinstance(config, OfImages):
-        return [_of_images(config, run, sampler, should_stop)]
+        return _of_images(config, run, sampler, should_stop)
     if isinstance(config, ScaleTraversal):
         return [traverse_scales(config, sampler, should_stop=should_stop)]
     assert isinstance(config, TemperatureTable)
@@ -88,7 +88,7 @@ def _of_runs(config: OfRuns, run: RunDirectory) -> list[Picture]:
 
 def _of_images(
     config: OfImages, run: RunDirectory, sampler: Sampler, should_stop: Callable[[], bool]
-) -> Picture:
+) -> list[Picture]:
     if isinstance(config, NearestImages):
         split = _open(run, config, config.split, sampler)
         has_test = config.split != "test" and "test" in split.manifest.splits
@@ -96,9 +96,9 @@ def _of_images(
         return show_nearest(config, sampler, split, held_out, should_stop=should_stop)
     if isinstance(config, Reconstructions):
         split = _open(run, config, config.split, sampler)
-        return show_reconstructions(config, sampler, split)
+        return [show_reconstructions(config, sampler, split)]
     assert isinstance(config, Interpolation)
-    return show_interpolation(config, sampler, _open(run, config, config.split, sampler))
+    return [show_interpolation(config, sampler, _open(run, config, config.split, sampler))]
 
 
 def _open(run: RunDirectory, config: OfImages, split: SplitName, sampler: Sampler) -> PreparedSplit:

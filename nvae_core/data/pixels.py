@@ -39,6 +39,16 @@ def reduce_bit_depth(levels: Tensor, bit_depth: int) -> Tensor:
     return (levels >> (8 - bit_depth)) / float(2**bit_depth - 1)
 
 
+def seen_levels(model: ModelConfig) -> Images:
+    """Return what each level of a byte is to the model, as a byte, (256,).
+
+    Those of fewer bits have the same range; of Bernoulli pixels the level is the probability.
+    """
+    levels = reduce_bit_depth(torch.arange(256), model.bit_depth)
+    seen: Images = levels.mul(255).round().byte().numpy()
+    return seen
+
+
 def flip_at_random(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image (C, H, W) of a batch left to right, or not, with equal probability."""
     uniform = torch.rand(len(images), generator=generator, device=generator.device)

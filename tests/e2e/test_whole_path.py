@@ -103,7 +103,7 @@ def test_analyses_of_a_checkpoint_and_of_its_job(client, trained, checkpoint, tm
     for spec in (of_images, of_jobs):
         job = client.wait(client.submit({"kind": "analyze"} | spec)["id"])
         found = {artifact["name"]: artifact for artifact in client.artifacts(job["id"])}
-        assert sorted(found) == [f"{spec['analysis']}.json", f"{spec['analysis']}.png"]
+        assert {f"{spec['analysis']}.json", f"{spec['analysis']}.png"} <= found.keys()
         picture = client.download_artifact(
             job["id"], found[f"{spec['analysis']}.png"], tmp_path / "p"
         )

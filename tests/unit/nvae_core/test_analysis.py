@@ -18,12 +18,15 @@ from nvae_core.analysis import nearest
 from nvae_core.analysis.figures import Curve, draw_bars, draw_curves, draw_rows
 from nvae_core.analysis.mixing import mix, reconstruct_means
 from nvae_core.analysis.nearest import coarse_centres, find_nearest
+from nvae_core.analysis.of_images import choose_evenly, compare_with_held_out
 from nvae_core.cli import analyze
-from nvae_core.config import RUN_CONFIG, BundledSource, TrainConfig
+from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig, TrainConfig
+from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.streams import stream_arrays
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import ArtifactLine, MetricsLine, Result, RunDirectory
+from nvae_core.sampling.drawing import SamplingStopped
 from nvae_core.training.snapshot import save_checkpoint
 from nvae_core.training.state import start_training
 
@@ -139,7 +142,10 @@ def write_progress(path: Path, values: dict[int, dict[str, float]]) -> Path:
 @pytest.mark.parametrize(
     ("fields", "names"),
     [
-        ({"analysis": "nearest_images", "num_samples": 3}, ["nearest_images"]),
+        (
+            {"analysis": "nearest_images", "num_samples": 3},
+            ["nearest_images", "nearest_distances"],
+        ),
         (
             {
                 "analysis": "temperature_table",
@@ -183,6 +189,46 @@ def test_nearest_images_tell_how_near_new_images_are(run_analysis) -> None:
     quartiles = record["held_out_nearest_distance_quartiles"]
     assert quartiles == sorted(quartiles)
     assert record["median_nearest_distance"] > 0
+    shares = np.array(record["shares_of_held_out_nearer"])
+    distances = json.loads(artifacts(run)["nearest_distances.json"])
+    assert len(distances["held_out"]) == 10
+    nearer = [np.mean(np.less(distances["held_out"], own)) for own in distances["samples"]]
+    assert shares.tolist() == nearer
+
+
+def test_held_out_images_are_of_the_whole_split() -> None:
+    images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
+    assert choose_evenly(images, 5).ravel().tolist() == [0, 25, 50, 74, 99]
+    assert len(choose_evenly(images[:3], 5)) == 3
+
+
+def test_copy_has_no_held_out_image_that_is_as_near() -> None:
+    found = compare_with_held_out(np.array([0.0, 0.5]), np.array([0.2, 0.4, 0.6, 0.8]))
+    assert found["shares_of_held_out_nearer"] == [0, 0.5]
+
+
+def test_images_are_compared_with_the_levels_that_the_model_knows() -> None:
+    model = ModelConfig(
+        image_size=4,
+        num_colors=3,
+        bit_depth=1,
+        image_distribution="logistic_mixture",
+        num_groups_per_scale=(1,),
+    )
+    levels = seen_levels(model)
+    assert sorted({*levels[:128].tolist()}) == [0]
+    assert sorted({*levels[128:].tolist()}) == [255]
+    image = np.full((1, 4, 4, 3), 130, np.uint8)
+    assert find_nearest(np.full_like(image, 255), image, 1, levels=levels).distances[0, 0] == 0
+
+
+def test_search_stops_before_the_next_block(monkeypatch) -> None:
+    images = random_images(50)
+    monkeypatch.setattr(nearest, "BLOCK_BYTES", 7 * images[0].nbytes)
+    answers = iter([False, False, True])
+    with pytest.raises(SamplingStopped):
+        find_nearest(images[:1], images, 1, should_stop=lambda: next(answers))
+    assert next(answers, None) is None
 
 
 def test_rows_of_a_traversal_vary_less_the_more_is_held_fixed(run_analysis) -> None:
