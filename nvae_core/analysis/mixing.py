@@ -1,6 +1,8 @@
 """Images made from the latents of others: reconstructions, and the way between two."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -10,13 +12,29 @@ from nvae_core.model.encoder import PosteriorHead
 from nvae_core.model.nvae import NVAE
 
 
-@torch.no_grad()
-def reconstruct_means(model: NVAE, x: Tensor) -> Tensor:
-    """Return what padded images x (B, C, R, R) become by the means of their posteriors.
+@dataclass(frozen=True)
+class Reconstructed:
+    """What images become, and what the latents that they became so by say of them, in nats."""
 
-    (B, C, H, W) in [0, 1], without padding.
+    images: Tensor  # (B, C, H, W) in [0, 1], without padding
+    reconstruction_loss: Tensor  # (B,)
+    kl: Tensor  # (B,)
+
+    def bits_per_dim(self) -> Tensor:
+        """Return the negative ELBO of each image by these latents, in bits per dimension, (B,)."""
+        nats = self.reconstruction_loss + self.kl
+        return nats / (math.log(2) * self.images[0].numel())
+
+
+@torch.no_grad()
+def reconstruct(model: NVAE, x: Tensor, noise: Sequence[Tensor]) -> Reconstructed:
+    """Return what padded images x (B, C, R, R) become by samples of their posteriors.
+
+    Noise of zeros stands for the means: those of each group, given the means above.
     """
-    return mix(model, x, x, torch.zeros(len(x)))
+    found = model(x, noise)
+    kl = found.kl_per_channel().sum(dim=(1, 2))
+    return Reconstructed(found.image.mean(), -found.log_prob(x), kl)
 
 
 @torch.no_grad()

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from nvae_core.analysis.figures import Pixels, draw_histogram, draw_rows
-from nvae_core.analysis.mixing import mix, reconstruct_means
+from nvae_core.analysis.mixing import mix, reconstruct
 from nvae_core.analysis.nearest import Floats, find_nearest
 from nvae_core.analysis.pictures import Picture
 from nvae_core.config import Interpolation, NearestImages, Reconstructions
 from nvae_core.data.pixels import seen_levels, to_model_input
 from nvae_core.data.prepared import PreparedSplit
-from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.noise import Stream, draw_noise, seeded_generator
 from nvae_core.run_directory import InvalidRunDirectory
 from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import as_bytes
@@ -114,18 +114,38 @@ def _show_distances(config: NearestImages, distances: Floats, reference: Floats)
 def show_reconstructions(
     config: Reconstructions, sampler: Sampler, split: PreparedSplit
 ) -> Picture:
-    """Show images, and below each what the means of its posterior give."""
+    """Show images, and below each what its posterior gives: the means, or one sample."""
     x = _model_input(config.images, config.seed, sampler, split)
     given = _shown(config.images, x, sampler, split)
-    made = as_bytes(reconstruct_means(sampler.model, x))
+    found = reconstruct(sampler.model, x, _posterior_noise(config, sampler))
+    made = as_bytes(found.images)
     errors = np.sqrt(((given.astype(float) - made) ** 2).mean(axis=(1, 2, 3))) / 255
     png = draw_rows(
         [given, made],
         title=f"Images of the {config.split} split, and their reconstructions",
-        row_labels=["image", "posterior mean"],
+        row_labels=["image", f"posterior {config.posterior}"],
         column_labels=[str(index) for index in config.images],
     )
-    return Picture("reconstructions", png, {"root_mean_squared_errors": errors.tolist()})
+    numbers: dict[str, object] = {
+        "root_mean_squared_errors": errors.tolist(),
+        "reconstruction_losses": found.reconstruction_loss.tolist(),
+        "kls": found.kl.tolist(),
+        "bits_per_dim": found.bits_per_dim().tolist(),
+    }
+    return Picture("reconstructions", png, numbers)
+
+
+def _posterior_noise(config: Reconstructions, sampler: Sampler) -> list[Tensor]:
+    """Return the noise of each group; that of an image depends on the seed and its index alone."""
+    shapes = sampler.model.noise_shapes(1)
+    if config.posterior == "mean":
+        means = sampler.model.noise_shapes(len(config.images))
+        return [torch.zeros(shape, device=sampler.device) for shape in means]
+    draws = [
+        draw_noise(shapes, seeded_generator(CPU, Stream.LATENTS, config.seed, index))
+        for index in config.images
+    ]
+    return [torch.cat(group).to(sampler.device) for group in zip(*draws, strict=True)]
 
 
 def show_interpolation(config: Interpolation, sampler: Sampler, split: PreparedSplit) -> Picture:

@@ -65,6 +65,7 @@ class Reconstructions(OfImages):
     analysis: Literal["reconstructions"] = "reconstructions"
     split: Split = "test"
     images: Annotated[tuple[ImageIndex, ...], Field(min_length=1, max_length=32)] = tuple(range(8))
+    posterior: Literal["mean", "sample"] = "mean"
 
 
 class Interpolation(OfImages):

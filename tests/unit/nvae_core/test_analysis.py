@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from nvae_core.analysis import nearest
 from nvae_core.analysis.figures import Curve, draw_bars, draw_curves, draw_rows
-from nvae_core.analysis.mixing import mix, reconstruct_means
+from nvae_core.analysis.mixing import mix, reconstruct
 from nvae_core.analysis.nearest import coarse_centres, find_nearest
 from nvae_core.analysis.of_images import choose_evenly, compare_with_held_out
 from nvae_core.cli import analyze
@@ -89,10 +89,23 @@ def test_mixture_begins_at_one_image_and_ends_at_the_other(
         padded_images[1:2].expand(3, -1, -1, -1),
     )
     way = mix(model, first, second, torch.tensor([0.0, 0.5, 1.0]))
-    ends = reconstruct_means(model, padded_images[:2])
+    zeros = [torch.zeros(shape) for shape in model.noise_shapes(2)]
+    ends = reconstruct(model, padded_images[:2], zeros).images
     torch.testing.assert_close(way[0], ends[0])
     torch.testing.assert_close(way[2], ends[1])
     assert not torch.allclose(way[1], way[0])
+
+
+def test_reconstruction_has_the_negative_elbo_of_its_latents(
+    model: NVAE, padded_images: torch.Tensor
+) -> None:
+    model.eval()
+    noise = [torch.randn(shape) for shape in model.noise_shapes(4)]
+    found = reconstruct(model, padded_images, noise)
+    with torch.no_grad():
+        expected = model(padded_images, noise)
+    elbo = expected.log_prob(padded_images) - expected.kl_per_channel().sum(dim=(1, 2))
+    torch.testing.assert_close(found.bits_per_dim(), -elbo / (math.log(2) * 144))
 
 
 @pytest.fixture
@@ -229,6 +242,17 @@ def test_search_stops_before_the_next_block(monkeypatch) -> None:
     with pytest.raises(SamplingStopped):
         find_nearest(images[:1], images, 1, should_stop=lambda: next(answers))
     assert next(answers, None) is None
+
+
+def test_sample_of_an_image_is_the_same_beside_others_and_is_not_its_mean(run_analysis) -> None:
+    def bits(*images: int, **fields: object) -> list[float]:
+        _, run = run_analysis(analysis="reconstructions", images=images, **fields)
+        return json.loads(artifacts(run)["reconstructions.json"])["bits_per_dim"]
+
+    pair = bits(4, 2, posterior="sample")
+    assert bits(2, posterior="sample") == pytest.approx(pair[1:], rel=1e-5)
+    assert bits(2, posterior="sample", seed=1) != pytest.approx(pair[1:], rel=1e-5)
+    assert bits(2) != pytest.approx(pair[1:], rel=1e-5)
 
 
 def test_rows_of_a_traversal_vary_less_the_more_is_held_fixed(run_analysis) -> None:
