@@ -7,15 +7,10 @@ from pathlib import Path
 
 from nvae_core.analysis.figures import Curve, draw_bars, draw_curves
 from nvae_core.analysis.pictures import Picture
-from nvae_core.config import ActiveChannels, OfRuns, TrainingCurves
+from nvae_core.config import ACTIVE_CHANNELS, CURVES, ActiveChannels, OfRuns, TrainingCurves
 from nvae_core.run_directory import InvalidRunDirectory, MetricsLine, RunDirectory, read_progress
 
-PANELS = {
-    "loss": "loss (nats)",
-    "kl": "KL (nats)",
-    "spectral_weight": "λ",
-}
-ACTIVE = "active_channels"
+LABELS = ("loss (nats)", "KL (nats)", "λ")
 
 
 @dataclass(frozen=True)
@@ -60,14 +55,16 @@ def _read(index: int, name: str, path: Path) -> RunSeries:
 
 def show_training_curves(_: TrainingCurves, runs: list[RunSeries]) -> Picture:
     """Show loss, KL and λ over the steps."""
-    curves = {label: [run.curve(name) for run in runs] for name, label in PANELS.items()}
+    curves = {
+        label: [run.curve(name) for run in runs] for name, label in zip(CURVES, LABELS, strict=True)
+    }
     png = draw_curves(curves, title="Training, run by run")
     return Picture("training_curves", png, {"curves": _numbers(curves)})
 
 
 def show_active_channels(_: ActiveChannels, runs: list[RunSeries]) -> list[Picture]:
     """Show how many channels are active over the steps, and in which groups at the end."""
-    over_steps = {"active latent channels": [run.curve(ACTIVE) for run in runs]}
+    over_steps = {"active latent channels": [run.curve(ACTIVE_CHANNELS) for run in runs]}
     at_the_end = {run.name: _last_of_groups(run) for run in runs}
     return [
         Picture(
@@ -84,7 +81,7 @@ def show_active_channels(_: ActiveChannels, runs: list[RunSeries]) -> list[Pictu
 
 
 def _last_of_groups(run: RunSeries) -> list[float]:
-    names = sorted(name for name in run.values if name.startswith(f"{ACTIVE}/group_"))
+    names = sorted(name for name in run.values if name.startswith(f"{ACTIVE_CHANNELS}/group_"))
     return [run.curve(name).values[-1] for name in names if run.curve(name).values]
 
 

@@ -1,6 +1,6 @@
 """Experiments on samples of a checkpoint: temperatures and scales (Fig. 7 and 12)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
@@ -18,35 +18,44 @@ from nvae_core.sampling.statistics import StatisticsKey, encode_statistics
 
 Keep = Callable[[str, bytes], None]
 ShouldStop = Callable[[], bool]
+STATISTICS = ("running", "re-estimate")
 
 
 def tabulate_temperatures(
-    config: TemperatureTable, sampler: Sampler, *, keep: Keep, should_stop: ShouldStop
+    config: TemperatureTable,
+    sampler: Sampler,
+    *,
+    given: Mapping[StatisticsKey, Mapping[str, Tensor]],
+    keep: Keep,
+    should_stop: ShouldStop,
 ) -> Picture:
     """Draw the same noise at each temperature, by running and by re-estimated statistics.
 
-    `keep` is called with the name and the content of each file of statistics.
+    `given` are statistics that were estimated before; `keep` is called with the name and the
+    content of each file of those that had to be estimated.
     """
     rows: list[Pixels] = []
+    spreads: list[list[float]] = []
     for temperature in config.temperatures:
         key = sampler.key(temperature, config.re_estimation_draws)
         decoders = [
             sampler.running(),
-            sampler.re_estimated(key, keep=_keeper(key, keep), should_stop=should_stop),
+            sampler.re_estimated(
+                key, given=given.get(key), keep=_keeper(key, keep), should_stop=should_stop
+            ),
         ]
-        cells = [
-            arrange_grid(
-                draw_images(
-                    decoder,
-                    config.num_images,
-                    temperature=temperature,
-                    generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
-                    should_stop=should_stop,
-                )
+        drawn = [
+            draw_images(
+                decoder,
+                config.num_images,
+                temperature=temperature,
+                generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
+                should_stop=should_stop,
             )
             for decoder in decoders
         ]
-        rows.append(np.stack(cells))
+        rows.append(np.stack([arrange_grid(images) for images in drawn]))
+        spreads.append([pixel_spread(as_bytes(images)) for images in drawn])
     png = draw_rows(
         rows,
         title="Samples by temperature and batch-norm statistics",
@@ -54,7 +63,16 @@ def tabulate_temperatures(
         column_labels=["running", f"re-estimated by {config.re_estimation_draws} draws"],
         image_size=sampler.manifest.model.image_size,
     )
-    return Picture("temperature_table", png)
+    numbers = {
+        "rows": [
+            {
+                "temperature": temperature,
+                "pixel_standard_deviation": dict(zip(STATISTICS, spread, strict=True)),
+            }
+            for temperature, spread in zip(config.temperatures, spreads, strict=True)
+        ]
+    }
+    return Picture("temperature_table", png, cast(dict[str, object], numbers))
 
 
 def _keeper(key: StatisticsKey, keep: Keep) -> Callable[[dict[str, Tensor]], None]:
@@ -81,7 +99,7 @@ def traverse_scales(
         )
         for num_groups in num_fixed
     ]
-    spreads = [float(row.astype(np.float64).std(axis=0).mean() / 255) for row in rows]
+    spreads = [pixel_spread(row) for row in rows]
     labels = ["none", *(f"top {scales}" for scales in range(1, len(rows) - 1)), "all"]
     png = draw_rows(
         rows,
@@ -96,3 +114,11 @@ def traverse_scales(
         ]
     }
     return Picture("scale_traversal", png, cast(dict[str, object], numbers))
+
+
+def pixel_spread(images: Pixels) -> float:
+    """Return how much images (N, H, W, C) differ: the mean of their pixels' standard deviations.
+
+    Of pixels in [0, 1].
+    """
+    return float(images.astype(np.float64).std(axis=0).mean() / 255)

@@ -19,7 +19,7 @@ from nvae_core.config import (
     OfRuns,
     Reconstructions,
     ScaleTraversal,
-    TemperatureTable,
+    TemperatureTableConfig,
     TrainingCurves,
 )
 from nvae_core.data.invalid import InvalidDataset
@@ -28,6 +28,7 @@ from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared, rea
 from nvae_core.distributed import choose_device
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
 from nvae_core.sampling.drawing import SamplingStopped
+from nvae_core.sampling.given import read_given
 from nvae_core.sampling.grids import report_sample
 from nvae_core.sampling.sampler import Sampler
 from nvae_core.training.shutdown import StopSignal
@@ -69,13 +70,14 @@ def _pictures(
         return _of_images(config, run, sampler, should_stop)
     if isinstance(config, ScaleTraversal):
         return [traverse_scales(config, sampler, should_stop=should_stop)]
-    assert isinstance(config, TemperatureTable)
+    assert isinstance(config, TemperatureTableConfig)
+    given = read_given(run, config.statistics, sampler)
 
     def keep(name: str, content: bytes) -> None:
         step = sampler.manifest.step
         report_sample(run, name, content, "application/octet-stream", step=step)
 
-    return [tabulate_temperatures(config, sampler, keep=keep, should_stop=should_stop)]
+    return [tabulate_temperatures(config, sampler, given=given, keep=keep, should_stop=should_stop)]
 
 
 def _of_runs(config: OfRuns, run: RunDirectory) -> list[Picture]:

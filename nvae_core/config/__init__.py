@@ -1,6 +1,9 @@
 """Validated, frozen configuration of the model, its training and each run; free of torch."""
 
 from nvae_core.config.analysis import (
+    ACTIVE_CHANNELS,
+    CURVES,
+    MAX_RUNS,
     ActiveChannels,
     Analysis,
     AnalyzeConfig,
@@ -13,6 +16,7 @@ from nvae_core.config.analysis import (
     RunMetrics,
     ScaleTraversal,
     TemperatureTable,
+    TemperatureTableConfig,
     TrainingCurves,
 )
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
@@ -47,7 +51,10 @@ from nvae_core.config.training import (
 )
 
 __all__ = [
+    "ACTIVE_CHANNELS",
+    "CURVES",
     "ESTIMATES_NAME",
+    "MAX_RUNS",
     "RUN_CONFIG",
     "ActiveChannels",
     "Analysis",
@@ -92,6 +99,7 @@ __all__ = [
     "StatisticsScope",
     "Temperature",
     "TemperatureTable",
+    "TemperatureTableConfig",
     "TrainConfig",
     "TrainingCurves",
     "ValidationPolicy",

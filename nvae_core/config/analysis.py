@@ -2,11 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nvae_core.config.base import Config, Seed, Temperature
 
 Split = Literal["train", "validation", "test"]
+CURVES = ("loss", "kl", "spectral_weight")  # the metrics of training curves
+ACTIVE_CHANNELS = "active_channels"  # and `active_channels/group_00`, …
+MAX_RUNS = 10  # as many colours there are
 ImageIndex = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -50,6 +53,19 @@ class TemperatureTable(OfCheckpoint):
     num_images: Annotated[int, Field(ge=1, le=64)] = 16  # in each cell
     re_estimation_draws: Annotated[int, Field(ge=1, le=10_000)] = 500
 
+    @field_validator("temperatures")
+    @classmethod
+    def _check(cls, temperatures: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{value:g}" for value in temperatures}) < len(temperatures):
+            raise ValueError("they must differ")
+        return temperatures
+
+
+class TemperatureTableConfig(TemperatureTable):
+    """With the files of statistics that earlier runs of this checkpoint left."""
+
+    statistics: tuple[str, ...] = ()
+
 
 class ScaleTraversal(OfCheckpoint):
     """What each scale decides: its latents and those above held fixed, the rest drawn (Fig. 12)."""
@@ -87,7 +103,16 @@ class RunMetrics(Config):
 class OfRuns(Analysis):
     """A comparison of what runs reported."""
 
-    runs: Annotated[tuple[RunMetrics, ...], Field(min_length=1, max_length=12)]
+    runs: Annotated[tuple[RunMetrics, ...], Field(min_length=1, max_length=MAX_RUNS)]
+
+    @field_validator("runs")
+    @classmethod
+    def _check(cls, runs: tuple[RunMetrics, ...]) -> tuple[RunMetrics, ...]:
+        names = [run.name for run in runs]
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise ValueError(f"two have the name {repeated[0]!r}")
+        return runs
 
 
 class TrainingCurves(OfRuns):
@@ -104,7 +129,7 @@ class ActiveChannels(OfRuns):
 
 AnalyzeConfig = Annotated[
     NearestImages
-    | TemperatureTable
+    | TemperatureTableConfig
     | ScaleTraversal
     | Reconstructions
     | Interpolation

@@ -3,7 +3,7 @@
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -21,14 +21,10 @@ from nvae_core.run_directory import (
     StartedLine,
 )
 from nvae_core.sampling.drawing import SamplingStopped, draw_images
+from nvae_core.sampling.given import read_given
 from nvae_core.sampling.grids import arrange_grid, as_bytes, encode_png, report_sample
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.sampling.statistics import (
-    InvalidStatistics,
-    StatisticsKey,
-    encode_statistics,
-    read_statistics,
-)
+from nvae_core.sampling.statistics import encode_statistics
 
 
 def sample_run(
@@ -66,21 +62,11 @@ class _Drawing:
     run: RunDirectory
     sampler: Sampler
     should_stop: Callable[[], bool]
-    given: dict[StatisticsKey, dict[str, Tensor]] = field(default_factory=dict)
     num_drawn: int = 0
 
     def __post_init__(self) -> None:
         self.num_shared_groups = _num_groups(self.sampler, self.config.fixed_scales)
-        for path in self.config.statistics:
-            try:
-                key, statistics = read_statistics(
-                    self.run.path / path,
-                    self.sampler.model,
-                    model_sha256=self.sampler.model_sha256,
-                )
-            except InvalidStatistics as error:
-                raise InvalidRunDirectory(f"{self.run.config_path}: {error}") from error
-            self.given[key] = statistics
+        self.given = read_given(self.run, self.config.statistics, self.sampler)
 
     def draw(self, temperature: float) -> None:
         """Draw the images of one temperature and leave them."""

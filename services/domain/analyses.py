@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nvae_core.config import (
+    MAX_RUNS,
     ActiveChannels,
     Analysis,
     Interpolation,
@@ -13,6 +14,7 @@ from nvae_core.config import (
     Reconstructions,
     ScaleTraversal,
     TemperatureTable,
+    TemperatureTableConfig,
     TrainingCurves,
 )
 from services.domain.submission import Name, Submission
@@ -55,7 +57,14 @@ class OfJobs(Submission):
     """What several train jobs reported, given by their ids."""
 
     kind: Literal["analyze"] = "analyze"
-    jobs: Annotated[tuple[Name, ...], Field(min_length=1, max_length=12)]
+    jobs: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_RUNS)]
+
+    @field_validator("jobs")
+    @classmethod
+    def _check(cls, jobs: tuple[str, ...]) -> tuple[str, ...]:
+        if len({*jobs}) < len(jobs):
+            raise ValueError("they must differ")
+        return jobs
 
 
 class TrainingCurvesSpec(OfJobs):
@@ -83,7 +92,7 @@ AnyAnalyzeSpec = Annotated[AnalyzeSpec, Field(discriminator="analysis")]
 
 CONFIGS: Mapping[type[AnalyzeSpec], type[Analysis]] = {
     NearestImagesSpec: NearestImages,
-    TemperatureTableSpec: TemperatureTable,
+    TemperatureTableSpec: TemperatureTableConfig,
     ScaleTraversalSpec: ScaleTraversal,
     ReconstructionsSpec: Reconstructions,
     InterpolationSpec: Interpolation,

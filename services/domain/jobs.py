@@ -159,14 +159,21 @@ def run_config(
         return _narrow(SampleConfig, spec, checkpoint=checkpoint, statistics=tuple(statistics))
     if isinstance(spec, PrepareDatasetSpec):
         return _narrow(PrepareDatasetConfig, spec)
-    return _analysis_config(spec, dataset=dataset, checkpoint=checkpoint, runs=runs)
+    return _analysis_config(
+        spec, dataset=dataset, checkpoint=checkpoint, statistics=statistics, runs=runs
+    )
 
 
 def _analysis_config(
-    spec: AnalyzeSpec, *, dataset: str | None, checkpoint: str | None, runs: Sequence[RunMetrics]
+    spec: AnalyzeSpec,
+    *,
+    dataset: str | None,
+    checkpoint: str | None,
+    statistics: Sequence[str],
+    runs: Sequence[RunMetrics],
 ) -> Analysis:
     config = CONFIGS[type(spec)]
-    local = {"dataset": dataset, "checkpoint": checkpoint}
+    local = {"dataset": dataset, "checkpoint": checkpoint, "statistics": tuple(statistics)}
     given = {name: value for name, value in local.items() if name in config.model_fields}
     if isinstance(spec, OfJobs):
         given_runs = tuple(run.model_dump() for run in runs)

@@ -24,7 +24,7 @@ from services.adapters.postgres.tables import (
     Member,
     Node,
 )
-from services.domain.analyses import OfJobs
+from services.domain.analyses import OfJobs, TemperatureTableSpec
 from services.domain.interventions import calm, salted_seed
 from services.domain.jobs import (
     STORED_SPEC,
@@ -156,15 +156,19 @@ def _gang(
 
 
 async def _statistics(session: Session, spec: StoredSpec) -> tuple[StoredFolder, ...]:
-    if not isinstance(spec, SampleSpec) or spec.batch_norm == "running":
+    if isinstance(spec, TemperatureTableSpec):
+        temperatures = spec.temperatures
+    elif isinstance(spec, SampleSpec) and spec.batch_norm == "re-estimate":
+        temperatures = spec.temperature
+    else:
         return ()
-    names = [statistics_name(value, spec.re_estimation_draws) for value in spec.temperature]
+    names = [statistics_name(value, spec.re_estimation_draws) for value in temperatures]
     kept = await results.find_statistics(session, spec.checkpoint, names)
     return tuple(_file_folder(artifact) for artifact in kept)
 
 
 async def _metrics(session: Session, spec: StoredSpec) -> tuple[JobMetrics, ...]:
-    return await read_job_metrics(session, spec.jobs) if isinstance(spec, OfJobs) else ()
+    return await read_job_metrics(session, spec) if isinstance(spec, OfJobs) else ()
 
 
 async def _estimates(session: Session, job: Job) -> tuple[StoredFolder, ...]:

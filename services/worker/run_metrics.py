@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvae_core.config import RunMetrics
+from nvae_core.config import ACTIVE_CHANNELS, CURVES, RunMetrics
 from nvae_core.run_directory import MetricsLine
 from services.adapters.postgres import charts, jobs
 from services.adapters.postgres.charts import Chart
 from services.adapters.postgres.database import Session
+from services.adapters.postgres.tables import Job
+from services.domain.analyses import OfJobs, TrainingCurvesSpec
 
 MAX_POINTS = 2000  # of each metric: more than a picture has pixels
 MAX_NAME = 60
@@ -24,18 +26,30 @@ class JobMetrics:
     charts: dict[str, Chart]
 
 
-async def read_job_metrics(session: Session, job_ids: Sequence[str]) -> tuple[JobMetrics, ...]:
-    """Return the metrics of jobs; where two have one name, their ids stand beside it."""
-    found = [await jobs.find(session, job_id) for job_id in job_ids]
-    names = [job.name or job.id for job in found]
+async def read_job_metrics(session: Session, spec: OfJobs) -> tuple[JobMetrics, ...]:
+    """Return the metrics that are compared; where two jobs have one name, ids stand beside it."""
+    found = [await jobs.find(session, job_id) for job_id in spec.jobs]
+    names = [(job.name or job.id)[:MAX_NAME] for job in found]
     window = charts.Window(from_step=0, to_step=LAST_STEP, max_points=MAX_POINTS)
     metrics = []
     for job, name in zip(found, names, strict=True):
         own = name if names.count(name) == 1 else f"{name[:20]} {job.id}"
         metrics.append(
-            JobMetrics(own[:MAX_NAME], await charts.read_charts(session, job.id, window))
+            JobMetrics(
+                own,
+                await charts.read_charts(session, job.id, window, names=_metrics_of(spec, job)),
+            )
         )
     return tuple(metrics)
+
+
+def _metrics_of(spec: OfJobs, job: Job) -> list[str]:
+    """Return what the picture is drawn from: all of a job's metrics may be a hundred series."""
+    if isinstance(spec, TrainingCurvesSpec):
+        return [*CURVES]
+    reported = job.latest_metrics or {}
+    groups = [name for name in reported if name.startswith(f"{ACTIVE_CHANNELS}/")]
+    return [ACTIVE_CHANNELS, *groups]
 
 
 def write_job_metrics(metrics: Sequence[JobMetrics], folder: Path) -> list[RunMetrics]:

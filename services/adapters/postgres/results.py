@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nvae_core.run_directory import NoticeLine
@@ -126,7 +126,7 @@ async def find_statistics(
         select(Artifact)
         .join(Job, Job.id == Artifact.job_id)
         .where(Job.checkpoint_id == checkpoint_id, Artifact.name.in_(names))
-        .distinct(Artifact.name)
+        .ext(distinct_on(Artifact.name))
         .order_by(Artifact.name, Artifact.created_at.desc())
     )
     return (await session.scalars(query)).all()

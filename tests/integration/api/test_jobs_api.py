@@ -185,6 +185,11 @@ async def test_openapi_document_has_every_resource(api):
         ({"kind": "analyze", "analysis": "interpolation", "images": [0, 500]}, "/images/1"),
         ({"kind": "analyze", "analysis": "reconstructions", "split": "validation"}, "/split"),
         ({"kind": "analyze", "analysis": "nearest_images", "num_samples": 65}, "/num_samples"),
+        ({"kind": "analyze", "analysis": "reconstructions", "posterior": "mode"}, "/posterior"),
+        (
+            {"kind": "analyze", "analysis": "temperature_table", "temperatures": [1, 1]},
+            "/temperatures",
+        ),
     ],
 )
 async def test_samples_and_evaluations_that_cannot_be_name_the_field_and_are_not_stored(

@@ -19,6 +19,7 @@ from nvae_core.analysis.figures import Curve, draw_bars, draw_curves, draw_rows
 from nvae_core.analysis.mixing import mix, reconstruct
 from nvae_core.analysis.nearest import coarse_centres, find_nearest
 from nvae_core.analysis.of_images import choose_evenly, compare_with_held_out
+from nvae_core.analysis.of_samples import pixel_spread
 from nvae_core.cli import analyze
 from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig, TrainConfig
 from nvae_core.data.pixels import seen_levels
@@ -255,6 +256,26 @@ def test_sample_of_an_image_is_the_same_beside_others_and_is_not_its_mean(run_an
     assert bits(2) != pytest.approx(pair[1:], rel=1e-5)
 
 
+def test_re_estimated_statistics_are_kept_and_used_again(run_analysis) -> None:
+    fields = {"temperatures": [0.5, 1.0], "num_images": 4, "re_estimation_draws": 2}
+    _, first = run_analysis(analysis="temperature_table", **fields)
+    statistics = sorted(str(path) for path in first.samples.glob("*.safetensors"))
+    assert len(statistics) == 2
+    _, second = run_analysis(analysis="temperature_table", statistics=statistics, **fields)
+    names = ["temperature_table.json", "temperature_table.png"]
+    assert sorted(artifacts(second)) == names
+    assert all(artifacts(second)[name] == artifacts(first)[name] for name in names)
+    rows = json.loads(artifacts(second)["temperature_table.json"])["rows"]
+    assert [row["temperature"] for row in rows] == [0.5, 1.0]
+    assert all(row["pixel_standard_deviation"].keys() == {"running", "re-estimate"} for row in rows)
+
+
+def test_spread_is_the_mean_of_the_pixels_standard_deviations() -> None:
+    images = np.zeros((2, 1, 2, 1), np.uint8)
+    images[1, 0, 0, 0] = 255
+    assert pixel_spread(images) == 0.25
+
+
 def test_rows_of_a_traversal_vary_less_the_more_is_held_fixed(run_analysis) -> None:
     _, run = run_analysis(analysis="scale_traversal", num_samples=8)
     rows = json.loads(artifacts(run)["scale_traversal.json"])["rows"]
@@ -330,11 +351,26 @@ def test_images_of_another_shape_or_split_are_refused_by_field(
         ({"analysis": "temperature_table", "temperatures": []}, "temperatures"),
         ({"analysis": "interpolation", "images": [1]}, "images"),
         ({"analysis": "training_curves", "runs": []}, "runs"),
+        ({"analysis": "temperature_table", "temperatures": [0.5, math.nan]}, "temperatures"),
+        ({"analysis": "scale_traversal", "temperature": math.inf}, "temperature"),
     ],
 )
 def test_bad_fields_of_an_analysis_are_named(fields: dict[str, object], named: str) -> None:
     with pytest.raises(ValidationError, match=named):
         RUN_CONFIG.validate_python({"kind": "analyze", "checkpoint": "c", "dataset": "d"} | fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"analysis": "training_curves", "runs": 2 * [{"name": "a", "path": "p"}]},
+        {"analysis": "temperature_table", "checkpoint": "c", "temperatures": [0.5, 0.5]},
+    ],
+)
+def test_what_a_picture_could_not_tell_apart_is_refused_by_field(fields) -> None:
+    with pytest.raises(ValidationError) as error:
+        RUN_CONFIG.validate_python({"kind": "analyze"} | fields)
+    assert error.value.errors()[0]["loc"][-1] in {"runs", "temperatures"}
 
 
 def opened(png: bytes) -> np.ndarray:
