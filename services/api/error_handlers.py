@@ -1,6 +1,6 @@
 """Every error leaves as a problem document (RFC 9457) with a code and the field's pointer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -57,7 +57,7 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
         errors = [
-            ErrorDetail(pointer=json_pointer(item["loc"], error.body), message=item["msg"])
+            ErrorDetail(pointer=json_pointer(_location(item), error.body), message=item["msg"])
             for item in error.errors()
         ]
         detail = "; ".join(f"{item.pointer or 'body'}: {item.message}" for item in errors)
@@ -86,6 +86,14 @@ def add_error_handlers(app: FastAPI) -> None:
         return problem_response(
             500, "internal", "this is a defect of the service, not of the request"
         )
+
+
+def _location(error: Mapping[str, Any]) -> tuple[int | str, ...]:
+    """Return where pydantic found an error; of a union without its tag, where the tag belongs."""
+    location: tuple[int | str, ...] = tuple(error["loc"])
+    if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        return (*location, error["ctx"]["discriminator"].strip("'"))
+    return location
 
 
 def json_pointer(location: Sequence[int | str], body: Any) -> str:

@@ -77,7 +77,24 @@ BAD_JOBS = [
         "greater than 0",
         id="temperature out of range",
     ),
-    pytest.param({"kind": "dream"}, "", "train", id="unknown kind"),
+    pytest.param({"kind": "dream"}, "/kind", "train", id="unknown kind"),
+    pytest.param({"name": "n"}, "/kind", "discriminator", id="no kind"),
+    pytest.param({"kind": "analyze"}, "/analysis", "discriminator", id="no analysis"),
+    pytest.param(
+        {"kind": "analyze", "analysis": "dream"}, "/analysis", "nearest", id="unknown analysis"
+    ),
+    pytest.param(
+        {"kind": "analyze", "analysis": "training_curves", "jobs": ["j", "j"]},
+        "/jobs",
+        "differ",
+        id="one job twice",
+    ),
+    pytest.param(
+        {"kind": "analyze", "analysis": "nearest_images", "checkpoint": "ckpt_1", "dataset": "d"},
+        "/checkpoint",
+        "ckpt_1",
+        id="analysis of no checkpoint",
+    ),
     pytest.param(TRAIN | {"name": "a\0b"}, "/name", "pattern", id="zero character"),
     pytest.param(TRAIN | {"dataset": "\ud800"}, "/dataset", "unicode", id="lone surrogate"),
     pytest.param(
@@ -133,7 +150,7 @@ async def test_bad_job_is_refused_by_field(api, database, body, pointer, words):
         ({"kind": "mnist", "path": "x", "origin": "/etc"}, "/source/origin"),
         ({"kind": "zip", "path": "", "image_size": 28}, "/source/path"),
         ({"kind": "array", "path": "a\0b"}, "/source/path"),
-        ({"kind": "web"}, "/source"),
+        ({"kind": "web"}, "/source/kind"),
     ],
 )
 async def test_bad_source_is_refused_by_field(api, database, source, pointer):

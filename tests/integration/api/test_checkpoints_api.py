@@ -69,10 +69,11 @@ async def test_file_of_a_deleted_checkpoint_is_gone(api, database, two, status):
 @pytest.mark.parametrize("status", ["deleting", "deleted", "corrupt", "superseded"])
 async def test_job_cannot_read_a_checkpoint_that_is_not_committed(api, database, two, status):
     await change(database, two[0], status=status)
-    response = await api.post("/v1/jobs", json={"kind": "sample", "checkpoint": two[0].id})
-    [problem] = response.json()["errors"]
-    assert (response.status_code, problem["pointer"]) == (422, "/checkpoint")
-    assert two[0].id in problem["message"]
+    for reader in ({"kind": "sample"}, {"kind": "analyze", "analysis": "scale_traversal"}):
+        response = await api.post("/v1/jobs", json=reader | {"checkpoint": two[0].id})
+        [problem] = response.json()["errors"]
+        assert (response.status_code, problem["pointer"]) == (422, "/checkpoint")
+        assert two[0].id in problem["message"]
 
 
 async def test_job_that_reads_a_checkpoint_keeps_it(api, two):
