@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from nvae_core.config import RankPolicy, StatisticsScope
 from nvae_core.node_exchange import NodeExchange, can_exchange, open_exchange
+
+T = TypeVar("T")
 
 _node_group: dist.ProcessGroup | None = None  # None where there is one node only
 _exchange: NodeExchange | None = None  # None where ranks are on several machines, or on GPUs
@@ -98,15 +101,10 @@ def _open_exchange(rank: int, num_ranks: int, backend: str, patience: timedelta)
     if backend != "gloo" or os.environ.get("LOCAL_WORLD_SIZE") != str(num_ranks):
         return
 
-    def share_name(name: str | None) -> str:
-        names = [name]
-        dist.broadcast_object_list(names, src=0)
-        return names[0] or ""
-
     _exchange = open_exchange(
         rank,
         num_ranks,
-        share_name=share_name,
+        share_name=take_from_first_rank,
         wait_for_all=dist.barrier,
         patience_seconds=patience.total_seconds(),
     )
@@ -154,11 +152,21 @@ def sum_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> Tens
 
 def gather_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> Tensor:
     """Return the tensors of all ranks, (world size, ...); the same bits on each of them."""
-    if _exchange is not None and can_exchange(values) and world_size(scope) > 1:
+    if world_size(scope) == 1:
+        return values[None].clone()
+    if _exchange is not None and can_exchange(values):
         return _exchange.gather(values)
     gathered = [torch.empty_like(values) for _ in range(world_size(scope))]
     dist.all_gather(gathered, values, group=_group_of(scope))
     return torch.stack(gathered)
+
+
+def take_from_first_rank(value: T) -> T:
+    """Return what rank 0 gave, on all ranks; what the others gave is not looked at."""
+    values = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def average_over_ranks(tensors: Sequence[Tensor]) -> None:

@@ -73,7 +73,7 @@ def open_exchange(
     rank: int,
     num_ranks: int,
     *,
-    share_name: Callable[[str | None], str],
+    share_name: Callable[[str], str],
     wait_for_all: Callable[[], None],
     patience_seconds: float,
 ) -> NodeExchange | None:
@@ -83,7 +83,7 @@ def open_exchange(
     called it.
     """
     size = num_ranks * (CACHE_LINE + 2 * SLOT_SIZE * 4)
-    name = share_name(_create(size) if rank == 0 else None)
+    name = share_name(_create(size) if rank == 0 else "")
     if not name:
         return None
     with open(name, "r+b") as file:

@@ -8,7 +8,7 @@ from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest, load_model
 from nvae_core.config import ESTIMATES_NAME, EvaluateConfig
 from nvae_core.data.loader import check_fits
 from nvae_core.data.prepared import PreparedSplit, open_prepared
-from nvae_core.distributed import Ranks
+from nvae_core.distributed import Ranks, take_from_first_rank
 from nvae_core.evaluation.estimates import Estimates, InvalidEstimates, read_estimates
 from nvae_core.evaluation.likelihood import EvaluationStopped
 from nvae_core.evaluation.scoring import Scorer
@@ -125,16 +125,21 @@ class _Report:
         self._num_saved = 0
 
     def resume(self, num_dimensions: int) -> Estimates:
-        """Return the estimates to go on from."""
-        if self._config.resume_from is None:
+        """Return the estimates to go on from: rank 0's, for another node may lack the file."""
+        found = take_from_first_rank(self._read(num_dimensions))
+        if isinstance(found, InvalidEstimates):
+            raise InvalidRunDirectory(f"{self._run.config_path}: {found}") from found
+        self._num_saved = found.num_images
+        return found
+
+    def _read(self, num_dimensions: int) -> Estimates | InvalidEstimates:
+        if self._config.resume_from is None or not self._writes:
             return Estimates(num_dimensions)
-        path = self._run.path / self._config.resume_from
         try:
-            estimates = read_estimates(path, self._identity, num_dimensions)
+            path = self._run.path / self._config.resume_from
+            return read_estimates(path, self._identity, num_dimensions)
         except InvalidEstimates as error:
-            raise InvalidRunDirectory(f"{self._run.config_path}: {error}") from error
-        self._num_saved = estimates.num_images
-        return estimates
+            return error
 
     def started(self, estimates: Estimates, num_images: int, num_parameters: int) -> None:
         if self._writes:

@@ -1,15 +1,18 @@
 """Evaluations over ranks, over interruptions, and of parts: each image counts once."""
 
 import math
+import operator
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from joined_ranks import together
 from safetensors import safe_open
 
 from nvae_core.checkpoint import load_model
@@ -165,6 +168,32 @@ def test_evaluation_that_is_stopped_goes_on_as_if_it_had_not_been(evaluate) -> N
     assert tensors(kept(second)) == tensors(kept(undisturbed))
     again, _ = evaluate(resume_from=str(kept(second)))
     assert again == expected
+
+
+def resume_with_one_file(
+    ranks: Ranks, config: EvaluateConfig, folder: Path, has_file: Callable[[int], bool]
+) -> Result:
+    torch.set_num_threads(1)
+    if not has_file(ranks.rank):
+        config = config.model_copy(update={"resume_from": None})
+    run = RunDirectory(folder / f"node_{ranks.rank}")
+    run.create(config)
+    return evaluate_run(
+        config, run, ranks, should_stop=lambda: False, enter=lambda num_images: None
+    )
+
+
+@pytest.mark.parametrize("has_file", [operator.not_, bool], ids=["first_node", "other_node"])
+def test_all_nodes_go_on_from_what_the_first_one_has(
+    evaluate, config: EvaluateConfig, tmp_path: Path, has_file: Callable[[int], bool]
+) -> None:
+    expected, undisturbed = evaluate()
+    _, first = evaluate([False, False, True])
+    asked = config.model_copy(update={"resume_from": str(kept(first))})
+    work = partial(resume_with_one_file, config=asked, folder=tmp_path, has_file=has_file)
+    results = together(work, tmp_path, world_size=2, num_nodes=2)
+    assert results == [expected, expected]
+    assert tensors(kept(RunDirectory(tmp_path / "node_0"))) == tensors(kept(undisturbed))
 
 
 def test_evaluation_that_is_killed_leaves_what_it_had(

@@ -20,8 +20,8 @@ def run_ranks(work: Callable[[NodeExchange], object], num_ranks: int = NUM_RANKS
     barrier, names, results = threading.Barrier(num_ranks), [""], [None] * num_ranks
 
     def be_rank(rank: int) -> None:
-        def share_name(name: str | None) -> str:
-            if name is not None:
+        def share_name(name: str) -> str:
+            if name:
                 names[0] = name
             barrier.wait()
             return names[0]
@@ -100,7 +100,7 @@ def test_without_memory_to_share_there_is_no_exchange(
 ) -> None:
     monkeypatch.setattr(node_exchange, "FOLDER", tmp_path / "missing")
     exchange = open_exchange(
-        0, 2, share_name=lambda name: name or "", wait_for_all=lambda: None, patience_seconds=1.0
+        0, 2, share_name=lambda name: name, wait_for_all=lambda: None, patience_seconds=1.0
     )
     assert exchange is None
 
