@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nvae_core.analysis.figures import Curve, draw_bars, draw_curves
+from nvae_core.analysis.charts import Curve, draw_bars, draw_curves
 from nvae_core.analysis.pictures import Picture
 from nvae_core.config import ACTIVE_CHANNELS, CURVES, ActiveChannels, OfRuns, TrainingCurves
 from nvae_core.run_directory import InvalidRunDirectory, MetricsLine, RunDirectory, read_progress

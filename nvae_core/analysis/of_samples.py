@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
-from nvae_core.analysis.figures import Pixels, draw_rows
+from nvae_core.analysis.image_rows import Pixels, draw_rows
 from nvae_core.analysis.pictures import Picture
 from nvae_core.config import ScaleTraversal, TemperatureTable
 from nvae_core.inference.network import FoldedDecoder

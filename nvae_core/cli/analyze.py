@@ -4,7 +4,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from nvae_core.analysis.of_images import show_interpolation, show_nearest, show_reconstructions
+from nvae_core.analysis.of_latents import show_interpolation, show_reconstructions
+from nvae_core.analysis.of_neighbours import show_nearest
 from nvae_core.analysis.of_runs import read_runs, show_active_channels, show_training_curves
 from nvae_core.analysis.of_samples import tabulate_temperatures, traverse_scales
 from nvae_core.analysis.pictures import Picture, Sources, report_picture

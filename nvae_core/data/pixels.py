@@ -1,5 +1,7 @@
 """How images of bytes become the model's input."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from torch import Tensor
 
 from nvae_core.config import ModelConfig
 from nvae_core.data.streams import Images
+from nvae_core.model.noise import Stream, seeded_generator
 
 
 def to_model_input(
@@ -26,6 +29,20 @@ def to_model_input(
         pixels = reduce_bit_depth(levels, model.bit_depth)
     padded = F.pad(pixels, (model.image_padding,) * 4)
     return padded.contiguous(memory_format=torch.channels_last)
+
+
+def to_repeatable_input(
+    images: Images, indices: Sequence[int], model: ModelConfig, seed: int
+) -> Tensor:
+    """Return the model's input for some of the images, on the CPU.
+
+    What an image becomes depends on the seed and its index alone, whatever it is a batch with.
+    """
+    inputs: list[Tensor] = []
+    for index in indices:
+        generator = seeded_generator(torch.device("cpu"), Stream.PIXELS, seed, index)
+        inputs.append(to_model_input(images[[index]], model, generator))
+    return torch.cat(inputs)
 
 
 def binarize(levels: Tensor, generator: torch.Generator) -> Tensor:

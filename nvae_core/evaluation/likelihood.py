@@ -10,16 +10,13 @@ from torch import Tensor
 from nvae_core.inference.network import FoldedNVAE, SampleScores, fold_model
 from nvae_core.model.noise import Noise, take_noise
 from nvae_core.model.nvae import NVAE
+from nvae_core.sampling.drawing import never
 
 PIXELS_IN_A_PASS = 2**16  # at most, of several samples: a batch alone may have more
 
 
 class EvaluationStopped(Exception):
     """The evaluation was asked to stop in the middle of a batch."""
-
-
-def _never() -> bool:
-    return False
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def score_by(
     x: Tensor,
     noise_per_sample: Sequence[Noise],
     *,
-    should_stop: Callable[[], bool] = _never,
+    should_stop: Callable[[], bool] = never,
 ) -> ImageLikelihoods:
     """Estimate the likelihood of padded images x (B, C, R, R); they are encoded once.
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nvae_core.config import EvaluateConfig
-from nvae_core.data.pixels import to_model_input
+from nvae_core.data.pixels import to_repeatable_input
 from nvae_core.data.prepared import PreparedSplit
 from nvae_core.distributed import Ranks, gather_over_ranks
 from nvae_core.evaluation.estimates import BatchEstimates
@@ -15,8 +15,6 @@ from nvae_core.evaluation.likelihood import EvaluationStopped, score_by
 from nvae_core.inference.network import FoldedNVAE, fold_model
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.model.nvae import NVAE
-
-CPU = torch.device("cpu")
 
 
 @dataclass
@@ -56,7 +54,7 @@ class Scorer:
         for start in range(first_batch, len(self._batches), self.ranks.world_size):
             position = start + self.ranks.rank
             own = self._batches[position] if position < len(self._batches) else range(0)
-            rows = self._exchange(self._score_or_stop(own) if own else self._row(0.0, []))
+            rows = gather_over_ranks(self._score_or_stop(own) if own else self._row(0.0, []))
             sizes = [len(batch) for batch in self._batches[start : start + len(rows)]]
             if any(row[0].item() < size for row, size in zip(rows, sizes, strict=False)):
                 raise EvaluationStopped
@@ -69,7 +67,8 @@ class Scorer:
             return self._row(0.0, [])
 
     def _score(self, own: range) -> Tensor:
-        x = self._images(own).to(self.ranks.device)
+        x = to_repeatable_input(self.split.images, own, self.model.config, self.config.seed)
+        x = x.to(self.ranks.device)
         generator = seeded_generator(self.ranks.device, Stream.LATENTS, self.config.seed, own.start)
         noise = [generator] * self.config.importance_samples
         scores = score_by(self._folded, x, noise, should_stop=self.should_stop)
@@ -79,15 +78,6 @@ class Scorer:
         per_channel = self.model(x, one_more).kl_per_channel().double().sum(dim=0)
         parts = [scores.negative_elbo, scores.importance_weighted_nll, scores.kl_per_group]
         return self._row(float(len(own)), [*parts, per_channel])
-
-    def _images(self, own: range) -> Tensor:
-        # A generator for each image, on the CPU: its pixels are the same in every evaluation,
-        # whatever the batch size and the device.
-        pixels: list[Tensor] = []
-        for index in own:
-            generator = seeded_generator(CPU, Stream.PIXELS, self.config.seed, index)
-            pixels.append(to_model_input(self.split.images[[index]], self.model.config, generator))
-        return torch.cat(pixels)
 
     def _row(self, count: float, parts: Sequence[Tensor]) -> Tensor:
         """Return the number of images and their estimates in a row of fixed length."""
@@ -114,6 +104,3 @@ class Scorer:
             kl.view(size, num_groups).clone(),
             channels.view(num_groups, num_latents).clone(),
         )
-
-    def _exchange(self, row: Tensor) -> Tensor:
-        return row[None] if self.ranks.world_size == 1 else gather_over_ranks(row)

@@ -119,6 +119,7 @@ class FoldedDecoder:
     def __init__(self, decoder: Decoder) -> None:
         self.config = decoder.config
         self.distribution = decoder.distribution
+        self._hierarchy = build_hierarchy(decoder.config)
         self.top_state = _channels_last(decoder.initial_state(1))
         self.groups = [FoldedGroup(group) for group in decoder.steps()]
         self.postprocess = fold_cells(decoder.postprocess)
@@ -126,8 +127,7 @@ class FoldedDecoder:
 
     def noise_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
         """Return the shape of each group's noise, top first: (B, Z, H, W)."""
-        hierarchy = build_hierarchy(self.config)
-        return hierarchy.latent_shapes(self.config.num_latents_per_group, batch_size)
+        return self._hierarchy.latent_shapes(self.config.num_latents_per_group, batch_size)
 
     @torch.no_grad()
     def generate(self, noise: Sequence[Tensor], temperature: float) -> ImageDistribution:

@@ -3,7 +3,6 @@
 import io
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +42,6 @@ def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def save_grid(path: Path, images: Tensor) -> None:
-    """Write a grid of images (N, C, H, W) in [0, 1] as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, encode_png(arrange_grid(images)))
 
 
 def report_grid(run: RunDirectory, name: str, images: Tensor, *, step: int) -> None:

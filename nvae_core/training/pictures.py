@@ -4,7 +4,7 @@ import time
 
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import Ranks
-from nvae_core.inference.network import fold_decoder
+from nvae_core.inference.network import FoldedDecoder, fold_decoder
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.run_directory import NoticeLine, Phase, RunDirectory, is_disk_full
 from nvae_core.sampling.drawing import draw_images
@@ -40,9 +40,10 @@ class Pictures:
         self._drawn_step = state.step
         try:
             with evaluating(state):
+                decoder = fold_decoder(state.model)
                 for temperature in self._config.samples.temperatures:
                     self._clock.enter(Phase.SAMPLE, state.step)
-                    self._draw_grid(state, temperature)
+                    self._draw_grid(decoder, state.step, temperature)
         except OSError as error:
             if not is_disk_full(error):
                 raise
@@ -51,10 +52,9 @@ class Pictures:
                 NoticeLine(at=time.time(), name="disk_full", message=message, step=state.step)
             )
 
-    def _draw_grid(self, state: TrainingState, temperature: float) -> None:
+    def _draw_grid(self, decoder: FoldedDecoder, step: int, temperature: float) -> None:
         # The same noise each time, so that grids of different steps can be compared.
         generator = seeded_generator(self._ranks.device, Stream.LATENTS, self._config.seed)
-        decoder = fold_decoder(state.model)
         images = draw_images(decoder, NUM_SAMPLES, temperature=temperature, generator=generator)
-        name = f"step_{state.step:08d}_temperature_{temperature:g}.png"
-        report_grid(self._run, name, images, step=state.step)
+        name = f"step_{step:08d}_temperature_{temperature:g}.png"
+        report_grid(self._run, name, images, step=step)

@@ -61,7 +61,7 @@ class TrainerPlan:
 
     def heeds_stop_file(self) -> bool:
         """Whether the program looks at the stop file; a preparation takes SIGTERM at once."""
-        return self.kind in {"train", "evaluate", "sample", "analyze"}
+        return self.kind != "prepare_dataset"
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the trainer's environment: no address or password of the services is in it."""

@@ -15,10 +15,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from nvae_core.analysis import nearest
-from nvae_core.analysis.figures import Curve, draw_bars, draw_curves, draw_rows
+from nvae_core.analysis.charts import Curve, draw_bars, draw_curves
+from nvae_core.analysis.image_rows import draw_rows
 from nvae_core.analysis.mixing import mix, reconstruct
 from nvae_core.analysis.nearest import coarse_centres, find_nearest
-from nvae_core.analysis.of_images import choose_evenly, compare_with_held_out
+from nvae_core.analysis.of_neighbours import choose_evenly, compare_with_held_out
 from nvae_core.analysis.of_samples import pixel_spread
 from nvae_core.cli import analyze
 from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig, TrainConfig

@@ -12,7 +12,7 @@ from nvae_core.inference.network import fold_decoder
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import ArtifactLine, InvalidRunDirectory, Result, RunDirectory
 from nvae_core.sampling.drawing import draw_images
-from nvae_core.sampling.grids import SEPARATOR_COLOR, arrange_grid, save_grid
+from nvae_core.sampling.grids import SEPARATOR_COLOR, arrange_grid, report_grid
 from nvae_core.sampling.run import sample_run
 from nvae_core.sampling.sampler import Sampler
 from nvae_core.sampling.statistics import (
@@ -87,8 +87,12 @@ def test_grid_is_the_squarest_with_two_light_pixels_between() -> None:
 
 
 def test_grid_is_saved_as_png(tmp_path: Path) -> None:
-    save_grid(tmp_path / "samples" / "grid.png", torch.rand(4, 1, 8, 8))
-    with Image.open(tmp_path / "samples" / "grid.png") as image:
+    run = RunDirectory(tmp_path)
+    report_grid(run, "grid.png", torch.rand(4, 1, 8, 8), step=3)
+    ((_, line),) = run.read_progress()
+    assert isinstance(line, ArtifactLine)
+    assert (line.name, line.step, line.content_type) == ("grid.png", 3, "image/png")
+    with Image.open(tmp_path / line.path) as image:
         assert image.size == (22, 22)
         assert image.mode == "L"
 
