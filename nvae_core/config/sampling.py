@@ -1,18 +1,18 @@
 """Images drawn from a checkpoint."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from nvae_core.config.base import Config, Seed, Temperature
+from nvae_core.config.base import Config, Seed, Temperature, Temperatures
 
 
 def _several(given: object) -> object:
     return given if isinstance(given, list | tuple) else [given]
 
 
-Temperatures = Annotated[
-    tuple[Temperature, ...],
+OneOrMore = Annotated[
+    Temperatures,
     Field(min_length=1, max_length=16),
     BeforeValidator(_several, json_schema_input_type=Temperature | tuple[Temperature, ...]),
 ]
@@ -27,7 +27,7 @@ class SamplingOptions(Config):
     kind: Literal["sample"] = "sample"
     checkpoint: str
     # One, or several of which each is drawn from the same noise.
-    temperature: Temperatures = (1.0,)
+    temperature: OneOrMore = (1.0,)
     num_images: Annotated[int, Field(ge=1, le=1024)] = 64  # at each temperature
     output: Annotated[tuple[Output, ...], Field(min_length=1, max_length=3)] = ("grid",)
     image: Literal["mean", "draw"] = "mean"  # of the image distribution
@@ -35,12 +35,6 @@ class SamplingOptions(Config):
     re_estimation_draws: Annotated[int, Field(ge=1, le=10_000)] = 500
     fixed_scales: Annotated[int, Field(ge=0, le=16)] = 0  # top ones whose latents all images share
     seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len({f"{value:g}" for value in self.temperature}) < len(self.temperature):
-            raise ValueError("temperature: they must differ")
-        return self
 
 
 class SampleConfig(SamplingOptions):

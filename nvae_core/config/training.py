@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
+from nvae_core.config.base import Config, PositiveInt, Seed, Temperatures
 from nvae_core.config.compute import ComputeConfig, check_micro_batches
 from nvae_core.config.model import ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
@@ -26,13 +26,7 @@ class SamplePolicy(Config):
     """When training draws sample grids, and at which temperatures; 0 means only at the end."""
 
     every_steps: Annotated[int, Field(ge=0)] = 0
-    temperatures: Annotated[tuple[Temperature, ...], Field(max_length=8)] = (0.8,)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len({f"{temperature:g}" for temperature in self.temperatures}) < len(self.temperatures):
-            raise ValueError("temperatures must differ")
-        return self
+    temperatures: Annotated[Temperatures, Field(max_length=8)] = (0.8,)
 
 
 class ValidationPolicy(Config):
