@@ -9,7 +9,7 @@ from services.domain.statuses import Reason
 
 @dataclass(frozen=True)
 class RetryRule:
-    """How often a reason is forgiven between two committed checkpoints; None is always."""
+    """How often a reason is forgiven between two savings of progress; None is always."""
 
     budget: int | None
     first_at_once: bool = False
@@ -64,8 +64,8 @@ def retry_delay_seconds(
 
     Args:
         reason: why the attempt ended.
-        earlier: why the attempts since the newest committed checkpoint ended, without this one;
-            of interventions, all there ever were.
+        earlier: why the attempts since progress was last saved, in a committed checkpoint or an
+            evaluation's estimates, ended, without this one; of interventions, all there ever were.
         has_trained: whether the job has ever reported a step.
     """
     rule = RETRY_RULES.get(reason)

@@ -3,12 +3,20 @@
 from sqlalchemy import text
 
 from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, checkpoints, endings, jobs, nodes, placing
+from services.adapters.postgres import (
+    attempts,
+    checkpoints,
+    endings,
+    jobs,
+    nodes,
+    placing,
+    results,
+)
 from services.adapters.postgres.endings import Ending
 from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import Attempt, Base, Dataset, Job, Node
+from services.adapters.postgres.tables import Artifact, Attempt, Base, Dataset, Job, Node
 from services.api.submission import submit_job
-from services.domain.jobs import TrainSpec
+from services.domain.jobs import STORED_SPEC
 from services.domain.placement import NodeShare, Placement
 
 DESCRIPTION = {
@@ -50,10 +58,10 @@ async def add_node(database, name="n1", num_slots=2, lease_seconds=30.0):
         return await nodes.register(session, node, lease_seconds=lease_seconds)
 
 
-async def add_job(database, **fields) -> Job:
-    """Return a queued training job; there must be a data set `mnist`."""
-    spec = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"} | fields
-    return await submit_job(database, TrainSpec.model_validate(spec))
+async def add_job(database, *, kind="train", **fields) -> Job:
+    """Return a queued job, of training unless told; there must be a data set `mnist`."""
+    given = {"preset": "mnist-test", "dataset": "mnist"} if kind == "train" else {}
+    return await submit_job(database, STORED_SPEC.validate_python({"kind": kind} | given | fields))
 
 
 async def add_claimed_attempt(database, job, node_id, *, lease_seconds=30.0):
@@ -114,6 +122,23 @@ async def add_checkpoint(database, claim, step=1):
             files=[StoredFile("model.safetensors", 3, "0" * 64)],
         )
     return checkpoint_id
+
+
+async def add_artifact(database, claim, name):
+    """Publish a file of a claimed attempt; one of the same name is replaced."""
+    async with database.transaction() as session:
+        live = await attempts.fenced(session, claim)
+        artifact = Artifact(
+            id=new_id("art"),
+            job_id=live.job_id,
+            attempt_id=live.id,
+            name=name,
+            key=f"jobs/{live.job_id}/attempts/{live.number}/{name}",
+            content_type="application/octet-stream",
+            size_bytes=1,
+            sha256="0" * 64,
+        )
+        await results.add_artifact(session, live, artifact)
 
 
 async def find_job(database, job_id) -> Job:

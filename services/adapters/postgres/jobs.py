@@ -12,6 +12,8 @@ from services.domain.errors import NotFound
 from services.domain.placement import QueuedJob, Wait
 from services.domain.statuses import TERMINAL, JobStatus, Reason, check_transition
 
+LONG_KINDS = frozenset({"train", "evaluate"})  # they may take hours or weeks, the others minutes
+
 _EXPLAIN_WAITS = text("""
     UPDATE jobs SET reason = :reason, message = explained.message
     FROM unnest(CAST(:ids AS text[]), CAST(:messages AS text[])) AS explained (id, message)
@@ -78,7 +80,7 @@ async def list_placeable(session: AsyncSession) -> list[QueuedJob]:
             num_nodes=num_nodes,
             labels=labels,
             avoided=avoided.get(job_id, frozenset()),
-            is_short=kind != "train",
+            is_short=kind not in LONG_KINDS,
         )
         for job_id, priority, created_at, kind, num_nodes, num_slots, labels in rows
     ]

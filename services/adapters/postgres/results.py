@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -62,7 +62,8 @@ async def add_artifact(session: AsyncSession, attempt: Attempt, artifact: Artifa
     await session.execute(
         statement.on_conflict_do_update(
             index_elements=[Artifact.job_id, Artifact.name],
-            set_={name: statement.excluded[name] for name in values if name != "id"},
+            set_={name: statement.excluded[name] for name in values if name != "id"}
+            | {"created_at": func.clock_timestamp()},
         )
     )
     await _tell(session, attempt, "artifact", {"name": artifact.name, "step": artifact.step})

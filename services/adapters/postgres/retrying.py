@@ -3,8 +3,9 @@
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nvae_core.config import ESTIMATES_NAME
 from services.adapters.postgres import checkpoints, jobs
-from services.adapters.postgres.tables import Attempt, Checkpoint, Job
+from services.adapters.postgres.tables import Artifact, Attempt, Checkpoint, Job
 from services.domain.interventions import calm, salted_seed
 from services.domain.jobs import STORED_SPEC, ResolvedTraining, TrainSpec
 from services.domain.retry import retry_delay_seconds
@@ -30,9 +31,11 @@ async def _earlier_reasons(session: AsyncSession, job: Job, attempt: Attempt) ->
     """Return the reasons that use up the budgets."""
     if attempt.reason == Reason.NON_FINITE_LOSS:  # a new checkpoint is no proof of health
         return [Reason.NON_FINITE_LOSS] * job.num_interventions
-    newest = (
-        select(func.max(Checkpoint.created_at)).where(Checkpoint.job_id == job.id).scalar_subquery()
+    committed = select(func.max(Checkpoint.created_at)).where(Checkpoint.job_id == job.id)
+    estimated = select(func.max(Artifact.created_at)).where(  # what an evaluation goes on from
+        Artifact.job_id == job.id, Artifact.name == ESTIMATES_NAME
     )
+    newest = func.greatest(committed.scalar_subquery(), estimated.scalar_subquery())
     query = select(Attempt.reason).where(
         Attempt.job_id == job.id,
         Attempt.id != attempt.id,

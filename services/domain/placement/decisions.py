@@ -16,7 +16,7 @@ class QueuedJob:
     num_nodes: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)  # that its nodes must have
     avoided: frozenset[str] = frozenset()  # ids of the nodes on which it failed twice
-    is_short: bool = False  # it takes minutes; training may take weeks
+    is_short: bool = False  # it takes minutes; training may take weeks, an evaluation hours
 
 
 @dataclass(frozen=True)

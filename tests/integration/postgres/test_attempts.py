@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from building import (
+    add_artifact,
     add_checkpoint,
     add_claimed_attempt,
     add_dataset,
@@ -18,6 +19,7 @@ from building import (
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
+from nvae_core.config import ESTIMATES_NAME
 from services.adapters.postgres import attempts, checkpoints, jobs, nodes, requests, results
 from services.adapters.postgres.database import DatabaseUnavailable
 from services.adapters.postgres.results import MetricValues
@@ -111,6 +113,32 @@ async def test_committed_checkpoint_refills_the_budget(database, claim, node_id,
     await finish(database, second, Reason.WORKER_LOST)
     async with database.transaction() as session:
         assert len(await jobs.list_placeable(session)) == 1
+
+
+async def test_new_estimates_of_an_evaluation_refill_the_budget(database, claim, node_id, job):
+    await add_artifact(database, claim, ESTIMATES_NAME)
+    await finish(database, claim, Reason.WORKER_LOST)
+    job = await find_job(database, job.id)
+    second = await add_claimed_attempt(database, job, node_id)
+    await add_artifact(database, second, ESTIMATES_NAME)
+    await finish(database, second, Reason.WORKER_LOST)
+    async with database.transaction() as session:
+        assert len(await jobs.list_placeable(session)) == 1
+    third = await add_claimed_attempt(database, job, node_id)
+    await add_artifact(database, third, "grid.png")
+    await finish(database, third, Reason.WORKER_LOST)
+    async with database.transaction() as session:
+        assert await jobs.list_placeable(session) == []
+
+
+async def test_evaluation_may_take_hours_and_is_placed_in_its_turn(database, claim, node_id):
+    fields = {"checkpoint": await add_checkpoint(database, claim)}
+    for kind in ("sample", "evaluate"):
+        more = {"dataset": "mnist"} if kind == "evaluate" else {}
+        await add_job(database, kind=kind, **fields, **more)
+    async with database.transaction() as session:
+        placeable = await jobs.list_placeable(session)
+    assert sorted(job.is_short for job in placeable) == [False, True]
 
 
 async def test_fault_of_the_job_fails_it_with_reason_and_message(database, claim, job):
