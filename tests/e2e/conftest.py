@@ -1,42 +1,19 @@
-"""The whole stack as a user starts it, on free ports and a folder of its own."""
+"""What the tests of whole stacks share."""
 
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from stacks import running_stack
 
 from nvae_client import NvaeClient
-from services.local.ports import free_ports
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A running stack: its folder, its folder of image sources, and its API."""
-
-    folder: Path
-    sources: Path
-    url: str
-
-
-def stack_command(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "services.local", *words], check=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stack")
-    sources = tmp_path_factory.mktemp("sources")
-    [port] = free_ports(1)
-    stack_command(
-        *("up", "--detach", "--data", str(folder), "--datasets", str(sources)),
-        *("--api-port", str(port), "--slots", "2"),
-    )
-    yield Stack(folder, sources, f"http://127.0.0.1:{port}")
-    stack_command("down", "--data", str(folder))
+    with running_stack(tmp_path_factory) as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -4,17 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import httpx
 import pytest
 
 from nvae_core.run_directory import RunDirectory
-from services.adapters.processes import find_marked
 from services.domain.jobs import SampleSpec, run_config
-from services.local.stack_file import load_or_create
-from services.worker.warm_sampling import connect
 
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "digits"}
 PICTURE = {"Prefer": "wait=60", "Accept": "image/png"}
@@ -39,32 +34,10 @@ def ask(stack, checkpoint):
     return post
 
 
-def residents(stack):
-    """Return the pids of resident samplers of this stack."""
-    marked = find_marked(f"NVAE_STACK={load_or_create(stack.folder).stack_id}")
-    return [pid for pid in marked if "resident_sampler" in command_of(pid)]
-
-
-def command_of(pid):
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
-def wait_for_resident(stack):
-    """Wait until a resident sampler answers."""
-    deadline = time.monotonic() + 60
-    while not (connection := connect(stack.folder / "worker" / "sampler")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    connection.close()
-
-
 def test_picture_is_the_same_cold_warm_and_from_the_shell(stack, client, checkpoint, ask, tmp_path):
     cold = ask(temperature=0.8)
     assert (cold.status_code, cold.headers["Content-Type"]) == (201, "image/png")
-    wait_for_resident(stack)
+    stack.wait_for_resident()
     warm = [ask(temperature=0.8) for _ in range(2)]
     assert {answer.content for answer in warm} == {cold.content}
     job_id = warm[0].headers["Location"].rpartition("/")[2]
@@ -91,23 +64,23 @@ def test_statistics_are_estimated_once_for_a_temperature(stack, client, ask):
 
 def test_resident_that_is_killed_costs_nobody_a_picture(stack, client, ask):
     expected = ask(temperature=0.8).content
-    wait_for_resident(stack)
-    for pid in residents(stack):
+    stack.wait_for_resident()
+    for pid in stack.residents():
         os.kill(pid, signal.SIGKILL)
     assert ask(temperature=0.8).content == expected
-    wait_for_resident(stack)
+    stack.wait_for_resident()
     assert ask(temperature=0.8).content == expected
 
 
 def test_resident_that_hangs_holds_up_one_job_which_can_be_cancelled(
     stack, client, ask, checkpoint, wait_until
 ):
-    wait_for_resident(stack)
-    [pid] = residents(stack)
+    stack.wait_for_resident()
+    [pid] = stack.residents()
     os.kill(pid, signal.SIGSTOP)
     job = client.submit({"kind": "sample", "checkpoint": checkpoint["id"]})
     wait_until(lambda: client.job(job["id"])["status"] == "running")
     client.cancel(job["id"], force=True)
     wait_until(lambda: client.job(job["id"])["status"] == "cancelled", 30)
-    assert pid not in residents(stack)
+    assert pid not in stack.residents()
     assert ask().status_code == 201

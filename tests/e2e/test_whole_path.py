@@ -78,7 +78,7 @@ def test_evaluation_and_sampling_of_the_checkpoint(client, checkpoint, tmp_path)
     assert grids[0] == grids[1] != grids[2]
 
 
-def test_evaluation_on_two_ranks_goes_on_after_a_pause_where_it_was(
+def test_evaluation_on_two_ranks_goes_on_where_it_was_after_a_pause_and_a_kill(
     client, stack, checkpoint, wait_until
 ):
     spec = {"kind": "evaluate", "checkpoint": checkpoint["id"], "dataset": "mnist"}
@@ -88,13 +88,16 @@ def test_evaluation_on_two_ranks_goes_on_after_a_pause_where_it_was(
     wait_until(lambda: (client.job(job["id"])["progress"]["step"] or 0) >= 4)
     client.pause(job["id"])
     wait_until(lambda: client.job(job["id"])["status"] == "paused")
+    saved = client.job(job["id"])["progress"]["step"]
     client.resume(job["id"])
+    wait_until(lambda: client.job(job["id"])["progress"]["step"] > saved)
+    os.kill(runner_pid(stack), signal.SIGKILL)
     ended = client.wait(job["id"])
-    assert ended["num_attempts"] == 2
+    assert ended["num_attempts"] == 3
     assert ended["result"] == undisturbed["result"]
     configs = (stack.folder / "worker" / "attempts").glob("*/run/config.json")
     resumed = [json.loads(path.read_bytes()).get("resume_from") for path in configs]
-    assert sum(1 for path in resumed if path and "likelihoods" in path) == 1
+    assert sum(1 for path in resumed if path and "likelihoods" in path) == 2
 
 
 def test_analyses_of_a_checkpoint_and_of_its_job(client, trained, checkpoint, tmp_path):

@@ -1,0 +1,68 @@
+"""Whole stacks as a user starts them, on free ports and in folders of their own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from services.adapters.processes import find_marked
+from services.local.ports import free_ports
+from services.local.stack_file import load_or_create
+from services.worker.warm_sampling import connect
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack: its folder, its folder of image sources, and its API."""
+
+    folder: Path
+    sources: Path
+    url: str
+
+    def residents(self) -> list[int]:
+        """Return the pids of its resident samplers."""
+        marked = find_marked(f"NVAE_STACK={load_or_create(self.folder).stack_id}")
+        return [pid for pid in marked if "resident_sampler" in _command_of(pid)]
+
+    def wait_for_resident(self) -> None:
+        """Wait until a resident sampler answers."""
+        deadline = time.monotonic() + 60
+        while not (connection := connect(self.folder / "worker" / "sampler")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        connection.close()
+
+
+@contextmanager
+def running_stack(
+    tmp_path_factory: pytest.TempPathFactory, environment: Mapping[str, str] = os.environ
+) -> Iterator[Stack]:
+    """Start a stack with two slots, and stop it at the end."""
+    folder = tmp_path_factory.mktemp("stack")
+    sources = tmp_path_factory.mktemp("sources")
+    [port] = free_ports(1)
+    _run(
+        *("up", "--detach", "--data", str(folder), "--datasets", str(sources)),
+        *("--api-port", str(port), "--slots", "2"),
+        environment=environment,
+    )
+    yield Stack(folder, sources, f"http://127.0.0.1:{port}")
+    _run("down", "--data", str(folder), environment=environment)
+
+
+def _run(*words: str, environment: Mapping[str, str]) -> None:
+    command = [sys.executable, "-m", "services.local", *words]
+    subprocess.run(command, check=True, timeout=120, env=environment)
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
