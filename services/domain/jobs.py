@@ -28,6 +28,8 @@ from nvae_core.config import (
 from services.domain.analyses import CONFIGS, AnalyzeSpec, AnyAnalyzeSpec, OfJobs
 from services.domain.submission import Name, Submission
 
+LONG_KINDS = frozenset({"train", "evaluate"})  # they may take hours or weeks, the others minutes
+
 C = TypeVar("C", bound=Config)
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 

@@ -9,10 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.adapters.postgres.clock import read_clock
 from services.adapters.postgres.tables import Attempt, Dataset, Event, Job
 from services.domain.errors import NotFound
+from services.domain.jobs import LONG_KINDS
 from services.domain.placement import QueuedJob, Wait
 from services.domain.statuses import TERMINAL, JobStatus, Reason, check_transition
-
-LONG_KINDS = frozenset({"train", "evaluate"})  # they may take hours or weeks, the others minutes
 
 _EXPLAIN_WAITS = text("""
     UPDATE jobs SET reason = :reason, message = explained.message

@@ -11,7 +11,7 @@ from services.adapters.postgres.attempts import LIVE_MEMBER, Claim
 from services.adapters.postgres.clock import in_seconds
 from services.adapters.postgres.tables import Attempt, Job, Member, Node, Slot
 from services.domain.errors import NotFound
-from services.domain.jobs import Resources
+from services.domain.jobs import LONG_KINDS, Resources
 from services.domain.placement import NodeSlots
 from services.domain.statuses import AttemptStatus
 
@@ -120,12 +120,12 @@ async def list_free(session: AsyncSession) -> list[NodeSlots]:
 
 
 async def _short_slots(session: AsyncSession) -> dict[str, int]:
-    """Return how many slots of each node are held by jobs that are not training."""
+    """Return how many slots of each node are held by short jobs."""
     query = (
         select(Slot.node_id, func.count())
         .join(Attempt, Attempt.id == Slot.attempt_id)
         .join(Job, Job.id == Attempt.job_id)
-        .where(Job.kind != "train")
+        .where(Job.kind.not_in(LONG_KINDS))
         .group_by(Slot.node_id)
     )
     return {node_id: count for node_id, count in await session.execute(query)}
