@@ -107,9 +107,19 @@ def json_pointer(location: Sequence[int | str], body: Any) -> str:
     for part in location[1:]:
         if isinstance(body, dict) and part not in body and part in _tags(body):
             continue
+        if isinstance(part, int) and not isinstance(body, list):
+            break  # one was given where there may be several
         parts.append(str(part).replace("~", "~0").replace("/", "~1"))
-        body = body.get(part) if isinstance(body, dict) else None
+        body = _step_into(body, part)
     return "".join(f"/{part}" for part in parts)
+
+
+def _step_into(body: Any, part: int | str) -> Any:
+    if isinstance(body, dict):
+        return body.get(part)
+    if isinstance(body, list) and isinstance(part, int) and part < len(body):
+        return body[part]
+    return None
 
 
 def _tags(body: dict[str, Any]) -> list[Any]:

@@ -172,7 +172,7 @@ async def test_openapi_document_has_every_resource(api):
 @pytest.mark.parametrize(
     ("fields", "pointer"),
     [
-        ({"kind": "sample", "temperature": 0}, "/temperature/0"),
+        ({"kind": "sample", "temperature": 0}, "/temperature"),
         ({"kind": "sample", "temperature": [0.7, -1]}, "/temperature/1"),
         ({"kind": "sample", "temperature": [0.7, 0.7]}, "/temperature"),
         ({"kind": "sample", "num_images": 1025}, "/num_images"),
