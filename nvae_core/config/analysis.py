@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, StrictInt, field_validator
 
 from nvae_core.config.base import Config, Seed, Temperature, Temperatures
 
@@ -10,7 +10,7 @@ Split = Literal["train", "validation", "test"]
 CURVES = ("loss", "kl", "spectral_weight")  # the metrics of training curves
 ACTIVE_CHANNELS = "active_channels"  # and `active_channels/group_00`, …
 MAX_RUNS = 10  # as many colours there are
-ImageIndex = Annotated[int, Field(ge=0, lt=2**31)]
+ImageIndex = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 
 
 class Analysis(Config):
@@ -38,8 +38,8 @@ class NearestImages(OfImages):
     analysis: Literal["nearest_images"] = "nearest_images"
     split: Split = "train"
     temperature: Temperature = 1.0
-    num_samples: Annotated[int, Field(ge=1, le=64)] = 8
-    num_neighbours: Annotated[int, Field(ge=1, le=20)] = 6
+    num_samples: Annotated[StrictInt, Field(ge=1, le=64)] = 8
+    num_neighbours: Annotated[StrictInt, Field(ge=1, le=20)] = 6
 
 
 class TemperatureTable(OfCheckpoint):
@@ -47,8 +47,8 @@ class TemperatureTable(OfCheckpoint):
 
     analysis: Literal["temperature_table"] = "temperature_table"
     temperatures: Annotated[Temperatures, Field(min_length=1, max_length=6)] = (0.4, 0.6, 0.8, 1.0)
-    num_images: Annotated[int, Field(ge=1, le=64)] = 16  # in each cell
-    re_estimation_draws: Annotated[int, Field(ge=1, le=10_000)] = 500
+    num_images: Annotated[StrictInt, Field(ge=1, le=64)] = 16  # in each cell
+    re_estimation_draws: Annotated[StrictInt, Field(ge=1, le=10_000)] = 500
 
 
 class TemperatureTableConfig(TemperatureTable):
@@ -62,7 +62,7 @@ class ScaleTraversal(OfCheckpoint):
 
     analysis: Literal["scale_traversal"] = "scale_traversal"
     temperature: Temperature = 1.0
-    num_samples: Annotated[int, Field(ge=1, le=20)] = 8  # in each row
+    num_samples: Annotated[StrictInt, Field(ge=1, le=20)] = 8  # in each row
 
 
 class Reconstructions(OfImages):
@@ -80,7 +80,7 @@ class Interpolation(OfImages):
     analysis: Literal["interpolation"] = "interpolation"
     split: Split = "test"
     images: tuple[ImageIndex, ImageIndex]
-    num_steps: Annotated[int, Field(ge=3, le=21)] = 9  # with both ends
+    num_steps: Annotated[StrictInt, Field(ge=3, le=21)] = 9  # with both ends
 
 
 class RunMetrics(Config):

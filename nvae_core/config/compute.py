@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import StrictBool
+
 from nvae_core.config.base import Config, PositiveInt
 from nvae_core.config.optimization import OptimizationConfig
 
@@ -17,9 +19,9 @@ class ComputeConfig(Config):
 
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     gradient_accumulation: PositiveInt = 1  # micro-batches that a rank's batch is taken in
-    activation_checkpointing: bool = False  # less memory, more work; the same bits
+    activation_checkpointing: StrictBool = False  # less memory, more work; the same bits
     batch_norm_statistics: StatisticsScope = "all_ranks"  # whose batches are normalized together
-    compile: bool = False  # the cells, by torch.compile
+    compile: StrictBool = False  # the cells, by torch.compile
 
 
 def check_micro_batches(optimization: OptimizationConfig, compute: ComputeConfig) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictFloat, StrictInt
 
 from nvae_core.config.base import Config, PositiveInt, Seed
 from nvae_core.config.training import RankPolicy
@@ -20,9 +20,9 @@ class EvaluationOptions(Config):
     checkpoint: str
     dataset: str
     split: Literal["train", "validation", "test"] = "test"
-    first_image: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    first_image: Annotated[StrictInt, Field(ge=0, lt=2**31)] = 0
     num_images: PositiveInt | None = None  # None: all from there on
-    importance_samples: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    importance_samples: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1000
     # What a rank takes at a time, and what is lost at most when it is killed; None: 100 images,
     # and fewer where there are many samples of each.
     batch_size: PositiveInt | None = None
@@ -38,6 +38,6 @@ class EvaluationOptions(Config):
 class EvaluateConfig(EvaluationOptions):
     """One run; its paths are absolute or relative to the run directory."""
 
-    save_every_seconds: Annotated[float, Field(gt=0)] = 60.0
+    save_every_seconds: Annotated[StrictFloat, Field(gt=0)] = 60.0
     ranks: RankPolicy = RankPolicy()
     resume_from: str | None = None  # the file of estimates that an earlier run left

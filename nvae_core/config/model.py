@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from nvae_core.config.base import Config
 
-Depth = Annotated[int, Field(ge=1, le=256)]  # far above every model of the paper
-Width = Annotated[int, Field(ge=1, le=4096)]
+Depth = Annotated[StrictInt, Field(ge=1, le=256)]  # far above every model of the paper
+Width = Annotated[StrictInt, Field(ge=1, le=4096)]
 CellArchitecture = Literal[
     "res_mbconv",
     "res_bnswish",
@@ -29,27 +29,27 @@ class ModelConfig(Config):
     A single group in a single scale is an ordinary VAE: it has no towers.
     """
 
-    image_size: Annotated[int, Field(ge=1, le=1024)]
-    image_padding: Annotated[int, Field(ge=0, le=64)] = 0  # zero pixels added on every side
+    image_size: Annotated[StrictInt, Field(ge=1, le=1024)]
+    image_padding: Annotated[StrictInt, Field(ge=0, le=64)] = 0  # zero pixels added on every side
     num_colors: Literal[1, 3] = 1
-    bit_depth: Annotated[int, Field(ge=1, le=8)] = 8  # images have 2^bit_depth levels
+    bit_depth: Annotated[StrictInt, Field(ge=1, le=8)] = 8  # images have 2^bit_depth levels
     image_distribution: Literal["bernoulli", "logistic_mixture"] = "bernoulli"
-    num_mixtures: Annotated[int, Field(ge=1, le=100)] = 10  # of the logistic_mixture
+    num_mixtures: Annotated[StrictInt, Field(ge=1, le=100)] = 10  # of the logistic_mixture
     # `published` is the rule of the published code, whose probabilities sum to more than 1.
     logistic_bins: Literal["exact", "published"] = "exact"
     num_groups_per_scale: Annotated[tuple[Depth, ...], Field(min_length=1, max_length=8)]
     num_latents_per_group: Width = 20
-    num_flow_transforms: Annotated[int, Field(ge=0, le=16, multiple_of=2)] = 0  # per group
+    num_flow_transforms: Annotated[StrictInt, Field(ge=0, le=16, multiple_of=2)] = 0  # per group
     num_encoder_channels: Width = 32
     num_decoder_channels: Width = 32
-    num_preprocess_blocks: Annotated[int, Field(ge=0, le=6)] = 1  # each halves the resolution
+    num_preprocess_blocks: Annotated[StrictInt, Field(ge=0, le=6)] = 1  # each halves the resolution
     num_preprocess_cells: Depth = 2  # per block
     num_postprocess_cells: Depth = 2  # per block
     num_encoder_cells_per_group: Depth = 2
     num_decoder_cells_per_group: Depth = 2
     cell_architecture: CellArchitecture = "res_mbconv"
-    squeeze_excitation: bool = True
-    residual_posterior: bool = True
+    squeeze_excitation: StrictBool = True
+    residual_posterior: StrictBool = True
 
     @property
     def resolution(self) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, StrictInt
 
 from nvae_core.config.base import Config, Seed, Temperature, Temperatures
 
@@ -28,12 +28,14 @@ class SamplingOptions(Config):
     checkpoint: str
     # One, or several of which each is drawn from the same noise.
     temperature: OneOrMore = (1.0,)
-    num_images: Annotated[int, Field(ge=1, le=1024)] = 64  # at each temperature
+    num_images: Annotated[StrictInt, Field(ge=1, le=1024)] = 64  # at each temperature
     output: Annotated[tuple[Output, ...], Field(min_length=1, max_length=3)] = ("grid",)
     image: Literal["mean", "draw"] = "mean"  # of the image distribution
     batch_norm: Literal["running", "re-estimate"] = "running"
-    re_estimation_draws: Annotated[int, Field(ge=1, le=10_000)] = 500
-    fixed_scales: Annotated[int, Field(ge=0, le=16)] = 0  # top ones whose latents all images share
+    re_estimation_draws: Annotated[StrictInt, Field(ge=1, le=10_000)] = 500
+    fixed_scales: Annotated[StrictInt, Field(ge=0, le=16)] = (
+        0  # top ones whose latents all images share
+    )
     seed: Seed = 0
 
 

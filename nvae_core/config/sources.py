@@ -4,14 +4,14 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, StrictFloat, StrictInt, field_validator
 
 from nvae_core.config.base import Config
 
 S3_SCHEME = "s3://"
 S3_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>[^/].*)")
 
-ImageSize = Annotated[int, Field(ge=4, le=1024)]  # both sides, in pixels
+ImageSize = Annotated[StrictInt, Field(ge=4, le=1024)]  # both sides, in pixels
 
 
 class BundledSource(Config):
@@ -54,13 +54,15 @@ class PathSource(Config):
 class ImageFilesSource(PathSource):
     """Base of sources of image files; a few of them may be unreadable where that is allowed."""
 
-    max_unreadable_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_unreadable_fraction: Annotated[StrictFloat, Field(ge=0, le=1)] = 0.0
 
 
 class _SplitImageFiles(ImageFilesSource):
     image_size: ImageSize  # centre crop, then resize
     num_colors: Literal[1, 3] = 3
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1  # where there is no `test` subfolder
+    test_fraction: Annotated[StrictFloat, Field(gt=0, lt=1)] = (
+        0.1  # where there is no `test` subfolder
+    )
 
 
 class FolderSource(_SplitImageFiles):
@@ -118,7 +120,7 @@ class ArraySource(PathSource):
     """Square `uint8` images in an `.npy`, or an `.npz` with one array or `train` and `test`."""
 
     kind: Literal["array"] = "array"
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1  # where there is no `test` array
+    test_fraction: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.1  # where there is no `test` array
 
 
 DatasetSource = Annotated[

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperatures
 from nvae_core.config.compute import ComputeConfig, check_micro_batches
@@ -25,22 +25,22 @@ class CheckpointPolicy(Config):
 class SamplePolicy(Config):
     """When training draws sample grids, and at which temperatures; 0 means only at the end."""
 
-    every_steps: Annotated[int, Field(ge=0)] = 0
+    every_steps: Annotated[StrictInt, Field(ge=0)] = 0
     temperatures: Annotated[Temperatures, Field(max_length=8)] = (0.8,)
 
 
 class ValidationPolicy(Config):
     """When training measures the negative ELBO on the test split; 0 means never."""
 
-    every_steps: Annotated[int, Field(ge=0)] = 0
+    every_steps: Annotated[StrictInt, Field(ge=0)] = 0
     num_images: PositiveInt = 1000  # at most
 
 
 class RankPolicy(Config):
     """How long the ranks wait for each other before the run ends."""
 
-    join_timeout_seconds: Annotated[float, Field(gt=0)] = 300.0
-    stall_timeout_seconds: Annotated[float, Field(gt=0)] = 1800.0  # without any progress
+    join_timeout_seconds: Annotated[StrictFloat, Field(gt=0)] = 300.0
+    stall_timeout_seconds: Annotated[StrictFloat, Field(gt=0)] = 1800.0  # without any progress
 
 
 class TrainConfig(Config):

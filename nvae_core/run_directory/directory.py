@@ -1,6 +1,7 @@
 """Paths, reads and writes of one run directory."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from nvae_core.config import RUN_CONFIG, AnyRunConfig
 from nvae_core.run_directory.files import AppendedFile, describe_errors, write_atomically
+from nvae_core.run_directory.narration import narrate
 from nvae_core.run_directory.progress import ProgressLine, read_progress
 from nvae_core.run_directory.rank_file import RankState, read_rank_file
 from nvae_core.run_directory.result import Result, ResultFile
@@ -57,8 +59,12 @@ class RunDirectory:
             raise InvalidRunDirectory(f"{self.config_path}: {describe_errors(error)}") from error
 
     def append(self, line: ProgressLine) -> None:
-        """Append one line to `progress.jsonl`, in a single write; on a full disk, later."""
+        """Append one line to `progress.jsonl`, in a single write; on a full disk, later.
+
+        It is told in words on standard error as well.
+        """
         self._progress.append(line.model_dump_json().encode() + b"\n")
+        sys.stderr.write(narrate(line) + "\n")
 
     def finish_progress(self) -> None:
         """Append what did not fit on a full disk; OSError if it still does not."""

@@ -297,4 +297,5 @@ class Execution:
             job_id=self.assignment.job_id,
             claim=self.claim,
             attempt_number=self.assignment.attempt_number,
+            first_rank=self.claim.node_rank * len(self.assignment.slots),
         )

@@ -32,18 +32,19 @@ async def publish_until(
             not long once the user has cancelled the job (`hurry`).
     """
     lines = asyncio.create_task(_follow(publisher.publish_new, ended))
+    logs = asyncio.create_task(_follow(publisher.publish_logs, ended))
     files = asyncio.create_task(_follow(publisher.publish_next_file, ended))
     try:
-        done, _ = await asyncio.wait((lines, files), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((lines, logs, files), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()  # raises what ended it
-        await lines
+        await asyncio.gather(lines, logs)
         # A file that is on its way now is waited for by the rest, which comes after it.
         await publish_last(publisher.publish_rest, hurry=hurry)
     finally:
-        lines.cancel()
-        files.cancel()
-        await asyncio.gather(lines, files, return_exceptions=True)
+        for task in (lines, logs, files):
+            task.cancel()
+        await asyncio.gather(lines, logs, files, return_exceptions=True)
 
 
 async def publish_last(publish: Callable[[], Awaitable[None]], *, hurry: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""From the run directory to Postgres: metrics and notices; and in their wake, files to S3.
+"""From the run directory to Postgres: metrics, notices, logs; and in their wake, files to S3.
 
 Lines are followed without waiting for files, so metrics are seen while a large checkpoint is
 uploaded, or while the store is away. Files follow when what was reported before them is stored.
@@ -23,6 +23,7 @@ from services.adapters.postgres.database import Database, Session
 from services.adapters.postgres.metrics import MetricValues
 from services.adapters.postgres.tables import Attempt
 from services.adapters.s3_storage import S3Storage
+from services.worker.rank_logs import RankLogs
 from services.worker.uploads import PreparedDataset, Uploads
 
 MAX_LINES = 200  # per transaction
@@ -40,12 +41,14 @@ class Publisher:
         job_id: str,
         claim: Claim,
         attempt_number: int,
+        first_rank: int,
     ) -> None:
         self._database = database
         self._run_directory = run_directory
         self._claim = claim
         self._attempt_number = attempt_number
         self._offset = 0
+        self._logs = RankLogs(run_directory.logs, first_rank=first_rank)
         self._uploads = Uploads(
             database,
             storage,
@@ -87,6 +90,22 @@ class Publisher:
             raise garbage
         return len(lines)
 
+    async def publish_logs(self) -> int:
+        """Store a piece of what each rank has printed; return how many.
+
+        Raises:
+            LeaseLost: this attempt is not live any more.
+            DatabaseUnavailable: try again later.
+        """
+        pieces = self._logs.read()
+        for piece in pieces:
+            async with self._write() as (session, attempt):
+                await results.add_log(
+                    session, attempt, rank=piece.rank, offset=piece.offset, text=piece.text
+                )
+            self._logs.has_stored(piece)
+        return len(pieces)
+
     async def publish_next_file(self) -> bool:
         """Publish a file that waits, if there is one; return whether there was."""
         return await self._uploads.publish_next()
@@ -94,6 +113,8 @@ class Publisher:
     async def publish_rest(self) -> None:
         """Publish everything that is left after the trainer has ended: lines, then files."""
         while await self.publish_new():
+            pass
+        while await self.publish_logs():
             pass
         await self.publish_files()
 

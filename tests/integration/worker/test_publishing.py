@@ -29,6 +29,7 @@ def publisher_for(database, storage, run_directory, claim, job):
         job_id=job.id,
         claim=claim,
         attempt_number=1,
+        first_rank=0,
     )
 
 

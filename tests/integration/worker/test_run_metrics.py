@@ -80,8 +80,9 @@ async def test_table_of_temperatures_gets_the_statistics_that_were_estimated_bef
         checkpoint=await add_checkpoint(database, claim), temperatures=(0.5, 0.7)
     )
     await finish(database, claim, Reason.TRAINER_CRASHED)
-    await leave_statistics(database, await submit_job(database, spec), node_id)
-    job = await submit_job(database, spec)
+    async with database.transaction() as session:
+        first, job = [await submit_job(session, spec, project="default") for _ in range(2)]
+    await leave_statistics(database, first, node_id)
     claim = await add_claimed_attempt(database, job, node_id)
     assignment = await load_assignment(database, claim)
     assert [folder.files[0].name for folder in assignment.statistics] == [statistics_name(0.7, 500)]
