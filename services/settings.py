@@ -1,7 +1,7 @@
 """Typed settings from the environment, one class per concern; the only place that reads it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, IPvAnyAddress, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,6 +38,8 @@ class StorageSettings(BaseSettings):
     secret_key: SecretStr
     region: str = "us-east-1"
     presigned_url_seconds: Annotated[int, Field(ge=1)] = 3600
+    # Where clients cannot reach the store, files go through the API.
+    downloads: Literal["redirect", "proxy"] = "redirect"
 
 
 class SourceSettings(BaseSettings):
@@ -75,6 +77,15 @@ class ApiSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    requests_per_minute: Annotated[int, Field(ge=1)] = 60_000  # of one key
+
+
+class BootstrapSettings(BaseSettings):
+    """The first API key."""
+
+    model_config = SettingsConfigDict(env_prefix="NVAE_API_", frozen=True)
+
+    bootstrap_key: Annotated[SecretStr, Field(min_length=32, max_length=200)]
 
 
 class SchedulerSettings(BaseSettings):
@@ -105,6 +116,7 @@ class CollectionSettings(BaseSettings):
     grace_seconds: Annotated[float, Field(ge=0)] = 86_400.0
     max_checkpoints: Annotated[int, Field(ge=1)] = 200  # deleted in one run
     max_objects: Annotated[int, Field(ge=1)] = 100_000  # looked at in one run
+    keep_logs_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400.0  # since the attempt ended
 
 
 class WorkerSettings(BaseSettings):

@@ -21,6 +21,7 @@ from services.adapters.s3_client import connect
 from services.settings import StorageSettings
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
     from s3transfer.futures import TransferFuture
 
@@ -56,6 +57,23 @@ class UnfinishedUpload:
     begun_at: datetime
 
 
+class ObjectBody:
+    """The bytes of an object on their way here."""
+
+    def __init__(self, body: "StreamingBody") -> None:
+        self._body = body
+
+    def read(self, num_bytes: int) -> bytes:
+        """Return the next bytes, none at the end; raises StorageUnavailable."""
+        with _translated():
+            content: bytes = self._body.read(num_bytes)
+        return content
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._body.close()
+
+
 class S3Storage:
     """One bucket. Keys are written once and never overwritten."""
 
@@ -65,6 +83,11 @@ class S3Storage:
         self._client = connect(settings, settings.endpoint_url)
         # A presigned URL signs the host name, so signing needs the endpoint that clients see.
         self._signer = connect(settings, settings.public_endpoint_url or settings.endpoint_url)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether clients can reach the store, by presigned URLs."""
+        return self._settings.downloads == "redirect"
 
     @property
     def bucket(self) -> str:
@@ -110,6 +133,19 @@ class S3Storage:
         with _translated():
             body: bytes = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         return body
+
+    def open_part(self, key: str, first: int, last: int) -> "ObjectBody":
+        """Return the bytes of an object from `first` to `last`, both included, to be read.
+
+        Raises:
+            DamagedObject: there is no such key.
+            StorageUnavailable: the store is away.
+        """
+        with _translated():
+            found = self._client.get_object(
+                Bucket=self._bucket, Key=key, Range=f"bytes={first}-{last}"
+            )
+        return ObjectBody(found["Body"])
 
     def list_objects(self, bucket: str, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
         """Yield what lies below a prefix of any bucket these credentials can read, after a key.

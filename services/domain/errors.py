@@ -51,6 +51,34 @@ class Conflict(DomainError):
     code = "conflict"
 
 
+class Unauthenticated(DomainError):
+    """There is no key, or not a valid one."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(DomainError):
+    """The key is valid, and not for this."""
+
+    code = "forbidden"
+
+
+class RateLimited(DomainError):
+    """Too many requests; `retry_after_seconds` says when to come back."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class IdempotencyKeyReused(DomainError):
+    """The same idempotency key came before, with another request."""
+
+    code = "idempotency_key_reused"
+
+
 class LeaseLost(DomainError):
     """This attempt is not the live one any more: kill, exit, write nothing."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, JsonValue, StringConstraints, TypeAdapter
+from pydantic import Field, JsonValue, StrictInt, StringConstraints, TypeAdapter
 
 from nvae_core.config import (
     Analysis,
@@ -43,8 +43,8 @@ Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32)]
 class Resources(Config):
     """What the job needs: a slot is one GPU, or a share of the cores of a node without GPUs."""
 
-    nodes: Annotated[int, Field(ge=1, le=1024)] = 1
-    slots: Annotated[int, Field(ge=1, le=1024)] = 1  # on each node, one rank each
+    nodes: Annotated[StrictInt, Field(ge=1, le=1024)] = 1
+    slots: Annotated[StrictInt, Field(ge=1, le=1024)] = 1  # on each node, one rank each
     labels: Labels = {}  # that each node must have
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StrictFloat, StrictInt, StringConstraints
 
 from nvae_core.config import Config
 
@@ -11,8 +11,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO
 TagKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_ZERO)]
 TagValue = Annotated[str, StringConstraints(max_length=256, pattern=NO_ZERO)]
 Tags = Annotated[dict[TagKey, TagValue], Field(max_length=32)]
-Priority = Annotated[int, Field(ge=0, le=100)]
-MaxRunSeconds = Annotated[float, Field(gt=0, le=10**9)]
+Priority = Annotated[StrictInt, Field(ge=0, le=100)]
+MaxRunSeconds = Annotated[StrictFloat, Field(gt=0, le=10**9)]
 
 
 class Submission(Config):

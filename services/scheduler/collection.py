@@ -13,6 +13,7 @@ from dataclasses import asdict
 
 import structlog
 
+from services.adapters.postgres import idempotency, logs
 from services.adapters.postgres.database import Database, DatabaseUnavailable
 from services.adapters.s3_storage import S3Storage, StorageUnavailable
 from services.domain.retention import Garbage
@@ -37,7 +38,10 @@ class Collection:
         *,
         dry_run: bool = False,
     ) -> None:
+        self._database = database
+        self._dry_run = dry_run
         self._every_seconds = settings.every_seconds
+        self._keep_logs_seconds = settings.keep_logs_seconds
         self._outlived = OutlivedCheckpoints(database, storage, settings, dry_run=dry_run)
         self._orphans = Orphans(database, storage, settings, dry_run=dry_run)
 
@@ -51,6 +55,10 @@ class Collection:
         async for item in self.collect():
             num_deleted += 1
             num_bytes += item.size_bytes or 0
+        if not self._dry_run:
+            async with self._database.transaction() as session:
+                await idempotency.forget_old(session)
+                await logs.forget_old(session, kept_seconds=self._keep_logs_seconds)
         if num_deleted:
             log.info("garbage.collected", num_deleted=num_deleted, num_bytes=num_bytes)
 

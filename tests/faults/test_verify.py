@@ -179,6 +179,7 @@ def test_every_promise_is_broken_by_a_test():
 async def test_verify_names_the_promise_that_is_broken(busy, promise, statement):
     with pytest.raises(AssertionError) as caught:
         async with busy.transaction() as session:
+            await session.execute(text("ALTER TABLE events DISABLE TRIGGER append_only"))
             for part in statement.split(";"):
                 await session.execute(text(part))
             await verify_from(session, {promise: PROMISES[promise]})

@@ -75,7 +75,7 @@ class UserRules(MachineBase):
 
         async def change(session, job_id):
             job = await jobs.find(session, job_id, lock=True)
-            requests.change(job, {"priority": priority})
+            requests.change(session, job, {"priority": priority})
 
         self.ask(change, job_id, is_refused=job_id in self.model.ended)
 

@@ -1,9 +1,12 @@
 """Rows that tests start from, made the way the services make them."""
 
+import secrets
+
 from sqlalchemy import text
 
 from services.adapters.ids import new_id
 from services.adapters.postgres import (
+    api_keys,
     attempts,
     checkpoints,
     endings,
@@ -14,8 +17,9 @@ from services.adapters.postgres import (
 )
 from services.adapters.postgres.endings import Ending
 from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import Artifact, Attempt, Base, Dataset, Job, Node
+from services.adapters.postgres.tables import ApiKey, Artifact, Attempt, Base, Dataset, Job, Node
 from services.api.submission import submit_job
+from services.domain.access import KEY_BYTES, hash_key, hint_of, make_key
 from services.domain.jobs import STORED_SPEC
 from services.domain.placement import NodeShare, Placement
 
@@ -28,10 +32,28 @@ DESCRIPTION = {
 }
 
 
-async def add_dataset(database, name="mnist", **description):
+async def add_key(database, *, project="default", scopes=("admin",), **columns):
+    """Return a new API key."""
+    key = make_key(secrets.token_bytes(KEY_BYTES))
+    row = ApiKey(
+        id=new_id("key"),
+        name="test",
+        project=project,
+        scopes=list(scopes),
+        key_hash=hash_key(key),
+        hint=hint_of(key),
+        **columns,
+    )
+    async with database.transaction() as session:
+        await api_keys.insert(session, row)
+    return key
+
+
+async def add_dataset(database, name="mnist", *, project="default", **description):
     """Return a data set that is ready."""
     dataset = Dataset(
         id=new_id("ds"),
+        project=project,
         name=name,
         status="ready",
         source={"kind": "bundled", "name": "mnist_5k"},
@@ -58,10 +80,12 @@ async def add_node(database, name="n1", num_slots=2, lease_seconds=30.0):
         return await nodes.register(session, node, lease_seconds=lease_seconds)
 
 
-async def add_job(database, *, kind="train", **fields) -> Job:
+async def add_job(database, *, kind="train", project="default", **fields) -> Job:
     """Return a queued job, of training unless told; there must be a data set `mnist`."""
     given = {"preset": "mnist-test", "dataset": "mnist"} if kind == "train" else {}
-    return await submit_job(database, STORED_SPEC.validate_python({"kind": kind} | given | fields))
+    spec = STORED_SPEC.validate_python({"kind": kind} | given | fields)
+    async with database.transaction() as session:
+        return await submit_job(session, spec, project=project)
 
 
 async def add_claimed_attempt(database, job, node_id, *, lease_seconds=30.0):

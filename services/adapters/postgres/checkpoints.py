@@ -75,7 +75,21 @@ async def find(session: AsyncSession, checkpoint_id: str, *, lock: bool = False)
     return checkpoint
 
 
-async def find_usable(session: AsyncSession, checkpoint_id: str) -> Checkpoint:
+async def find_in_project(session: AsyncSession, project: str, checkpoint_id: str) -> Checkpoint:
+    """Return the checkpoint of a job of the project, deleted or not.
+
+    Raises:
+        NotFound: there never was one of this id there.
+    """
+    query = select(Checkpoint).join(Job, Job.id == Checkpoint.job_id)
+    query = query.where(Checkpoint.id == checkpoint_id, Job.project == project)
+    checkpoint = (await session.scalars(query)).one_or_none()
+    if checkpoint is None:
+        raise NotFound(f"there is no checkpoint {checkpoint_id}")
+    return checkpoint
+
+
+async def find_usable(session: AsyncSession, project: str, checkpoint_id: str) -> Checkpoint:
     """Return a committed checkpoint that stays one until this transaction ends.
 
     A job that names it and is stored by this transaction is seen by whoever wants to delete it.
@@ -84,12 +98,9 @@ async def find_usable(session: AsyncSession, checkpoint_id: str) -> Checkpoint:
         NotFound: there never was one of this id.
         Conflict: it cannot be used any more; the message says why.
     """
+    checkpoint = await find_in_project(session, project, checkpoint_id)
     share = {"read": True}  # the foreign key's own lock would let its status change
-    checkpoint = await session.get(
-        Checkpoint, checkpoint_id, with_for_update=share, populate_existing=True
-    )
-    if checkpoint is None:
-        raise NotFound(f"there is no checkpoint {checkpoint_id}")
+    await session.refresh(checkpoint, with_for_update=share)
     if checkpoint.status != CheckpointStatus.COMMITTED:
         why = _WHY_UNUSABLE[CheckpointStatus(checkpoint.status)]
         raise Conflict(f"checkpoint {checkpoint_id} {why}")
@@ -112,25 +123,29 @@ async def list_of_job(
     return (await session.scalars(query.order_by(Checkpoint.step, Checkpoint.id))).all()
 
 
-async def pin(session: AsyncSession, checkpoint_id: str) -> Checkpoint:
+async def pin(session: AsyncSession, checkpoint_id: str, *, by: str | None = None) -> Checkpoint:
     """Keep a checkpoint until it is unpinned.
 
     Raises:
         NotFound: there never was one of this id.
         Conflict: it is being deleted.
     """
-    checkpoint = await find(session, checkpoint_id, lock=True)
+    checkpoint, job = await _lock_with_job(session, checkpoint_id)
     if checkpoint.status in GONE:
         why = _WHY_UNUSABLE[CheckpointStatus(checkpoint.status)]
         raise Conflict(f"checkpoint {checkpoint_id} {why}")
-    checkpoint.pinned = True
+    if not checkpoint.pinned:
+        checkpoint.pinned = True
+        _tell(session, job, "checkpoint_pinned", checkpoint, by=by)
     return checkpoint
 
 
-async def unpin(session: AsyncSession, checkpoint_id: str) -> Checkpoint:
+async def unpin(session: AsyncSession, checkpoint_id: str, *, by: str | None = None) -> Checkpoint:
     """Leave a checkpoint to the retention policy; raises NotFound."""
-    checkpoint = await find(session, checkpoint_id, lock=True)
-    checkpoint.pinned = False
+    checkpoint, job = await _lock_with_job(session, checkpoint_id)
+    if checkpoint.pinned:
+        checkpoint.pinned = False
+        _tell(session, job, "checkpoint_unpinned", checkpoint, by=by)
     return checkpoint
 
 
@@ -141,8 +156,7 @@ async def mark_corrupt(session: AsyncSession, checkpoint: Checkpoint) -> None:
     if checkpoint.status not in {CheckpointStatus.COMMITTED, CheckpointStatus.SUPERSEDED}:
         return
     checkpoint.status = CheckpointStatus.CORRUPT
-    data = {"checkpoint": checkpoint.id, "step": checkpoint.step}
-    jobs.append_event(session, job, "checkpoint_corrupt", data)
+    _tell(session, job, "checkpoint_corrupt", checkpoint)
 
 
 async def supersede_after(session: AsyncSession, job_id: str, step: int) -> None:
@@ -153,30 +167,29 @@ async def supersede_after(session: AsyncSession, job_id: str, step: int) -> None
     await session.execute(update(Checkpoint).where(*later, is_committed).values(values))
 
 
-async def request_deletion(session: AsyncSession, checkpoint_id: str) -> Checkpoint:
+async def request_deletion(
+    session: AsyncSession, checkpoint_id: str, *, by: str | None = None
+) -> Checkpoint:
     """Mark a checkpoint as going, if nobody needs it; again is no error.
 
     Raises:
         NotFound: there never was one of this id.
         Conflict: it is pinned, read by a job that has not ended, or what its own job resumes from.
     """
-    job_id = (await find(session, checkpoint_id)).job_id
-    job = await session.get_one(Job, job_id, with_for_update={"key_share": True})
-    checkpoint = await find(session, checkpoint_id, lock=True)
+    checkpoint, job = await _lock_with_job(session, checkpoint_id)
     if checkpoint.status in GONE:
         return checkpoint
     if checkpoint.pinned:
         raise Conflict(f"checkpoint {checkpoint_id} is pinned; unpin it first")
-    resumed_from = await newest(session, job_id)
+    resumed_from = await newest(session, job.id)
     if job.status not in TERMINAL and resumed_from and resumed_from.id == checkpoint_id:
-        raise Conflict(f"checkpoint {checkpoint_id} is what job {job_id} resumes from")
+        raise Conflict(f"checkpoint {checkpoint_id} is what job {job.id} resumes from")
     for reader in await list_readers(session, [checkpoint_id]):
         raise Conflict(
             f"checkpoint {checkpoint_id} is read by job {reader.id}, which has not ended"
         )
     checkpoint.status = CheckpointStatus.DELETING
-    data = {"checkpoint": checkpoint_id, "step": checkpoint.step}
-    jobs.append_event(session, job, "checkpoint_deleted", data)
+    _tell(session, job, "checkpoint_deleted", checkpoint, by=by)
     return checkpoint
 
 
@@ -186,3 +199,18 @@ async def list_readers(session: AsyncSession, checkpoint_ids: Sequence[str]) -> 
         Job.checkpoint_id.in_(checkpoint_ids), Job.status.not_in(sorted(TERMINAL))
     )
     return (await session.scalars(query.order_by(Job.id))).all()
+
+
+async def _lock_with_job(session: AsyncSession, checkpoint_id: str) -> tuple[Checkpoint, Job]:
+    job_id = (await find(session, checkpoint_id)).job_id
+    job = await session.get_one(
+        Job, job_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+    return await find(session, checkpoint_id, lock=True), job
+
+
+def _tell(
+    session: AsyncSession, job: Job, type_: str, checkpoint: Checkpoint, *, by: str | None = None
+) -> None:
+    data = {"checkpoint": checkpoint.id, "step": checkpoint.step, "by": by}
+    jobs.append_event(session, job, type_, data)

@@ -138,7 +138,9 @@ async def find_unnamed(session: AsyncSession, left: Iterable[str]) -> set[str]:
     named = set(await session.scalars(artifacts.where(Artifact.key.in_(owners))))
     is_there = Checkpoint.status != CheckpointStatus.DELETED
     checkpoints = select(Checkpoint.prefix).where(Checkpoint.job_id.in_(job_ids), is_there)
-    datasets = select(Dataset.prefix).where(Dataset.prefix.is_not(None))
+    datasets = select(Dataset.prefix).where(
+        Dataset.prefix.is_not(None), Dataset.status != "deleted"
+    )
     prefixes = {*await session.scalars(checkpoints), *await session.scalars(datasets)}
     return {key for key in owners.keys() - named if _folders(key).isdisjoint(prefixes)}
 

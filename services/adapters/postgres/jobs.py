@@ -1,6 +1,8 @@
 """Jobs and their events. A status changes only through `change_status`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, or_, select, text, tuple_, update
@@ -21,45 +23,69 @@ _EXPLAIN_WAITS = text("""
 """)
 
 
-async def insert(session: AsyncSession, job: Job) -> None:
-    """Store a new job, queued, with its first event."""
+async def insert(session: AsyncSession, job: Job, *, by: str | None = None) -> None:
+    """Store a new job, queued, with its first event; `by` is the key that asked for it."""
     job.status = JobStatus.QUEUED
     job.reason = Reason.WAITING_FOR_SLOTS
     job.message = "waits for the scheduler"
     job.num_events = 0
     session.add(job)
     await session.flush()
-    append_event(session, job, "submitted", {"kind": job.kind})
+    append_event(session, job, "submitted", {"kind": job.kind, "by": by})
 
 
-async def find(session: AsyncSession, job_id: str, *, lock: bool = False) -> Job:
+async def find(
+    session: AsyncSession, job_id: str, *, lock: bool = False, project: str | None = None
+) -> Job:
     """Return the job; with lock, nobody else changes it before the transaction ends.
 
     Raises:
-        NotFound: there is no such job.
+        NotFound: there is no such job, or it is not of this project.
     """
     job = await session.get(Job, job_id, with_for_update=lock, populate_existing=lock)
-    if job is None:
+    if job is None or project not in {None, job.project}:
         raise NotFound(f"there is no job {job_id}")
     return job
 
 
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs of a project a list has; None is any."""
+
+    status: JobStatus | None = None
+    kind: str | None = None
+    preset: str | None = None
+    name: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)  # all of them
+    parent: str | None = None
+    created_after: datetime | None = None
+
+
 async def list_newest(
     session: AsyncSession,
+    project: str,
+    wanted: JobFilter,
     *,
     limit: int,
     before: str | None = None,
-    status: JobStatus | None = None,
-    kind: str | None = None,
 ) -> Sequence[Job]:
-    """Return up to `limit` jobs, newest first, older than the job `before`."""
-    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    """Return up to `limit` jobs of a project, newest first, older than the job `before`."""
+    query = select(Job).where(Job.project == project).order_by(Job.id.desc()).limit(limit)
     if before is not None:
         query = query.where(Job.id < before)
-    if status is not None:
-        query = query.where(Job.status == status)
-    if kind is not None:
-        query = query.where(Job.kind == kind)
+    for column, value in (
+        (Job.status, wanted.status),
+        (Job.kind, wanted.kind),
+        (Job.spec["preset"].astext, wanted.preset),
+        (Job.name, wanted.name),
+        (Job.parent_id, wanted.parent),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if wanted.tags:
+        query = query.where(Job.tags.contains(dict(wanted.tags)))
+    if wanted.created_after is not None:
+        query = query.where(Job.created_at > wanted.created_after)
     return (await session.scalars(query)).all()
 
 
@@ -123,16 +149,27 @@ async def queue_position(session: AsyncSession, job: Job) -> int | None:
     return 1 + (await session.scalar(query) or 0)
 
 
-async def list_events(session: AsyncSession, job_id: str, *, after: int) -> Sequence[Event]:
-    """Return the job's events with a number above `after`, in order."""
+async def list_events(
+    session: AsyncSession, job_id: str, *, after: int, limit: int | None = None
+) -> Sequence[Event]:
+    """Return the job's events with a number above `after`, in order; the first of them."""
     query = select(Event).where(Event.job_id == job_id, Event.number > after)
-    return (await session.scalars(query.order_by(Event.number))).all()
+    return (await session.scalars(query.order_by(Event.number).limit(limit))).all()
 
 
-async def count_events(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, int]:
-    """Return how many events each of these jobs has; a job that is not there is left out."""
-    query = select(Job.id, Job.num_events).where(Job.id.in_(job_ids))
-    return {job_id: count for job_id, count in (await session.execute(query)).all()}
+@dataclass(frozen=True)
+class Version:
+    """What of a job moves on whenever something that people wait for has changed."""
+
+    num_events: int
+    step: int | None
+
+
+async def read_versions(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, Version]:
+    """Return the version of each of these jobs; a job that is not there is left out."""
+    query = select(Job.id, Job.num_events, Job.step).where(Job.id.in_(job_ids))
+    rows = await session.execute(query)
+    return {job_id: Version(num_events, step) for job_id, num_events, step in rows}
 
 
 async def change_status(

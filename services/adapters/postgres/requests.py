@@ -1,4 +1,7 @@
-"""What users and operators want of jobs and nodes: cancel, pause, resume, drain."""
+"""What users and operators want of jobs and nodes: cancel, pause, resume, drain.
+
+`by` is the key that asked; it is kept in the event, for events are the audit.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +32,9 @@ _STOPPING = {
 }
 
 
-async def cancel(session: AsyncSession, job_id: str, *, forced: bool = False) -> Job:
+async def cancel(
+    session: AsyncSession, job_id: str, *, forced: bool = False, by: str | None = None
+) -> Job:
     """Cancel the job now if it is not running, else ask its runners to; again is no error.
 
     Raises:
@@ -39,10 +44,10 @@ async def cancel(session: AsyncSession, job_id: str, *, forced: bool = False) ->
     job = await jobs.find(session, job_id, lock=True)
     if job.status == JobStatus.CANCELLED:
         return job
-    return await _stop(session, job, StopRequest.CANCEL, forced=forced)
+    return await _stop(session, job, StopRequest.CANCEL, forced=forced, by=by)
 
 
-async def pause(session: AsyncSession, job_id: str) -> Job:
+async def pause(session: AsyncSession, job_id: str, *, by: str | None = None) -> Job:
     """Take the job from its nodes and from the queue until it is resumed; again is no error.
 
     Raises:
@@ -54,34 +59,38 @@ async def pause(session: AsyncSession, job_id: str) -> Job:
         return job
     if job.stop_requested == StopRequest.CANCEL:
         raise Conflict(f"job {job_id} is being cancelled")
-    return await _stop(session, job, StopRequest.PAUSE, forced=False)
+    return await _stop(session, job, StopRequest.PAUSE, forced=False, by=by)
 
 
-async def _stop(session: AsyncSession, job: Job, request: StopRequest, *, forced: bool) -> Job:
+async def _stop(
+    session: AsyncSession, job: Job, request: StopRequest, *, forced: bool, by: str | None
+) -> Job:
     if job.status in TERMINAL:
         raise Conflict(f"job {job.id} has already {job.status}")
     is_new = job.stop_requested != request
     job.stop_requested = request
     if job.status in {JobStatus.QUEUED, JobStatus.PAUSED}:
         target, reason, message = _UNSTARTED[request]
-        await jobs.change_status(session, job, target, reason=reason, message=message)
+        await jobs.change_status(session, job, target, reason=reason, message=message, by=by)
         return job
     attempt = await attempts.find_live(session, job.id)
     assert attempt is not None  # a job that is starting, running or stopping has one
     shown, ended = _STOPPING[request]
     if is_new and job.status != JobStatus.STOPPING:
         message = "is killed" if forced else "stops at the next step and saves a checkpoint"
-        await jobs.change_status(session, job, JobStatus.STOPPING, reason=shown, message=message)
+        await jobs.change_status(
+            session, job, JobStatus.STOPPING, reason=shown, message=message, by=by
+        )
     elif is_new:  # a pause has become a cancel
         job.reason = shown
-        jobs.append_event(session, job, "cancel_requested", {})
+        jobs.append_event(session, job, "cancel_requested", {"by": by})
     await attempts.request_stop(session, attempt, ended, forced=forced)
     ending = Ending(ended, "stopped before the trainer started")
     await endings.release_unclaimed(session, attempt, ending)
     return job
 
 
-async def resume(session: AsyncSession, job_id: str) -> Job:
+async def resume(session: AsyncSession, job_id: str, *, by: str | None = None) -> Job:
     """Put a paused job back into the queue; a job that was not paused any more is no error.
 
     Raises:
@@ -96,12 +105,16 @@ async def resume(session: AsyncSession, job_id: str) -> Job:
     if job.status == JobStatus.PAUSED:
         job.stop_requested, job.not_before = None, None
         reason, message = Reason.WAITING_FOR_SLOTS, "resumed; waits for the scheduler"
-        await jobs.change_status(session, job, JobStatus.QUEUED, reason=reason, message=message)
+        await jobs.change_status(
+            session, job, JobStatus.QUEUED, reason=reason, message=message, by=by
+        )
         await notify_queue(session)
     return job
 
 
-def change(job: Job, changes: Mapping[str, Any]) -> None:
+def change(
+    session: AsyncSession, job: Job, changes: Mapping[str, Any], *, by: str | None = None
+) -> None:
     """Change the columns of a locked job that a user may change at any time.
 
     Raises:
@@ -110,8 +123,11 @@ def change(job: Job, changes: Mapping[str, Any]) -> None:
     live = {"priority", "max_run_seconds"} & set(changes)
     if live and job.status in TERMINAL:
         raise Conflict(f"job {job.id} has already {job.status}")
-    for name, value in changes.items():
+    different = {name: value for name, value in changes.items() if getattr(job, name) != value}
+    for name, value in different.items():
         setattr(job, name, value)
+    if different:
+        jobs.append_event(session, job, "changed", {"changes": different, "by": by})
 
 
 async def cordon(session: AsyncSession, node_id: str, *, cordoned: bool) -> Node:

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nvae_core.run_directory import NoticeLine
 from services.adapters.postgres import jobs, metrics
 from services.adapters.postgres.metrics import MetricValues
-from services.adapters.postgres.tables import Artifact, Attempt, Dataset, Event, Job
+from services.adapters.postgres.tables import Artifact, Attempt, Dataset, Event, Job, LogChunk
 from services.domain.errors import NotFound
+
+MAX_LOG_BYTES = 16 * 2**20  # of one rank and attempt; the whole is on the node
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,19 @@ async def add_notice(session: AsyncSession, attempt: Attempt, line: NoticeLine) 
     )
     if await session.scalar(told.limit(1)) is None:
         jobs.append_event(session, job, "notice", present)
+
+
+async def add_log(
+    session: AsyncSession, attempt: Attempt, *, rank: int, offset: int, text: str
+) -> None:
+    """Store a piece of what a rank printed; again is no error. Of a long log the newest stays."""
+    size = len(text.encode())
+    row = {"attempt_id": attempt.id, "rank": rank, "offset": offset, "text": text}
+    statement = insert(LogChunk).values(**row, num_bytes=size)
+    await session.execute(statement.on_conflict_do_nothing())
+    old = LogChunk.offset + LogChunk.num_bytes <= offset + size - MAX_LOG_BYTES
+    own = (LogChunk.attempt_id == attempt.id, LogChunk.rank == rank)
+    await session.execute(delete(LogChunk).where(*own, old))
 
 
 async def publish_dataset(

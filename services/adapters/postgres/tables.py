@@ -65,9 +65,18 @@ class Job(Base):
             "created_at",
             postgresql_where=text("status = 'queued'"),
         ),
+        Index("ix_jobs_project", "project", text("id DESC")),
+        Index(
+            "ix_jobs_tags",
+            "tags",
+            postgresql_using="gin",
+            postgresql_ops={"tags": "jsonb_path_ops"},
+        ),
+        Index("ix_jobs_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(server_default=text("'default'"))
     kind: Mapped[str]
     name: Mapped[str | None]
     spec: Mapped[Json]
@@ -304,13 +313,18 @@ class Dataset(Base):
 
     __tablename__ = "datasets"
     __table_args__ = (
-        CheckConstraint("status IN ('preparing', 'ready', 'failed')", name="status"),
-        Index(  # a name is free again after its preparation failed
-            "uq_datasets_name", "name", unique=True, postgresql_where=text("status <> 'failed'")
+        CheckConstraint("status IN ('preparing', 'ready', 'failed', 'deleted')", name="status"),
+        Index(  # a name is free again after its preparation failed, and after it was deleted
+            "uq_datasets_name",
+            "project",
+            "name",
+            unique=True,
+            postgresql_where=text("status NOT IN ('failed', 'deleted')"),
         ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(server_default=text("'default'"))
     name: Mapped[str]
     status: Mapped[str]
     message: Mapped[str | None]
@@ -320,6 +334,49 @@ class Dataset(Base):
     prefix: Mapped[str | None]
     files: Mapped[list[Json] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=Now)
+
+
+class LogChunk(Base):
+    """A piece of what one rank printed, in the order of its bytes."""
+
+    __tablename__ = "log_chunks"
+
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True)
+    offset: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    text: Mapped[str]
+    num_bytes: Mapped[int]
+
+
+class ApiKey(Base):
+    """A key to the API; what it was is not stored, only its hash."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    project: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    key_hash: Mapped[str] = mapped_column(unique=True)
+    hint: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=Now)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class IdempotentAnswer(Base):
+    """What a POST with an idempotency key was answered, stored together with its effect."""
+
+    __tablename__ = "idempotent_answers"
+
+    project: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_hash: Mapped[str]
+    status: Mapped[int | None]  # none only within the transaction that takes effect
+    location: Mapped[str | None]
+    body: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=Now, index=True)
 
 
 class Doorbell(Base):

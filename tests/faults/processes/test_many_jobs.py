@@ -65,8 +65,8 @@ def submit(cluster, first, count):
         async def submit_one(seed):
             spec = {"kind": "train", "preset": "mnist-test", "dataset": "mnist", "seed": seed}
             spec |= {"overrides": overrides, "checkpoint": {"every_steps": STEPS}}
-            async with gate:
-                await submit_job(database, TrainSpec.model_validate(spec))
+            async with gate, database.transaction() as session:
+                await submit_job(session, TrainSpec.model_validate(spec), project="default")
 
         await asyncio.gather(*(submit_one(seed) for seed in range(first, first + count)))
 

@@ -23,9 +23,12 @@ CLOCKED = ("images_per_second", "data_wait_share", "peak_memory_bytes", "step_se
 def prepare_digits(cluster: Cluster) -> None:
     """Register the data set `digits` and wait until it is prepared."""
     spec = DatasetSpec(name="digits", source=BundledSource(name="mnist_5k"))
-    _, preparation = run(
-        cluster.database_url, lambda database: register_dataset(database, spec, s3_prefixes=())
-    )
+
+    async def register(database):
+        async with database.transaction() as session:
+            return await register_dataset(session, spec, project="default", s3_prefixes=())
+
+    _, preparation = run(cluster.database_url, register)
     cluster.wait_for_job(preparation.id, "succeeded")
 
 
@@ -40,7 +43,12 @@ def submit_training(
             "overrides": {"optimization.epochs": epochs, "optimization.batch_size": batch_size},
         }
     )
-    return run(cluster.database_url, lambda database: submit_job(database, spec)).id
+
+    async def submit(database):
+        async with database.transaction() as session:
+            return await submit_job(session, spec, project="default")
+
+    return run(cluster.database_url, submit).id
 
 
 def what_came_out(cluster: Cluster, job_id: str) -> tuple[list[tuple[Any, ...]], dict[str, str]]:

@@ -17,7 +17,7 @@ from building import (
     place,
 )
 from sqlalchemy import select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from nvae_core.config import ESTIMATES_NAME
 from services.adapters.postgres import attempts, checkpoints, jobs, nodes, requests, results
@@ -239,3 +239,10 @@ async def test_waiting_for_a_row_that_another_holds_ends_with_an_error(database,
             async with database.transaction() as other:
                 await other.execute(text("SET LOCAL lock_timeout = '100ms'"))
                 await attempts.fenced(other, claim)
+
+
+async def test_events_are_only_ever_appended(database, job):
+    for statement in ("DELETE FROM events", "UPDATE events SET data = '{}'"):
+        with pytest.raises(ProgrammingError, match="only ever appended"):
+            async with database.transaction() as session:
+                await session.execute(text(statement))

@@ -98,6 +98,10 @@ async def test_publishing_again_does_not_bring_back_what_is_being_deleted(databa
     assert await steps_of(database, job) == [20]
 
 
+async def find_usable(session, checkpoint_id):
+    return await checkpoints.find_usable(session, "default", checkpoint_id)
+
+
 @pytest.mark.parametrize("status", ["superseded", "corrupt", "deleting", "deleted"])
 async def test_newest_is_a_committed_one(database, job, attempt, status):
     await store_checkpoint(database, attempt, 10)
@@ -117,11 +121,11 @@ async def test_newest_is_a_committed_one(database, job, attempt, status):
 async def test_one_that_is_not_committed_cannot_be_used(database, attempt, status, words):
     checkpoint = await store_checkpoint(database, attempt, 10, status=status)
     with pytest.raises(Conflict, match=f"checkpoint {checkpoint.id} {words}"):
-        await call(database, checkpoints.find_usable, checkpoint.id)
+        await call(database, find_usable, checkpoint.id)
 
 
 async def test_unknown_one_is_not_found(database):
-    for function in (checkpoints.find, checkpoints.find_usable, checkpoints.pin):
+    for function in (checkpoints.find, find_usable, checkpoints.pin):
         with pytest.raises(NotFound, match="ckpt_x"):
             await call(database, function, "ckpt_x")
 
@@ -182,7 +186,7 @@ async def test_change_of_status_starts_the_grace_anew(database, job, attempt):
 async def submit(database, checkpoint, *, read=None, until=None):
     """Store a job that reads the checkpoint, holding the transaction open between the events."""
     async with database.transaction() as session:
-        await checkpoints.find_usable(session, checkpoint.id)
+        await find_usable(session, checkpoint.id)
         if read is not None:
             read.set()
             await until.wait()

@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from stored_rows import (
     age,
     change,
@@ -18,7 +19,8 @@ from stored_rows import (
 )
 
 from services.adapters.ids import new_id
-from services.adapters.postgres.tables import Artifact, Checkpoint, Dataset
+from services.adapters.postgres import idempotency, results
+from services.adapters.postgres.tables import Artifact, Attempt, Checkpoint, Dataset
 from services.adapters.s3_storage import S3Storage, StorageUnavailable
 from services.domain.object_keys import attempt_prefix
 from services.domain.retention import Garbage
@@ -299,3 +301,43 @@ async def test_program_prints_what_would_go_and_then_deletes_it(database, storag
     assert await statuses(database, *five) == ["committed"] * 5
     assert run_program(servers) == printed
     assert await statuses(database, *five) == ["deleted"] * 3 + ["committed"] * 2
+
+
+async def test_files_of_a_deleted_data_set_go_with_those_of_its_attempt(
+    database, storage, job, attempt, put
+):
+    prefix = f"{attempt_prefix(job.id, attempt.number)}/dataset"
+    put(f"{prefix}/train.npy")
+    dataset = await store(
+        database,
+        Dataset(id=new_id("ds"), name="d", status="ready", source={}, prefix=prefix, files=[]),
+    )
+    await change(database, job, status="succeeded")
+    await change(database, attempt, status="finished", finished_at=datetime.now(UTC))
+    assert await collect(database, storage) == []
+    await change(database, dataset, status="deleted")
+    assert names(await collect(database, storage), "object") == [f"{prefix}/train.npy"]
+
+
+async def test_old_logs_and_answers_go(database, storage, attempt):
+    async with database.transaction() as session:
+        live = await session.get_one(Attempt, attempt.id)
+        await results.add_log(session, live, rank=0, offset=0, text="one\n")
+        await idempotency.begin(session, "default", "key", request_hash="x")
+    collection = Collection(database, storage, CollectionSettings(keep_logs_seconds=60))
+    counts = "SELECT (SELECT count(*) FROM log_chunks), (SELECT count(*) FROM idempotent_answers)"
+
+    async def count():
+        await collection.run()
+        async with database.transaction() as session:
+            return tuple((await session.execute(text(counts))).one())
+
+    assert await count() == (1, 1)
+    await change(database, attempt, status="finished")
+    async with database.transaction() as session:
+        for statement in (
+            "UPDATE attempts SET finished_at = clock_timestamp() - interval '2 minutes'",
+            "UPDATE idempotent_answers SET created_at = created_at - interval '25 hours'",
+        ):
+            await session.execute(text(statement))
+    assert await count() == (0, 0)

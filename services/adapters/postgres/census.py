@@ -1,0 +1,78 @@
+"""Counts of everything, for those who watch over the service."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+_QUERIES = {
+    "jobs": "SELECT status, kind, count(*) FROM jobs GROUP BY status, kind",
+    "waits": """
+        SELECT reason, extract(epoch FROM max(clock_timestamp() - created_at))
+        FROM jobs WHERE status = 'queued' GROUP BY reason
+    """,
+    "attempts_ended": """
+        SELECT coalesce(reason, 'unknown'), count(*) FROM attempts
+        WHERE status = 'finished' GROUP BY 1
+    """,
+    "leases": "SELECT status, count(*) FROM members WHERE status <> 'finished' GROUP BY status",
+    "slots": """
+        SELECT nodes.slot_kind, CASE WHEN slots.attempt_id IS NOT NULL THEN 'taken'
+            WHEN nodes.lease_expires_at < clock_timestamp() THEN 'lost'
+            WHEN nodes.cordoned THEN 'cordoned' ELSE 'free' END, count(*)
+        FROM slots JOIN nodes ON nodes.id = slots.node_id
+        WHERE slots.index < nodes.num_slots OR slots.attempt_id IS NOT NULL GROUP BY 1, 2
+    """,
+    "checkpoint_bytes": """
+        SELECT status, sum((SELECT sum((file->>'size_bytes')::bigint)
+            FROM jsonb_array_elements(files) AS file)) FROM checkpoints GROUP BY status
+    """,
+    "checkpoint_age": """
+        SELECT 'running', coalesce(extract(epoch FROM max(clock_timestamp() - coalesce(
+            (SELECT max(created_at) FROM checkpoints WHERE checkpoints.job_id = jobs.id),
+            jobs.started_at))), 0)
+        FROM jobs WHERE status = 'running' AND kind = 'train'
+    """,
+    # Lost is what an attempt that failed did after the last thing that it saved.
+    "slot_seconds": """
+        SELECT 'used', coalesce(sum(seconds), 0) FROM spent
+        UNION ALL SELECT 'lost', coalesce(sum(lost), 0) FROM spent
+    """,
+    "scheduler_age": """
+        SELECT 'leader', extract(epoch FROM clock_timestamp() - max(seen_at)) FROM leaders
+    """,
+}
+_SPENT = """
+WITH spent AS (
+    SELECT jobs.num_nodes * jobs.num_slots * extract(epoch FROM
+            coalesce(attempts.finished_at, clock_timestamp()) - attempts.started_at) AS seconds,
+        CASE WHEN attempts.reason IN
+            ('succeeded', 'paused_by_user', 'cancelled_by_user', 'drained', 'deadline_exceeded')
+            OR attempts.finished_at IS NULL THEN 0
+        ELSE jobs.num_nodes * jobs.num_slots * extract(epoch FROM attempts.finished_at - coalesce(
+            (SELECT max(created_at) FROM checkpoints WHERE checkpoints.attempt_id = attempts.id),
+            attempts.started_at)) END AS lost
+    FROM attempts JOIN jobs ON jobs.id = attempts.job_id WHERE attempts.started_at IS NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True)
+class Census:
+    """Rows of labels and, last, a number; by what they count."""
+
+    counts: dict[str, list[tuple[tuple[str, ...], float]]]
+
+
+async def take_census(session: AsyncSession) -> Census:
+    """Count everything, in one transaction."""
+    counts = {}
+    for name, query in _QUERIES.items():
+        statement = f"{_SPENT}{query}" if "FROM spent" in query else query
+        rows = await session.execute(text(statement))
+        counts[name] = [
+            (tuple(str(label) for label in labels), float(number))
+            for *labels, number in rows
+            if number is not None
+        ]
+    return Census(counts)
