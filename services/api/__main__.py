@@ -4,11 +4,11 @@ import uvicorn
 
 from services.adapters.celery_queue import DoorbellPublisher
 from services.adapters.postgres.database import Database
+from services.adapters.rate_limits import RateLimits
 from services.adapters.s3_storage import S3Storage
 from services.adapters.telemetry import configure_logging
 from services.api.app import create_app
 from services.api.dependencies import Stores
-from services.api.watching import JobWatch
 from services.settings import (
     ApiSettings,
     BrokerSettings,
@@ -24,12 +24,13 @@ def main() -> None:
     settings = ApiSettings()
     storage = StorageSettings()
     database = Database(DatabaseSettings())
-    stores = Stores(
-        database=database,
-        storage=S3Storage(storage),
-        doorbell=DoorbellPublisher(BrokerSettings()),
+    broker = BrokerSettings()
+    stores = Stores.make(
+        database,
+        S3Storage(storage),
+        DoorbellPublisher(broker),
+        RateLimits(broker, per_minute=settings.requests_per_minute),
         s3_prefixes=SourceSettings().allowed(storage.bucket),
-        watch=JobWatch(database),
     )
     uvicorn.run(
         create_app(stores),

@@ -1,13 +1,16 @@
 """What routes need, handed to them by FastAPI."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import Depends, Request
 
 from services.adapters.celery_queue import DoorbellPublisher
 from services.adapters.postgres.database import Database
+from services.adapters.rate_limits import RateLimits
 from services.adapters.s3_storage import S3Storage
+from services.api.key_ring import KeyRing
+from services.api.prometheus import Metrics
 from services.api.watching import JobWatch
 
 
@@ -20,12 +23,38 @@ class Stores:
     doorbell: DoorbellPublisher
     s3_prefixes: tuple[str, ...]
     watch: JobWatch
+    keys: KeyRing
+    rates: RateLimits
+    metrics: Metrics
+
+    @classmethod
+    def make(
+        cls,
+        database: Database,
+        storage: S3Storage,
+        doorbell: DoorbellPublisher,
+        rates: RateLimits,
+        *,
+        s3_prefixes: tuple[str, ...],
+    ) -> Self:
+        """Return them, with what the API itself keeps in memory."""
+        return cls(
+            database=database,
+            storage=storage,
+            doorbell=doorbell,
+            s3_prefixes=s3_prefixes,
+            watch=JobWatch(database),
+            keys=KeyRing(database),
+            rates=rates,
+            metrics=Metrics(database),
+        )
 
 
-def _stores(request: Request) -> Stores:
+def stores_of(request: Request) -> Stores:
+    """Return what the application was made with."""
     stores = request.app.state.stores
     assert isinstance(stores, Stores)
     return stores
 
 
-StoresDependency = Annotated[Stores, Depends(_stores)]
+StoresDependency = Annotated[Stores, Depends(stores_of)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -9,23 +10,52 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from services.adapters.postgres.database import DatabaseUnavailable, RejectedValue
-from services.api.schemas import ErrorDetail, Problem
-from services.domain.errors import Conflict, DomainError, Gone, InvalidSpec, NotFound
+from services.adapters.s3_storage import StorageUnavailable
+from services.api.schemas.problems import ErrorCode, ErrorDetail, Problem
+from services.domain.errors import (
+    Conflict,
+    DomainError,
+    Forbidden,
+    Gone,
+    IdempotencyKeyReused,
+    InvalidSpec,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+)
 
 STATUS_OF = {
     InvalidSpec: HTTPStatus.UNPROCESSABLE_ENTITY,
+    IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     Gone: HTTPStatus.GONE,
+}
+CODE_OF = {
+    HTTPStatus.BAD_REQUEST: ErrorCode.INVALID_REQUEST,
+    HTTPStatus.NOT_FOUND: ErrorCode.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED: ErrorCode.METHOD_NOT_ALLOWED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorCode.BODY_TOO_LARGE,
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: ErrorCode.RANGE_NOT_SATISFIABLE,
 }
 
 log = structlog.get_logger()
 
 
 def problem_response(
-    status: int, code: str, detail: str, errors: Sequence[ErrorDetail] = (), **headers: str
+    status: int,
+    code: ErrorCode,
+    detail: str,
+    errors: Sequence[ErrorDetail] = (),
+    *,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> JSONResponse:
     """Return the problem document as a response."""
     problem = Problem(
@@ -40,7 +70,7 @@ def problem_response(
         problem.model_dump(mode="json"),
         status_code=status,
         media_type="application/problem+json",
-        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        headers=headers,
     )
 
 
@@ -52,7 +82,15 @@ def add_error_handlers(app: FastAPI) -> None:
         errors = [
             ErrorDetail(pointer=item.pointer, message=item.message) for item in error.problems
         ]
-        return problem_response(STATUS_OF[type(error)], error.code, error.message, errors)
+        headers: dict[str, str] = {}
+        if isinstance(error, RateLimited):
+            headers["Retry-After"] = str(error.retry_after_seconds)
+        if isinstance(error, Unauthenticated):
+            headers["WWW-Authenticate"] = "Bearer"
+        code = ErrorCode(error.code)
+        return problem_response(
+            STATUS_OF[type(error)], code, error.message, errors, headers=headers
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -61,31 +99,58 @@ def add_error_handlers(app: FastAPI) -> None:
             for item in error.errors()
         ]
         detail = "; ".join(f"{item.pointer or 'body'}: {item.message}" for item in errors)
-        return problem_response(422, "invalid_request", detail, errors)
+        return problem_response(422, ErrorCode.INVALID_REQUEST, detail, errors)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        code = HTTPStatus(error.status_code).name.lower()
-        return problem_response(error.status_code, code, str(error.detail))
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        code = CODE_OF.get(HTTPStatus(error.status_code), ErrorCode.INVALID_REQUEST)
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods_at(app, request))
+        return problem_response(error.status_code, code, str(error.detail), headers=headers)
 
+    @app.exception_handler(ClientDisconnect)
+    async def client_left(_: Request, __: Exception) -> JSONResponse:
+        log.info("request.abandoned")  # nobody reads the answer
+        return problem_response(400, ErrorCode.INVALID_REQUEST, "the request was not sent whole")
+
+    _add_store_handlers(app)
+
+
+def _add_store_handlers(app: FastAPI) -> None:
     @app.exception_handler(RejectedValue)
     async def rejected_value(_: Request, __: Exception) -> JSONResponse:
         return problem_response(
-            422, "invalid_request", "a text holds a character that is not allowed"
+            422, ErrorCode.INVALID_REQUEST, "a text holds a character that is not allowed"
         )
+
+    @app.exception_handler(StorageUnavailable)
+    async def storage_unavailable(_: Request, error: Exception) -> JSONResponse:
+        log.warning("request.unavailable", error=str(error))
+        detail = "the object store is away; try again soon"
+        return problem_response(503, ErrorCode.UNAVAILABLE, detail, headers={"Retry-After": "2"})
 
     @app.exception_handler(DatabaseUnavailable)
     async def unavailable(_: Request, error: Exception) -> JSONResponse:
         log.warning("request.unavailable", error=str(error))
         detail = "the database is away; try again soon"
-        return problem_response(503, "unavailable", detail, Retry_After="2")
+        return problem_response(503, ErrorCode.UNAVAILABLE, detail, headers={"Retry-After": "2"})
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("request.failed", exc_info=error)
         return problem_response(
-            500, "internal", "this is a defect of the service, not of the request"
+            500, ErrorCode.INTERNAL, "this is a defect of the service, not of the request"
         )
+
+
+def _methods_at(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods of all operations at a path; the router knows those of the first one."""
+    found: set[str] = set()
+    for route in app.routes:
+        if route.matches(request.scope)[0] != Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _location(error: Mapping[str, Any]) -> tuple[int | str, ...]:

@@ -2,9 +2,10 @@
 
 from nvae_core.config import Config, Seed
 from services.adapters.postgres import checkpoints, jobs
-from services.adapters.postgres.database import Database, Session, notify_queue
+from services.adapters.postgres.database import Session, notify_queue
 from services.adapters.postgres.tables import Checkpoint, Job
-from services.api.submission import check_training, find_checkpoint, new_job
+from services.api.checks import Problems, check_training, find_checkpoint
+from services.api.submission import new_job
 from services.domain.errors import Conflict, InvalidSpec
 from services.domain.jobs import STORED_SPEC, Overrides, ResolvedTraining, Resources, TrainSpec
 from services.domain.submission import MaxRunSeconds, Name, Priority, Tags
@@ -24,42 +25,45 @@ class ForkOptions(Config):
     max_run_seconds: MaxRunSeconds | None = None
 
 
-async def fork_job(database: Database, job_id: str, options: ForkOptions) -> Job:
-    """Store a job that trains on from a checkpoint of a train job.
+async def fork_job(
+    session: Session, job_id: str, options: ForkOptions, *, project: str, by: str | None = None
+) -> Job:
+    """Store a job of the same project that trains on from a checkpoint of a train job.
 
     Raises:
         NotFound: there is no such job.
         Conflict: the job does not train, or has no checkpoint yet.
         InvalidSpec: with a pointer to the field; nothing was stored.
     """
-    async with database.transaction() as session:
-        parent = await jobs.find(session, job_id)
-        spec = STORED_SPEC.validate_python(parent.spec)
-        if not isinstance(spec, TrainSpec):
-            raise Conflict(f"job {job_id} is no training: it has no checkpoints")
-        checkpoint = await _choose_checkpoint(session, job_id, options.checkpoint)
-        changes = options.model_dump(exclude_none=True, exclude={"checkpoint", "overrides"})
-        overrides = {**spec.overrides, **options.overrides}
-        forked = TrainSpec.model_validate(spec.model_dump() | changes | {"overrides": overrides})
-        job = new_job(forked)
-        await check_training(session, job, forked)
-        _check_same_model(parent, job)
-        job.parent_id, job.checkpoint_id = parent.id, checkpoint.id
-        await jobs.insert(session, job)
-        await notify_queue(session)
+    parent = await jobs.find(session, job_id, project=project)
+    spec = STORED_SPEC.validate_python(parent.spec)
+    if not isinstance(spec, TrainSpec):
+        raise Conflict(f"job {job_id} is no training: it has no checkpoints")
+    checkpoint = await _choose_checkpoint(session, parent, options.checkpoint)
+    changes = options.model_dump(exclude_none=True, exclude={"checkpoint", "overrides"})
+    overrides = {**spec.overrides, **options.overrides}
+    forked = TrainSpec.model_validate(spec.model_dump() | changes | {"overrides": overrides})
+    job = new_job(forked, project)
+    problems = Problems()
+    await check_training(session, job, forked, problems)
+    problems.raise_if_any()
+    _check_same_model(parent, job)
+    job.parent_id, job.checkpoint_id = parent.id, checkpoint.id
+    await jobs.insert(session, job, by=by)
+    await notify_queue(session)
     return job
 
 
-async def _choose_checkpoint(session: Session, job_id: str, given: str | None) -> Checkpoint:
+async def _choose_checkpoint(session: Session, parent: Job, given: str | None) -> Checkpoint:
     """Return a checkpoint that stays usable until the fork, which reads it, is stored."""
     if given is None:
-        newest = await checkpoints.newest(session, job_id)
+        newest = await checkpoints.newest(session, parent.id)
         if newest is None:
-            raise Conflict(f"job {job_id} has no checkpoint yet")
+            raise Conflict(f"job {parent.id} has no checkpoint yet")
         given = newest.id
-    checkpoint = await find_checkpoint(session, given)
-    if checkpoint.job_id != job_id:
-        raise InvalidSpec.at("/checkpoint", f"is of job {checkpoint.job_id}, not of {job_id}")
+    checkpoint = await find_checkpoint(session, parent.project, given)
+    if checkpoint.job_id != parent.id:
+        raise InvalidSpec.at("/checkpoint", f"is of job {checkpoint.job_id}, not of {parent.id}")
     return checkpoint
 
 

@@ -3,13 +3,14 @@
 from fastapi import APIRouter
 
 from nvae_core.presets import PRESETS
-from services.api.schemas import PresetResource
+from services.api.authentication import Reader
+from services.api.schemas.stored import PresetResource
 
 router = APIRouter(prefix="/v1", tags=["presets"])
 
 
 @router.get("/presets")
-async def list_presets() -> list[PresetResource]:
+async def list_presets(_: Reader) -> list[PresetResource]:
     """List the named configurations."""
     return [
         PresetResource(

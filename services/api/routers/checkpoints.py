@@ -1,79 +1,105 @@
 """Checkpoints: look, download, pin, delete."""
 
-from fastapi import APIRouter
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Request, Response
 
 from services.adapters.postgres import checkpoints, jobs
+from services.adapters.postgres.database import Session
+from services.api.authentication import Reader, Submitter
 from services.api.dependencies import StoresDependency
-from services.api.downloads import redirect_to
-from services.api.schemas import CheckpointResource, Problem
+from services.api.downloads import Download, deliver
+from services.api.once import OnceDependency
+from services.api.routers.results import DOWNLOADS
+from services.api.schemas.problems import Problem, Responses
+from services.api.schemas.results import CheckpointResource
 from services.domain.errors import Gone, NotFound
 from services.domain.statuses import CheckpointStatus
 
 router = APIRouter(prefix="/v1", tags=["checkpoints"])
+CONFLICT: Responses = {409: {"model": Problem, "description": "Its state or a reader forbids it."}}
 
 
 @router.get("/jobs/{job_id}/checkpoints")
 async def list_of_job(
     job_id: str,
+    caller: Reader,
     stores: StoresDependency,
     status: CheckpointStatus = CheckpointStatus.COMMITTED,
 ) -> list[CheckpointResource]:
     """List a job's checkpoints, oldest first: those that can be used, or those with a status."""
     async with stores.database.transaction() as session:
-        await jobs.find(session, job_id)
+        await jobs.find(session, job_id, project=caller.project)
         rows = await checkpoints.list_of_job(session, job_id, status=status)
     return [CheckpointResource.model_validate(row) for row in rows]
 
 
 @router.get("/checkpoints/{checkpoint_id}")
-async def show(checkpoint_id: str, stores: StoresDependency) -> CheckpointResource:
+async def show(checkpoint_id: str, caller: Reader, stores: StoresDependency) -> CheckpointResource:
     """Show one checkpoint and its files, also after they were deleted."""
     async with stores.database.transaction() as session:
-        row = await checkpoints.find(session, checkpoint_id)
+        row = await checkpoints.find_in_project(session, caller.project, checkpoint_id)
     return CheckpointResource.model_validate(row)
 
 
 @router.get(
     "/checkpoints/{checkpoint_id}/files/{name:path}",
-    status_code=307,
-    responses={410: {"model": Problem, "description": "The checkpoint was deleted."}},
+    response_class=Response,
+    responses=DOWNLOADS | {410: {"model": Problem, "description": "The checkpoint was deleted."}},
 )
-async def download(checkpoint_id: str, name: str, stores: StoresDependency) -> RedirectResponse:
+async def download(
+    checkpoint_id: str, name: str, caller: Reader, stores: StoresDependency, request: Request
+) -> Response:
     """Redirect to a URL from which the file can be downloaded for a while.
 
-    A file of a checkpoint that was deleted is gone (410): asking again does not help.
+    Where clients cannot reach the object store it is the file itself, with `Range`. A file of a
+    checkpoint that was deleted is gone (410): asking again does not help.
     """
     async with stores.database.transaction() as session:
-        checkpoint = await checkpoints.find(session, checkpoint_id)
-    if not any(file["name"] == name for file in checkpoint.files):
+        found = await checkpoints.find_in_project(session, caller.project, checkpoint_id)
+    file = next((file for file in found.files if file["name"] == name), None)
+    if file is None:
         raise NotFound(f"checkpoint {checkpoint_id} has no file {name!r}")
-    if checkpoint.status in checkpoints.GONE:
+    if found.status in checkpoints.GONE:
         raise Gone(f"checkpoint {checkpoint_id} was deleted, and its files with it")
-    return redirect_to(stores, f"{checkpoint.prefix}/{name}")
+    wanted = Download(f"{found.prefix}/{name}", file["size_bytes"], file["sha256"])
+    return await deliver(stores, request, wanted)
 
 
-@router.post("/checkpoints/{checkpoint_id}/pin", responses={409: {"model": Problem}})
-async def pin(checkpoint_id: str, stores: StoresDependency) -> CheckpointResource:
+@router.post(
+    "/checkpoints/{checkpoint_id}/pin", response_model=CheckpointResource, responses=CONFLICT
+)
+async def pin(checkpoint_id: str, caller: Submitter, once: OnceDependency) -> Response:
     """Keep a checkpoint, whatever the job's policy says; again is no error."""
-    async with stores.database.transaction() as session:
-        return CheckpointResource.model_validate(await checkpoints.pin(session, checkpoint_id))
+
+    async def effect(session: Session) -> CheckpointResource:
+        await checkpoints.find_in_project(session, caller.project, checkpoint_id)
+        row = await checkpoints.pin(session, checkpoint_id, by=caller.key_id)
+        return CheckpointResource.model_validate(row)
+
+    return (await once.perform(effect)).response()
 
 
-@router.post("/checkpoints/{checkpoint_id}/unpin")
-async def unpin(checkpoint_id: str, stores: StoresDependency) -> CheckpointResource:
+@router.post("/checkpoints/{checkpoint_id}/unpin", response_model=CheckpointResource)
+async def unpin(checkpoint_id: str, caller: Submitter, once: OnceDependency) -> Response:
     """Leave a checkpoint to the job's policy again; again is no error."""
-    async with stores.database.transaction() as session:
-        return CheckpointResource.model_validate(await checkpoints.unpin(session, checkpoint_id))
+
+    async def effect(session: Session) -> CheckpointResource:
+        await checkpoints.find_in_project(session, caller.project, checkpoint_id)
+        row = await checkpoints.unpin(session, checkpoint_id, by=caller.key_id)
+        return CheckpointResource.model_validate(row)
+
+    return (await once.perform(effect)).response()
 
 
-@router.delete("/checkpoints/{checkpoint_id}", status_code=202, responses={409: {"model": Problem}})
-async def delete(checkpoint_id: str, stores: StoresDependency) -> CheckpointResource:
+@router.delete("/checkpoints/{checkpoint_id}", status_code=202, responses=CONFLICT)
+async def delete(
+    checkpoint_id: str, caller: Submitter, stores: StoresDependency
+) -> CheckpointResource:
     """Delete a checkpoint: it cannot be used from now on, and its files go soon.
 
     Refused (409) while it is pinned, while a job that has not ended reads it, and while its own job
     would resume from it. The checkpoint itself stays to be seen, as deleted; again is no error.
     """
     async with stores.database.transaction() as session:
-        row = await checkpoints.request_deletion(session, checkpoint_id)
+        await checkpoints.find_in_project(session, caller.project, checkpoint_id)
+        row = await checkpoints.request_deletion(session, checkpoint_id, by=caller.key_id)
         return CheckpointResource.model_validate(row)

@@ -1,38 +1,70 @@
-"""Data sets: register a source, look whether it is ready."""
+"""Data sets: register a source, look whether it is ready, delete."""
 
 from fastapi import APIRouter, Response
 
 from services.adapters.postgres import datasets
+from services.adapters.postgres.database import Session
+from services.api.authentication import Reader, Submitter
 from services.api.dependencies import StoresDependency
-from services.api.schemas import DatasetRegistration, DatasetResource, JobResource
+from services.api.once import OnceDependency
+from services.api.schemas.jobs import JobResource
+from services.api.schemas.problems import Problem, Responses
+from services.api.schemas.stored import DatasetRegistration, DatasetResource
 from services.api.submission import register_dataset
 from services.domain.jobs import DatasetSpec
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
+NAME_TAKEN: Responses = {409: {"model": Problem, "description": "Another data set has this name."}}
+IN_USE: Responses = {409: {"model": Problem, "description": "A job that has not ended uses it."}}
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, response_model=DatasetRegistration, responses=NAME_TAKEN)
 async def register(
-    spec: DatasetSpec, stores: StoresDependency, response: Response
-) -> DatasetRegistration:
-    """Register a source of images; a job prepares it."""
-    dataset, job = await register_dataset(stores.database, spec, s3_prefixes=stores.s3_prefixes)
-    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
-    return DatasetRegistration(
-        dataset=DatasetResource.model_validate(dataset), job=JobResource.of(job)
+    spec: DatasetSpec, caller: Submitter, once: OnceDependency, stores: StoresDependency
+) -> Response:
+    """Register a source of images under a name of the project; a job prepares it."""
+
+    async def effect(session: Session) -> DatasetRegistration:
+        dataset, job = await register_dataset(
+            session,
+            spec,
+            project=caller.project,
+            s3_prefixes=stores.s3_prefixes,
+            by=caller.key_id,
+        )
+        return DatasetRegistration(
+            dataset=DatasetResource.model_validate(dataset), job=JobResource.of(job)
+        )
+
+    done = await once.perform(
+        effect, status=201, location=lambda body: f"/v1/datasets/{body.dataset.id}"
     )
+    return done.response()
 
 
 @router.get("")
-async def list_datasets(stores: StoresDependency) -> list[DatasetResource]:
-    """List the data sets, newest first."""
+async def list_datasets(caller: Reader, stores: StoresDependency) -> list[DatasetResource]:
+    """List the project's data sets, newest first."""
     async with stores.database.transaction() as session:
-        rows = await datasets.list_newest(session)
+        rows = await datasets.list_newest(session, caller.project)
     return [DatasetResource.model_validate(row) for row in rows]
 
 
 @router.get("/{name_or_id}")
-async def show(name_or_id: str, stores: StoresDependency) -> DatasetResource:
+async def show(name_or_id: str, caller: Reader, stores: StoresDependency) -> DatasetResource:
     """Show one data set."""
     async with stores.database.transaction() as session:
-        return DatasetResource.model_validate(await datasets.find(session, name_or_id))
+        row = await datasets.find(session, caller.project, name_or_id)
+    return DatasetResource.model_validate(row)
+
+
+@router.delete("/{name_or_id}", status_code=202, responses=IN_USE)
+async def delete(name_or_id: str, caller: Submitter, stores: StoresDependency) -> DatasetResource:
+    """Delete a data set: its name is free at once, and its files go soon.
+
+    Refused (409) while a job that has not ended uses it, its own preparation among them. By its id
+    it stays to be seen, as deleted; again is no error.
+    """
+    async with stores.database.transaction() as session:
+        row = await datasets.delete(session, caller.project, name_or_id)
+        return DatasetResource.model_validate(row)

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable
 
 import structlog
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from services.api.dependencies import StoresDependency
 
@@ -33,6 +34,12 @@ async def ready(stores: StoresDependency) -> JSONResponse:
     passed = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
     is_ready = passed["database"] and passed["storage"]
     return JSONResponse(passed, status_code=200 if is_ready else 503)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(stores: StoresDependency) -> Response:
+    """Show counts for Prometheus: of all projects together, and of none by name."""
+    return Response(await stores.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _passes(name: str, check: Awaitable[None]) -> bool:

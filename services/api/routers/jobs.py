@@ -1,45 +1,29 @@
-"""Jobs: submit, look, change, cancel, pause, resume, fork."""
+"""Jobs: submit, plan, list, look, change."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
-from services.adapters.postgres import attempts, jobs, requests
-from services.adapters.postgres.database import notify_queue
-from services.api.dependencies import StoresDependency
+from services.adapters.postgres import jobs, requests
+from services.adapters.postgres.database import Session, notify_queue
+from services.adapters.postgres.jobs import JobFilter, Version
+from services.api.answers import answer, etag_of, matches
+from services.api.authentication import Reader, Submitter
+from services.api.cursors import read_cursor, write_cursor
+from services.api.dependencies import Stores, StoresDependency
 from services.api.downloads import read_picture
-from services.api.forking import ForkOptions, fork_job
+from services.api.once import OnceDependency
+from services.api.planning import Plan, plan_job
 from services.api.preferences import PICTURE, WaitSeconds, WantsPicture
-from services.api.schemas import (
-    AttemptResource,
-    CancelOptions,
-    EventResource,
-    JobChanges,
-    JobPage,
-    JobResource,
-)
+from services.api.routers.examples import JOB_EXAMPLES
+from services.api.schemas.jobs import JobChanges, JobPage, JobResource, JobsQuery
+from services.api.schemas.problems import Problem
 from services.api.submission import submit_job
 from services.domain.jobs import JobSpec
-from services.domain.statuses import TERMINAL, JobStatus
+from services.domain.statuses import TERMINAL
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-
-EXAMPLES = {
-    "train": {"value": {"kind": "train", "preset": "mnist-cpu", "dataset": "mnist"}},
-    "evaluate": {"value": {"kind": "evaluate", "checkpoint": "ckpt_…", "dataset": "mnist"}},
-    "sample": {"value": {"kind": "sample", "checkpoint": "ckpt_…", "temperature": 0.8}},
-    "nearest images": {
-        "value": {
-            "kind": "analyze",
-            "analysis": "nearest_images",
-            "checkpoint": "ckpt_…",
-            "dataset": "mnist",
-        }
-    },
-    "training curves": {
-        "value": {"kind": "analyze", "analysis": "training_curves", "jobs": ["job_…", "job_…"]}
-    },
-}
+SubmittedBody = Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)]
 
 
 @router.post(
@@ -47,124 +31,138 @@ EXAMPLES = {
     status_code=201,
     response_model=JobResource,
     responses={
+        200: {"model": JobResource, "description": "The job has ended within the wait."},
         201: {"content": {PICTURE: {}}, "description": "The job, or of a sample job the picture."},
         202: {"model": JobResource, "description": "The wait has run out; the job goes on."},
     },
 )
 async def submit(
-    spec: Annotated[JobSpec, Body(openapi_examples=EXAMPLES)],
+    *,
+    spec: SubmittedBody,
+    caller: Submitter,
+    once: OnceDependency,
     stores: StoresDependency,
-    response: Response,
     wait_seconds: WaitSeconds,
     wants_picture: WantsPicture,
-) -> Any:
+) -> Response:
     """Submit a job; it is queued when this answers 201.
 
     With `Prefer: wait=N` the answer comes when the job has ended. With `Accept: image/png` as well,
     that of a sample job with one temperature is its grid.
     """
-    job = await submit_job(stores.database, spec)
-    headers = {"Location": f"/v1/jobs/{job.id}"}
-    if wait_seconds is not None:
-        headers["Preference-Applied"] = f"wait={wait_seconds:.0f}"
-        job = await stores.watch.wait_for_end(job, seconds=wait_seconds)
-        if job.status not in TERMINAL:
-            response.status_code = 202
-        elif wants_picture and (picture := await read_picture(stores, job)):
-            return Response(picture, 201, headers, media_type=PICTURE)
-    response.headers.update(headers)
-    return JobResource.of(job)
+
+    async def effect(session: Session) -> JobResource:
+        job = await submit_job(session, spec, project=caller.project, by=caller.key_id)
+        return JobResource.of(job)
+
+    done = await once.perform(effect, status=201, location=lambda job: f"/v1/jobs/{job.id}")
+    if wait_seconds is None:
+        return done.response()
+    job_id = JobResource.model_validate_json(done.stored.body).id
+    async with stores.database.transaction() as session:
+        job = await jobs.find(session, job_id)
+    job = await stores.watch.wait_for_end(job, seconds=wait_seconds)
+    headers = {"Location": f"/v1/jobs/{job_id}"}
+    headers["Preference-Applied"] = f"wait={wait_seconds:.0f}"
+    if job.status not in TERMINAL:
+        return _job_response(job, 202, headers)
+    if wants_picture and (picture := await read_picture(stores, job)):
+        return Response(picture, 201, headers, media_type=PICTURE)
+    return _job_response(job, 201, headers)
+
+
+@router.post("/plan")
+async def plan(spec: SubmittedBody, caller: Submitter, stores: StoresDependency) -> Plan:
+    """Make every check of a submission, say what the job would take, and store nothing."""
+    async with stores.database.transaction() as session:
+        found = await plan_job(session, spec, project=caller.project)
+        await session.rollback()
+    return found
 
 
 @router.get("")
 async def list_jobs(
-    stores: StoresDependency,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: str | None = None,
-    status: JobStatus | None = None,
-    kind: str | None = None,
+    query: Annotated[JobsQuery, Query()], caller: Reader, stores: StoresDependency
 ) -> JobPage:
-    """List jobs, newest first."""
+    """List the project's jobs, newest first."""
+    wanted = JobFilter(
+        status=query.status,
+        kind=query.kind,
+        preset=query.preset,
+        name=query.name,
+        tags=query.tags(),
+        parent=query.parent,
+        created_after=query.created_after,
+    )
     async with stores.database.transaction() as session:
         rows = await jobs.list_newest(
-            session, limit=limit + 1, before=cursor, status=status, kind=kind
+            session, caller.project, wanted, limit=query.limit + 1, before=read_cursor(query.cursor)
         )
-    page = rows[:limit]
-    next_cursor = page[-1].id if len(rows) > limit else None
+    page = rows[: query.limit]
+    next_cursor = write_cursor(page[-1].id) if len(rows) > query.limit else None
     return JobPage(jobs=[JobResource.of(job) for job in page], next_cursor=next_cursor)
 
 
-@router.get("/{job_id}")
-async def show(job_id: str, stores: StoresDependency) -> JobResource:
-    """Show one job; of a queued one also its position in the queue."""
-    async with stores.database.transaction() as session:
-        job = await jobs.find(session, job_id)
-        return JobResource.of(job, queue_position=await jobs.queue_position(session, job))
+@router.get(
+    "/{job_id}",
+    response_model=JobResource,
+    responses={304: {"description": "It is still as you have it."}},
+)
+async def show(
+    job_id: str,
+    caller: Reader,
+    stores: StoresDependency,
+    request: Request,
+    wait_seconds: WaitSeconds,
+) -> Response:
+    """Show one job; of a queued one also its position in the queue.
+
+    With `If-None-Match` a job that is as it was answers 304. `Prefer: wait=N` waits for N seconds
+    at most: with `If-None-Match` until the job has changed, without it until it has ended.
+    """
+    resource, version = await _read(stores, caller.project, job_id)
+    if wait_seconds is not None:
+        await _wait(stores, request, resource, version, wait_seconds)
+        resource, _ = await _read(stores, caller.project, job_id)
+    return answer(request, resource)
 
 
-@router.patch("/{job_id}")
-async def change(job_id: str, changes: JobChanges, stores: StoresDependency) -> JobResource:
+@router.patch(
+    "/{job_id}",
+    responses={409: {"model": Problem, "description": "The job has ended."}},
+)
+async def change(
+    job_id: str, changes: JobChanges, caller: Submitter, stores: StoresDependency
+) -> JobResource:
     """Change name, tags, priority or run time; the priority holds from the next placement on."""
     async with stores.database.transaction() as session:
-        job = await jobs.find(session, job_id, lock=True)
-        requests.change(job, changes.model_dump(exclude_unset=True))
+        job = await jobs.find(session, job_id, lock=True, project=caller.project)
+        given = changes.model_dump(exclude_unset=True)
+        requests.change(session, job, given, by=caller.key_id)
         await notify_queue(session)
         return JobResource.of(job)
 
 
-@router.post("/{job_id}/cancel")
-async def cancel(
-    job_id: str, stores: StoresDependency, options: CancelOptions | None = None
-) -> JobResource:
-    """Cancel a job: at once if it is not running, else after a checkpoint at the next step.
-
-    By force its processes are killed instead, and what the newest checkpoint does not hold is lost.
-    """
-    forced = options is not None and options.force
+async def _read(stores: Stores, project: str, job_id: str) -> tuple[JobResource, Version]:
     async with stores.database.transaction() as session:
-        return JobResource.of(await requests.cancel(session, job_id, forced=forced))
+        job = await jobs.find(session, job_id, project=project)
+        position = await jobs.queue_position(session, job)
+    return JobResource.of(job, queue_position=position), Version(job.num_events, job.step)
 
 
-@router.post("/{job_id}/pause")
-async def pause(job_id: str, stores: StoresDependency) -> JobResource:
-    """Take a job off its nodes, after a checkpoint at the next step, until it is resumed."""
-    async with stores.database.transaction() as session:
-        return JobResource.of(await requests.pause(session, job_id))
+async def _wait(
+    stores: Stores, request: Request, resource: JobResource, version: Version, seconds: float
+) -> None:
+    if resource.status in TERMINAL:
+        return
+    if "If-None-Match" not in request.headers:
+        async with stores.database.transaction() as session:
+            job = await jobs.find(session, resource.id)
+        await stores.watch.wait_for_end(job, seconds=seconds)
+    elif matches(request, etag_of(resource.model_dump_json().encode())):
+        await stores.watch.wait_for_change(resource.id, version, seconds=seconds)
 
 
-@router.post("/{job_id}/resume")
-async def resume(job_id: str, stores: StoresDependency) -> JobResource:
-    """Put a paused job back into the queue; it goes on from its newest checkpoint."""
-    async with stores.database.transaction() as session:
-        return JobResource.of(await requests.resume(session, job_id))
-
-
-@router.post("/{job_id}/fork", status_code=201)
-async def fork(
-    job_id: str, options: ForkOptions, stores: StoresDependency, response: Response
-) -> JobResource:
-    """Train a new job from a checkpoint of this one, with other overrides."""
-    job = await fork_job(stores.database, job_id, options)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return JobResource.of(job)
-
-
-@router.get("/{job_id}/attempts")
-async def list_attempts(job_id: str, stores: StoresDependency) -> list[AttemptResource]:
-    """List the executions of a job, oldest first."""
-    async with stores.database.transaction() as session:
-        await jobs.find(session, job_id)
-        rows = await attempts.list_all(session, job_id)
-        nodes_of = await attempts.nodes_of(session, [row.id for row in rows])
-    return [AttemptResource.of(row, node_ids=nodes_of[row.id]) for row in rows]
-
-
-@router.get("/{job_id}/events")
-async def list_events(
-    job_id: str, stores: StoresDependency, after: Annotated[int, Query(ge=0, lt=2**31)] = 0
-) -> list[EventResource]:
-    """List what happened to a job, in order, from event number `after` + 1 on."""
-    async with stores.database.transaction() as session:
-        await jobs.find(session, job_id)
-        rows = await jobs.list_events(session, job_id, after=after)
-    return [EventResource.model_validate(row) for row in rows]
+def _job_response(job: Any, status: int, headers: dict[str, str]) -> Response:
+    body = JobResource.of(job).model_dump_json()
+    return Response(body, status, headers, media_type="application/json")

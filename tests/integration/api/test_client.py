@@ -5,34 +5,25 @@ from datetime import UTC, datetime
 
 import pytest
 import uvicorn
-from building import add_claimed_attempt, add_dataset, add_job, add_node
+from building import add_claimed_attempt, add_dataset, add_job, add_key, add_node
 
 from nvae_client import NvaeClient
 from services.adapters.postgres import attempts, results
 from services.adapters.postgres.metrics import MetricValues
 from services.api.app import create_app
-from services.api.dependencies import Stores
-from services.api.watching import JobWatch
 from services.local.ports import HOST, free_ports
 
 
 @pytest.fixture
-async def client(database, storage, doorbell):
-    stores = Stores(
-        database=database,
-        storage=storage,
-        doorbell=doorbell,
-        s3_prefixes=(),
-        watch=JobWatch(database),
-    )
+async def client(make_stores, database):
     [port] = free_ports(1)
-    config = uvicorn.Config(create_app(stores), host=HOST, port=port, log_config=None)
+    config = uvicorn.Config(create_app(make_stores()), host=HOST, port=port, log_config=None)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
         assert not serving.done()
         await asyncio.sleep(0.01)
-    with NvaeClient(f"http://{HOST}:{port}") as client:
+    with NvaeClient(f"http://{HOST}:{port}", await add_key(database)) as client:
         yield client
     server.should_exit = True
     await serving
@@ -50,15 +41,16 @@ async def test_client_gets_the_metrics_that_it_asks_for(client, database):
     async with database.transaction() as session:
         live = await attempts.fenced(session, claim)
         await results.add_metrics(session, live, lines)
-    everything = await asyncio.to_thread(client.metrics, job.id)
-    assert {name: len(series["steps"]) for name, series in everything.items()} == {
+    seen = await asyncio.to_thread(client.jobs.get, job.id)
+    everything = await asyncio.to_thread(seen.metrics)
+    assert {name: len(series["step"]) for name, series in everything.items()} == {
         "kl": 100,
         "loss": 100,
         "x": 100,
     }
     some = await asyncio.to_thread(
-        client.metrics, job.id, names=["loss", "kl"], from_step=10, to_step=59, max_points=20
+        seen.metrics, names=["loss", "kl"], from_step=10, to_step=59, max_points=20
     )
     assert list(some) == ["kl", "loss"]
-    assert (some["loss"]["values"][0], some["loss"]["values"][-1]) == (10.0, 59.0)
-    assert len(some["loss"]["steps"]) <= 20
+    assert (some["loss"]["value"][0], some["loss"]["value"][-1]) == (10.0, 59.0)
+    assert len(some["loss"]["step"]) <= 20

@@ -8,6 +8,7 @@ from building import add_checkpoint, add_claimed_attempt, add_dataset, add_job, 
 
 from services.adapters.ids import new_id
 from services.adapters.postgres import attempts, jobs, results
+from services.adapters.postgres.jobs import JobFilter
 from services.adapters.postgres.tables import Artifact
 from services.domain.statuses import Reason
 
@@ -41,7 +42,9 @@ async def end_next_sample(database, storage, node_id, tmp_path, *, reason=Reason
     """End the sample job that is submitted next, with a grid."""
     while True:
         async with database.transaction() as session:
-            queued = await jobs.list_newest(session, limit=1, kind="sample", status="queued")
+            queued = await jobs.list_newest(
+                session, "default", JobFilter(kind="sample", status="queued"), limit=1
+            )
         if queued:
             break
         await asyncio.sleep(0.01)

@@ -1,0 +1,46 @@
+"""Makes the first API key: `python -m services.api.bootstrap`, again and again without harm.
+
+The key is chosen by whoever deploys the service (`NVAE_API_BOOTSTRAP_KEY`), has the scope `admin`,
+and makes all others. Revoked, it stays so.
+"""
+
+import asyncio
+
+from services.adapters.ids import new_id
+from services.adapters.postgres import api_keys
+from services.adapters.postgres.database import Database, DatabaseUnavailable
+from services.adapters.postgres.tables import ApiKey
+from services.domain.access import DEFAULT_PROJECT, Scope, hash_key, hint_of
+from services.settings import BootstrapSettings, DatabaseSettings
+
+
+async def make_first_key(database: Database, key: str) -> bool:
+    """Store the key unless it is there; return whether it is new."""
+    async with database.transaction() as session:
+        if await api_keys.find_by_hash(session, hash_key(key)) is not None:
+            return False
+        row = ApiKey(
+            id=new_id("key"),
+            name="bootstrap",
+            project=DEFAULT_PROJECT,
+            scopes=[Scope.ADMIN],
+            key_hash=hash_key(key),
+            hint=hint_of(key),
+        )
+        await api_keys.insert(session, row)
+    return True
+
+
+async def _main() -> None:
+    database = Database(DatabaseSettings())
+    try:
+        await make_first_key(database, BootstrapSettings().bootstrap_key.get_secret_value())
+    finally:
+        await database.close()
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(_main())
+    except DatabaseUnavailable as error:
+        raise SystemExit(f"the first key cannot be stored: {error}") from error

@@ -1,0 +1,112 @@
+"""Rate limits, with the broker and without it; and what Prometheus reads."""
+
+import asyncio
+
+import pytest
+from building import (
+    add_checkpoint,
+    add_claimed_attempt,
+    add_dataset,
+    add_job,
+    add_key,
+    add_node,
+    finish,
+)
+from prometheus_client.parser import text_string_to_metric_families
+from redis.asyncio import Redis
+
+from services.adapters.rate_limits import RateLimits
+from services.domain.statuses import Reason
+from services.settings import BrokerSettings
+
+
+@pytest.fixture
+async def broker(servers):
+    redis = Redis.from_url(servers["NVAE_BROKER_URL"])
+    await redis.flushdb()
+    yield redis
+    await redis.aclose()
+
+
+def limits(servers, *, now=lambda: 60_000_000.0, per_minute=10):
+    return RateLimits(
+        BrokerSettings(url=servers["NVAE_BROKER_URL"]), per_minute=per_minute, now=now
+    )
+
+
+async def test_caller_is_told_how_much_is_left_and_when_to_come_back(connected, database):
+    async with connected(await add_key(database), requests_per_minute=3) as client:
+        answers = [await client.get("/v1/jobs") for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+        assert [a.headers["RateLimit-Remaining"] for a in answers] == ["2", "1", "0", "0"]
+        assert answers[0].headers["RateLimit-Limit"] == "3"
+        refused = answers[3]
+        assert refused.json()["code"] == "rate_limited"
+        assert 1 <= int(refused.headers["Retry-After"]) <= 61
+        other = {"Authorization": f"Bearer {await add_key(database)}"}
+        assert (await client.get("/v1/jobs", headers=other)).status_code == 200
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_guessing_keys_is_limited_too(connected):
+    async with connected("nvae_guess", requests_per_minute=2) as client:
+        statuses = [(await client.get("/v1/jobs")).status_code for _ in range(3)]
+    assert statuses == [401, 401, 429]
+
+
+async def test_processes_share_a_limit(servers, broker):
+    one, two = limits(servers), limits(servers)
+    for rates in (one, two):
+        assert all(rates.take("a").allowed for _ in range(5))
+    for rates in (one, two, one):
+        await rates.share(broker)
+    assert not one.take("a").allowed
+    assert not two.take("a").allowed
+    assert one.take("b").allowed
+    await asyncio.gather(one.share(broker), two.share(broker))
+    assert await broker.get("requests:1000000:a") == b"10"
+
+
+async def test_new_minute_begins_anew(servers):
+    now = [60.0]
+    rates = limits(servers, now=lambda: now[0], per_minute=1)
+    assert rates.take("a").allowed
+    assert not rates.take("a").allowed
+    now[0] = 119.0
+    assert (rates.take("a").allowed, rates.take("a").reset_seconds) == (False, 2)
+    now[0] = 120.0
+    assert rates.take("a").allowed
+
+
+async def test_each_process_counts_alone_while_the_broker_is_away(caplog):
+    rates = RateLimits(BrokerSettings(url="redis://127.0.0.1:1/0"), per_minute=2)
+    rates.start()
+    assert [rates.take("a").allowed for _ in range(3)] == [True, True, False]
+    await asyncio.sleep(1.3)
+    assert not rates.take("a").allowed
+    await rates.close()
+
+
+async def test_counts_are_those_of_the_service(api, database, servers):
+    await add_dataset(database)
+    node_id = await add_node(database)
+    claim = await add_claimed_attempt(database, await add_job(database), node_id)
+    await add_checkpoint(database, claim)
+    await finish(database, claim, Reason.OUT_OF_MEMORY)
+    await add_job(database, resources={"slots": 2})
+    assert (await api.get("/v1/jobs/job_x")).status_code == 404
+    answer = await api.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    found = {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert found["nvae_jobs", "train", "failed"] == 1
+    assert found["nvae_jobs", "train", "queued"] == 1
+    assert found["nvae_attempts_ended_total", "out_of_memory"] == 1
+    assert found["nvae_slots", "cpu", "free"] == 2
+    assert found["nvae_checkpoint_bytes", "committed"] == 3
+    assert found["nvae_queue_oldest_seconds", "waiting_for_slots"] > 0
+    assert found["nvae_http_requests_total", "GET", "/v1/jobs/{job_id}", "404"] == 1
+    assert "nvae_slot_seconds_total" in {name for name, *_ in found}
