@@ -1,0 +1,109 @@
+"""Submitting a job and following it; Ctrl-C lets go of it, and does not stop it."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nvae_client.cli import exits
+from nvae_client.cli.connecting import FOLLOWING_PATIENCE_SECONDS, Session
+from nvae_client.cli.showing.progress import describe_progress, headline
+from nvae_client.cli.suggesting import suggest
+from nvae_client.errors import ServiceError
+from nvae_client.job import Job
+
+LOOK_SECONDS = 1.0
+QUIET_SECONDS = 30.0  # between two lines about a job that only gets further
+
+
+def submit(session: Session, spec: Mapping[str, Any]) -> Job:
+    """Submit a job; if a name in it is not known, the nearest ones are hinted at."""
+    try:
+        return session.client.jobs.submit(spec)
+    except ServiceError as error:
+        session.hints.extend(suggest(session.client, spec, error.pointers))
+        raise
+
+
+def submitted(session: Session, job: Job, *, follow: bool) -> None:
+    """Tell of a new job, and follow it if that is wanted; its id is on standard output."""
+    if not session.terminal.as_json:
+        session.terminal.line(job.id)
+    if follow:
+        job = follow_job(session, job)
+    else:
+        session.terminal.note(f"{job.kind} {job.status}; follow it: nvae watch {job.id}")
+    if session.terminal.as_json:
+        session.terminal.json(job)
+
+
+def follow_job(session: Session, job: Job) -> Job:
+    """Return the job once it has succeeded, and show meanwhile how far it is.
+
+    Raises:
+        JobFailed: it ended otherwise.
+        typer.Exit: the person has seen enough.
+    """
+    with detaching(session, job):
+        if session.terminal.err.is_terminal and not session.terminal.as_json:
+            return _show_bar(session, job)
+        return _print_lines(session, job)
+
+
+@contextmanager
+def detaching(session: Session, job: Job) -> Iterator[None]:
+    """Let Ctrl-C end the command, and say how to come back."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        session.terminal.note(
+            f"\ndetached; {job.id} goes on\n"
+            f"  come back:  nvae watch {job.id}\n"
+            f"  stop it:    nvae cancel {job.id}"
+        )
+        raise typer.Exit(exits.INTERRUPTED) from error
+
+
+def _show_bar(session: Session, job: Job) -> Job:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=session.terminal.err, transient=True) as progress:
+        bar = progress.add_task(job.status, total=None, state="")
+
+        def show(seen: Job) -> None:
+            progress.update(
+                bar,
+                description=seen.status,
+                completed=seen.progress.step or 0,
+                total=seen.progress.num_steps,
+                state=describe_progress(seen),
+            )
+
+        ended = job.wait(
+            on_change=show,
+            look_seconds=LOOK_SECONDS,
+            patience_seconds=FOLLOWING_PATIENCE_SECONDS,
+        )
+    session.terminal.note(headline(ended))
+    return ended
+
+
+def _print_lines(session: Session, job: Job) -> Job:
+    told: tuple[str, float] = ("", 0.0)
+
+    def tell(seen: Job) -> None:
+        nonlocal told
+        if seen.status != told[0] or time.monotonic() > told[1] + QUIET_SECONDS:
+            session.terminal.note(headline(seen))
+            told = (seen.status, time.monotonic())
+
+    return job.wait(
+        on_change=tell, look_seconds=LOOK_SECONDS, patience_seconds=FOLLOWING_PATIENCE_SECONDS
+    )

@@ -1,0 +1,81 @@
+"""The commands together, and the way in."""
+
+from typing import Annotated
+
+import typer
+
+from nvae_client.cli.commands import (
+    checkpoints,
+    control,
+    datasets,
+    evaluate,
+    jobs,
+    keys,
+    logs,
+    metrics,
+    nodes,
+    presets,
+    sample,
+    train,
+    watch,
+)
+from nvae_client.settings import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE
+
+EPILOG = (
+    "Exit codes: 0 succeeded, 1 failed, 2 usage, 3 cancelled, 4 the service refused, "
+    "5 the service cannot be reached, 130 interrupted."
+)
+
+app = typer.Typer(
+    name="nvae",
+    no_args_is_help=True,
+    epilog=EPILOG,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _choose_service(
+    context: typer.Context,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help=f"Of the service; else {URL_VARIABLE}, or {DEFAULT_URL}."),
+    ] = None,
+) -> None:
+    context.obj = url
+
+
+_choose_service.__doc__ = (
+    f"Train, evaluate and sample NVAE on a training service. The key is read from {KEY_VARIABLE}."
+)
+
+_PANELS = {
+    "Work": (train.train, train.plan, sample.sample, evaluate.evaluate, evaluate.analyze),
+    "Jobs": (
+        *(jobs.jobs, jobs.show, watch.watch, logs.logs, logs.events, metrics.metrics),
+        *(control.pause, control.resume, control.cancel, control.fork),
+    ),
+    "What there is": (presets.presets,),
+}
+_GROUPS = {
+    "checkpoints": checkpoints.app,
+    "datasets": datasets.app,
+    "nodes": nodes.app,
+    "keys": keys.app,
+}
+
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name, rich_help_panel="What there is")
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Everything about one job, for people."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from nvae_client.cli.showing.amounts import show_age, show_bytes, show_moment, show_seconds
+from nvae_client.cli.showing.progress import percentage, styled_status
+from nvae_client.cli.showing.tables import cut, pairs_table, plain_table, show_value
+from nvae_client.files import Artifact, Checkpoint
+from nvae_client.job import Job
+
+SHOWN_METRICS = ("loss", "kl", "reconstruction_loss", "learning_rate", "images_per_second")
+
+
+def jobs_table(jobs: Sequence[Job], *, width: int) -> Table:
+    """Return jobs as a table; a wide terminal has room for what they wait for or died of."""
+    wide = ("reason",) if width >= 110 else ()
+    table = plain_table(
+        *("job", "kind", "status", "done", *wide, "age", "name"), right=["done"], flexible="name"
+    )
+    for job in jobs:
+        reason = (job.reason or "",) if wide else ()
+        table.add_row(
+            job.id,
+            job.kind.split("_")[0],
+            styled_status(job.status),
+            percentage(job),
+            *reason,
+            show_age(job.created_at),
+            cut(job.name or ""),
+        )
+    return table
+
+
+def job_page(
+    job: Job, checkpoints: Sequence[Checkpoint], artifacts: Sequence[Artifact]
+) -> RenderableType:
+    """Return what there is to know about a job."""
+    latest = job.latest_metrics or {}
+    shown = {name: latest[name] for name in SHOWN_METRICS if name in latest}
+    why = " ".join(part for part in (job.reason and f"({job.reason})", job.message) if part)
+    step, num_steps = job.progress.step, job.progress.num_steps
+    pairs = {
+        "job": job.id,
+        "name": escape(job.name or ""),
+        "status": f"{styled_status(job.status)} {escape(why)}",
+        "queue position": job.queue_position,
+        "kind": job.kind,
+        "progress": f"{step}/{num_steps or '?'} {percentage(job)}" if step is not None else "",
+        "metrics": shown,
+        "result": job.result,
+        "parameters": job.num_parameters,
+        "resources": f"{job.num_nodes} × {job.num_slots} slots, priority {job.priority}",
+        "attempts": job.num_attempts or None,
+        "ran for": show_seconds(job.run_seconds) if job.run_seconds else "",
+        "created": show_moment(job.created_at),
+        "finished": show_moment(job.finished_at),
+        "forked from": job.parent_id,
+        "checkpoint": job.checkpoint_id,
+        "tags": escape(show_value(job.tags)),
+        "spec": {name: value for name, value in job.spec.items() if _is_telling(name, value)},
+    }
+    parts: list[RenderableType] = [pairs_table(pairs)]
+    if checkpoints:
+        parts += ["", checkpoints_table(checkpoints)]
+    if artifacts:
+        parts += ["", artifacts_table(artifacts)]
+    return Group(*parts)
+
+
+def checkpoints_table(checkpoints: Sequence[Checkpoint]) -> Table:
+    """Return checkpoints as a table."""
+    table = plain_table("checkpoint", "step", "size", "status", "age", right=["step", "size"])
+    for one in checkpoints:
+        status = f"{one.status}, pinned" if one.pinned else one.status
+        size = show_bytes(one.size_bytes)
+        table.add_row(one.id, str(one.step), size, status, show_age(one.created_at))
+    return table
+
+
+def artifacts_table(artifacts: Sequence[Artifact]) -> Table:
+    """Return the files of a job as a table."""
+    table = plain_table("file", "size", "type", right=["size"])
+    for one in artifacts:
+        table.add_row(escape(one.name), show_bytes(one.size_bytes), one.content_type)
+    return table
+
+
+def _is_telling(name: str, value: object) -> bool:
+    """Whether a field of a spec says what the rest of the page does not."""
+    elsewhere = {"kind", "name", "tags", "priority", "checkpoint_id", "resources"}
+    return name not in elsewhere and value not in (None, {}, [], "")

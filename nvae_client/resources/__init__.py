@@ -1,0 +1,1 @@
+"""What there is at the service, one class for each kind of it."""
