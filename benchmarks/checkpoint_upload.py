@@ -138,6 +138,7 @@ async def publish(run: RunDirectory, job_id: str, claim: Claim) -> float:
         job_id=job_id,
         claim=claim,
         attempt_number=1,
+        first_rank=0,
     )
     start = time.perf_counter()
     await publisher.publish_rest()

@@ -70,8 +70,8 @@ async def claim_attempts(database: Database, count: int) -> dict[str, Claim]:
 
 async def _claim(database: Database, node_id: str, slot: int) -> tuple[str, Claim]:
     spec = {"kind": "train", "preset": _PRESET, "dataset": "mnist"}
-    job: Job = await submit_job(database, TrainSpec.model_validate(spec))
     async with database.transaction() as session:
+        job: Job = await submit_job(session, TrainSpec.model_validate(spec), project="default")
         await placing.place(
             session,
             Placement(job.id, (NodeShare(node_id, (slot,)),)),

@@ -107,7 +107,8 @@ async def measure(stack: Services, database: Database, num_claims: int, num_star
     stack.start()
     await wait_for_node(database)
     source = DatasetSpec(name="digits", source=BundledSource(name="mnist_5k"))
-    _, preparation = await register_dataset(database, source, s3_prefixes=())
+    async with database.transaction() as session:
+        _, preparation = await register_dataset(session, source, project="default", s3_prefixes=())
     await wait_for_end(database, preparation.id)
 
     async def has_stepped(*_: object) -> bool:
@@ -146,7 +147,8 @@ async def time_of(
 ) -> float:
     """Submit a job, and return after how long this was so; then wait until all is idle again."""
     began_at = time.perf_counter()
-    job = await submit_job(database, SPEC)
+    async with database.transaction() as session:
+        job = await submit_job(session, SPEC, project="default")
     while not await has_come(database, job.id):
         await asyncio.sleep(LOOK_SECONDS)
     seconds = time.perf_counter() - began_at

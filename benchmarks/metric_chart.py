@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import math
 import random
+import secrets
 import statistics
 import subprocess
 import sys
@@ -23,10 +24,11 @@ import psycopg
 from sqlalchemy import make_url
 
 from benchmarks.claimed_attempts import claim_attempts, database_settings, own_servers
-from nvae_client import NvaeClient
+from nvae_client import Columns, NvaeClient
 from services.adapters.postgres import attempts, results
 from services.adapters.postgres.database import Database
 from services.adapters.postgres.metrics import MetricValues
+from services.domain.access import KEY_BYTES, make_key
 from services.local.ports import HOST, free_ports
 
 NUM_ROUNDS = 31
@@ -48,7 +50,9 @@ def main() -> None:
     spikes = plant(arguments.steps)
     with own_servers() as environment:
         job_id = asyncio.run(fill(environment, arguments.steps, spikes))
-        with running_api(environment) as url, NvaeClient(url) as client:
+        key = make_key(secrets.token_bytes(KEY_BYTES))
+        add_key(environment, key)
+        with running_api(environment) as url, NvaeClient(url, key) as client:
             measure(environment, client, job_id, arguments.points, spikes)
 
 
@@ -74,6 +78,12 @@ async def fill(environment: Mapping[str, str], num_steps: int, spikes: dict[int,
             await results.add_metrics(session, attempt, lines)
     await database.close()
     return job_id
+
+
+def add_key(environment: Mapping[str, str], key: str) -> None:
+    """Store an API key, as a deployment does it."""
+    given = {**environment, "NVAE_API_BOOTSTRAP_KEY": key}
+    subprocess.run([sys.executable, "-m", "services.api.bootstrap"], env=given, check=True)
 
 
 @contextmanager
@@ -115,11 +125,13 @@ def measure(
     with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")  # as autovacuum does it within a minute
 
-        def ask() -> Any:
-            return client.metrics(job_id, names=["loss"], max_points=max_points)["loss"]
+        job = client.jobs.get(job_id)
+
+        def ask() -> Columns:
+            return job.metrics(names=["loss"], max_points=max_points)["loss"]
 
         def select() -> list[Any]:
-            return connection.execute(BY_KEY, (chart["steps"], job_id)).fetchall()
+            return connection.execute(BY_KEY, (chart["step"], job_id)).fetchall()
 
         chart = ask()
         for _ in range(NUM_ROUNDS):
@@ -128,17 +140,17 @@ def measure(
         stored = dict(select())
     check(chart, stored, spikes, max_points)
     print(
-        f"{len(chart['steps'])} points: median {1000 * statistics.median(ours):.1f} ms over HTTP "
+        f"{len(chart['step'])} points: median {1000 * statistics.median(ours):.1f} ms over HTTP "
         f"(slowest of {NUM_ROUNDS} {1000 * max(ours):.1f} ms); "
         f"the same rows by key {1000 * statistics.median(bare):.1f} ms"
     )
 
 
 def check(
-    chart: dict[str, Any], stored: dict[int, float], spikes: dict[int, float], max_points: int
+    chart: Columns, stored: dict[int, float], spikes: dict[int, float], max_points: int
 ) -> None:
     """Raise unless the chart is true and has all that stands out."""
-    values = dict(zip(chart["steps"], map(float, chart["values"]), strict=True))
+    values = dict(zip(chart["step"], chart["value"], strict=True))
     missing = spikes.keys() - values.keys()
     wrong = [n for n, value in values.items() if repr(value) != repr(stored[n])]
     if missing or wrong or len(values) > max_points:

@@ -20,17 +20,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import torch
 
-from nvae_client import NvaeClient
+from nvae_client import Checkpoint, NvaeClient
 from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import arrange_grid, encode_png
 from nvae_core.sampling.sampler import Sampler
 from services.local.ports import free_ports
 from services.worker.warm_sampling import connect
 
-HEADERS = {"Prefer": "wait=60", "Accept": "image/png"}
 NUM_IMAGES = 64
 
 
@@ -42,16 +40,16 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         running_stack(Path(folder)) as url,
-        NvaeClient(url) as client,
+        NvaeClient(url, (Path(folder) / "api_key").read_text()) as client,
     ):
         checkpoint = train(client)
-        spec = {"kind": "sample", "checkpoint": checkpoint["id"], "temperature": 0.8}
-        cold = picture_seconds(url, spec)
+        spec = {"checkpoint": checkpoint.id, "temperature": 0.8}
+        cold = picture_seconds(client, spec)
         wait_for_resident(Path(folder))
-        picture_seconds(url, spec)
-        warm = [picture_seconds(url, spec) for _ in range(arguments.requests)]
-        one = [picture_seconds(url, spec | {"num_images": 1}) for _ in range(5)]
-        model = client.download_checkpoint(checkpoint, Path(folder) / "checkpoint")
+        picture_seconds(client, spec)
+        warm = [picture_seconds(client, spec) for _ in range(arguments.requests)]
+        one = [picture_seconds(client, spec | {"num_images": 1}) for _ in range(5)]
+        model = checkpoint.download(Path(folder) / "checkpoint")
         bound = drawing_seconds(model)
     ordered = sorted(warm)
     p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
@@ -76,21 +74,19 @@ def running_stack(folder: Path) -> Iterator[str]:
         subprocess.run([*stack, "down", "--data", str(folder)], check=True)
 
 
-def train(client: NvaeClient) -> dict[str, object]:
+def train(client: NvaeClient) -> Checkpoint:
     """Return a checkpoint of the demo's model."""
     source = {"kind": "bundled", "name": "mnist_5k"}
-    client.wait(client.register_dataset("digits", source)["job"]["id"])
+    client.datasets.register("digits", source).job.wait()
     spec = {"kind": "train", "preset": "mnist-cpu", "dataset": "digits"}
     spec |= {"overrides": {"optimization.epochs": 1}, "resources": {"slots": 2}}
-    job = client.wait(client.submit(spec)["id"])
-    return client.checkpoints(job["id"])[-1]
+    return client.jobs.submit(spec).wait().checkpoints()[-1]
 
 
-def picture_seconds(url: str, spec: dict[str, object]) -> float:
+def picture_seconds(client: NvaeClient, spec: dict[str, object]) -> float:
     """Return how long a picture takes to come."""
     began_at = time.perf_counter()
-    answer = httpx.post(f"{url}/v1/jobs", json=spec, headers=HEADERS, timeout=90)
-    assert answer.headers["Content-Type"] == "image/png", answer.text
+    assert client.jobs.draw(spec).picture
     return time.perf_counter() - began_at
 
 

@@ -2,9 +2,10 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
-from services.local.stack_file import write_private
+from services.local.stack_file import API_KEY_NAME, load_or_create, write_private
 
 
 def publish(folder: Path, api_url: str) -> None:
@@ -21,6 +22,14 @@ def published_by(folder: Path) -> int | None:
     """The pid of the supervisor that said so, even if it has been killed since."""
     pid = _content(folder).get("pid")
     return pid if isinstance(pid, int) else None
+
+
+def tell_new_key(folder: Path) -> None:
+    """Print the first API key of a stack whose first start this is."""
+    if not (folder / API_KEY_NAME).exists():
+        key = load_or_create(folder).api_key
+        sys.stdout.write(f"API key, shown this once and kept in {folder / API_KEY_NAME}: {key}\n")
+        sys.stdout.flush()
 
 
 def describe(folder: Path) -> str:

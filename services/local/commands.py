@@ -30,7 +30,8 @@ _DOWN_WITHIN_SECONDS = 120.0
 
 def up(folder: Path, options: ServiceOptions) -> int:
     """Run the stack in the foreground until asked to stop."""
-    run_stack(folder, options, after_servers=service_parts(options))
+    announcement.tell_new_key(create_folder(folder))
+    run_stack(folder, options)
     return 0
 
 
@@ -69,14 +70,15 @@ def demo(parent: Path, options: ServiceOptions) -> int:
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir=parent.resolve()))
     summary = folder / "summary.json"
+    stack = load_or_create(create_folder(folder))
     program = Part(
         name="demo",
         command=(sys.executable, "-m", "services.local.demo"),
-        environment={"NVAE_DEMO_SUMMARY": str(summary)},
+        environment={"NVAE_DEMO_SUMMARY": str(summary), "NVAE_API_KEY": stack.api_key},
         when_it_ends=WhenItEnds.STOP_STACK,
     )
     try:
-        status = run_stack(folder, options, after_servers=[*service_parts(options), program])
+        status = run_stack(folder, options, last=[program])
         if summary.exists():
             _tell(summary.read_text())  # after everything has stopped: the very last line
         return status
@@ -84,8 +86,8 @@ def demo(parent: Path, options: ServiceOptions) -> int:
         shutil.rmtree(folder)
 
 
-def run_stack(folder: Path, options: ServiceOptions, *, after_servers: Sequence[Part]) -> int:
-    """Run the servers and these parts; the status of the program, or 128 + the signal."""
+def run_stack(folder: Path, options: ServiceOptions, *, last: Sequence[Part] = ()) -> int:
+    """Run servers, services and these parts; the status of the program, or 128 + the signal."""
     folder = create_folder(folder)
     signals = Signals()
     with closing(lifeline.hold(folder)):
@@ -94,7 +96,7 @@ def run_stack(folder: Path, options: ServiceOptions, *, after_servers: Sequence[
         supervisor = Supervisor(
             folder,
             stack_id=stack.stack_id,
-            parts=[*server_parts(folder, stack), *after_servers],
+            parts=[*server_parts(folder, stack), *service_parts(stack, options), *last],
             environment=inherited(
                 server_environment(folder, stack) | service_environment(folder, options)
             ),

@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from httpx import TransportError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nvae_client import ChecksumMismatch, JobFailed, NvaeClient, ServiceError
+from nvae_client import Job, NvaeClient, NvaeError
 
 Json = dict[str, Any]
 TEMPERATURES = (0.6, 0.8, 1.0)
@@ -30,7 +29,7 @@ def main() -> int:
     with NvaeClient(os.environ["NVAE_API_URL"]) as client:
         try:
             summary = run_demo(client, preset=preset, output=output)
-        except (ServiceError, JobFailed, ChecksumMismatch, TransportError) as error:
+        except NvaeError as error:
             console.print(f"[red]{error}[/red]")
             return 1
     line = json.dumps(summary)
@@ -44,50 +43,50 @@ def main() -> int:
 def run_demo(client: NvaeClient, *, preset: str, output: Path) -> Json:
     """Train, evaluate and sample, download everything, and return what came out."""
     console.rule("data set")
-    registered = client.register_dataset("mnist", {"kind": "bundled", "name": "mnist_5k"})
-    follow(client, registered["job"]["id"], "prepare 5 000 digits")
+    registered = client.datasets.register("mnist", {"kind": "bundled", "name": "mnist_5k"})
+    follow(registered.job, "prepare 5 000 digits")
 
     console.rule(f"train {preset}")
     spec = {"kind": "train", "name": "demo", "preset": preset, "dataset": "mnist"}
-    trained = follow(client, client.submit(spec | {"resources": {"slots": 2}})["id"], "train")
-    checkpoint = client.checkpoints(trained["id"])[-1]
+    trained = follow(client.jobs.submit(spec | {"resources": {"slots": 2}}), "train")
+    checkpoint = trained.checkpoints()[-1]
 
     console.rule("evaluate and sample")
-    evaluation = client.submit(
+    evaluation = client.jobs.submit(
         {
             "kind": "evaluate",
-            "checkpoint": checkpoint["id"],
+            "checkpoint": checkpoint.id,
             "dataset": "mnist",
             "split": "test",
             "importance_samples": 10,
         }
     )
-    sample = {"kind": "sample", "checkpoint": checkpoint["id"], "num_images": 64}
+    sample = {"kind": "sample", "checkpoint": checkpoint.id, "num_images": 64}
     samplings = {
-        temperature: client.submit(sample | {"temperature": temperature})
+        temperature: client.jobs.submit(sample | {"temperature": temperature})
         for temperature in TEMPERATURES
     }
-    evaluated = follow(client, evaluation["id"], "evaluate 500 held-out digits")
+    evaluated = follow(evaluation, "evaluate 500 held-out digits")
 
     grids = []
     for temperature, sampling in samplings.items():
-        follow(client, sampling["id"], f"sample at temperature {temperature}")
-        [grid] = client.artifacts(sampling["id"])
+        follow(sampling, f"sample at temperature {temperature}")
+        [grid] = sampling.artifacts()
         target = output / f"grid_temperature_{temperature}.png"
-        grids.append(str(client.download_artifact(sampling["id"], grid, target)))
-    folder = client.download_checkpoint(checkpoint, output / "checkpoint")
+        grids.append(str(grid.download(target)))
+    folder = checkpoint.download(output / "checkpoint")
     console.print(f"downloaded to {output}; every sha256 is right")
     return {
-        "negative_elbo": evaluated["result"]["negative_elbo"],
-        "train_seconds": trained["result"]["train_seconds"],
-        "num_parameters": trained["num_parameters"],
+        "negative_elbo": (evaluated.result or {})["negative_elbo"],
+        "train_seconds": (trained.result or {})["train_seconds"],
+        "num_parameters": trained.num_parameters,
         "grids": grids,
         "checkpoint": str(folder),
-        "job": trained["id"],
+        "job": trained.id,
     }
 
 
-def follow(client: NvaeClient, job_id: str, title: str) -> Json:
+def follow(job: Job, title: str) -> Job:
     """Show a progress bar until the job has succeeded."""
     columns = (
         TextColumn("{task.description}"),
@@ -100,16 +99,16 @@ def follow(client: NvaeClient, job_id: str, title: str) -> Json:
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(title, total=None, state="queued")
 
-        def show(job: Json) -> None:
-            loss = (job["latest_metrics"] or {}).get("loss")
-            step, num_steps = job["progress"]["step"] or 0, job["progress"]["num_steps"]
-            if job["status"] == "succeeded":
+        def show(seen: Job) -> None:
+            loss = (seen.latest_metrics or {}).get("loss")
+            step, num_steps = seen.progress.step or 0, seen.progress.num_steps
+            if seen.status == "succeeded":
                 step = num_steps = num_steps or 1
-            is_training = job["status"] == "running" and loss is not None
-            state = f"loss {loss:.1f}" if is_training else job["status"]
+            is_training = seen.status == "running" and loss is not None
+            state = f"loss {loss:.1f}" if is_training else seen.status
             progress.update(bar, completed=step, total=num_steps, state=state)
 
-        return client.wait(job_id, on_look=show)
+        return job.wait(on_change=show, look_seconds=1)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from services.local.stack import create_folder
 def up_detached(folder: Path, arguments: Sequence[str]) -> int:
     """Start `python -m services.local ARGUMENTS` in its own session; return once it is up."""
     folder = create_folder(folder)
+    announcement.tell_new_key(folder)
     log = folder / "logs" / "supervisor.log"
     with log.open("a") as output, log.open() as progress:
         progress.seek(0, 2)

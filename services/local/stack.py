@@ -4,6 +4,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from services.local import lifeline, strays
@@ -27,10 +28,12 @@ def server_parts(folder: Path, stack: StackFile) -> list[Part]:
     ]
 
 
-def service_parts(options: ServiceOptions) -> list[Part]:
-    """The migration, then our services."""
+def service_parts(stack: StackFile, options: ServiceOptions) -> list[Part]:
+    """The migration and the first API key, then our services."""
+    bootstrap = _service("bootstrap", "services.api.bootstrap", WhenItEnds.CONTINUE)
     return [
         _service("migrate", "services.adapters.postgres.migrate", WhenItEnds.CONTINUE),
+        replace(bootstrap, environment={"NVAE_API_BOOTSTRAP_KEY": stack.api_key}),
         Part(
             name="api",
             command=(sys.executable, "-m", "services.api"),

@@ -6,7 +6,10 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from services.domain.access import KEY_BYTES, make_key
 from services.local.ports import free_ports, free_s3_block
+
+API_KEY_NAME = "api_key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +24,21 @@ class StackFile:
     s3_port: int
     s3_access_key: str
     s3_secret_key: str
+    api_key: str
 
 
 def load_or_create(folder: Path) -> StackFile:
     """Read ``stack.json`` in ``folder``, or choose ports and passwords and write it."""
     path = folder / "stack.json"
     if path.exists():
-        return StackFile(**json.loads(path.read_text()))
-    chosen = _choose()
+        found = json.loads(path.read_text())
+        if "api_key" in found:
+            return StackFile(**found)
+        chosen = StackFile(**found, api_key=_choose_key())  # of a stack from before there were keys
+    else:
+        chosen = _choose()
     write_private(path, json.dumps(asdict(chosen), indent=2) + "\n")
+    write_private(folder / API_KEY_NAME, chosen.api_key + "\n")
     return chosen
 
 
@@ -55,4 +64,9 @@ def _choose() -> StackFile:
         s3_port=free_s3_block(),
         s3_access_key=secrets.token_hex(10),
         s3_secret_key=secrets.token_hex(20),
+        api_key=_choose_key(),
     )
+
+
+def _choose_key() -> str:
+    return make_key(secrets.token_bytes(KEY_BYTES))

@@ -31,7 +31,7 @@ def wait_until():
 
 @pytest.fixture(scope="module")
 def client(stack):
-    with NvaeClient(stack.url) as client:
+    with NvaeClient(stack.url, stack.api_key) as client:
         yield client
 
 

@@ -25,6 +25,11 @@ class Stack:
     sources: Path
     url: str
 
+    @property
+    def api_key(self) -> str:
+        """The key that opens everything."""
+        return load_or_create(self.folder).api_key
+
     def residents(self) -> list[int]:
         """Return the pids of its resident samplers."""
         marked = find_marked(f"NVAE_STACK={load_or_create(self.folder).stack_id}")

@@ -38,14 +38,13 @@ def test_job_survives_the_death_of_every_part(stack, wait_until):
         except (httpx.TransportError, ValueError):
             return False
 
-    with NvaeClient(stack.url) as client:
-        registered = client.register_dataset("mnist", {"kind": "bundled", "name": "mnist_5k"})
-        client.wait(registered["job"]["id"])
+    with NvaeClient(stack.url, stack.api_key) as client:
+        client.datasets.register("mnist", {"kind": "bundled", "name": "mnist_5k"}).job.wait()
         spec = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
         longer = {"overrides": {"optimization.epochs": 5}, "checkpoint": {"every_steps": 10}}
-        job = client.submit(spec | longer)["id"]
-        wait_until(lambda: (client.job(job)["progress"]["step"] or 0) > 0)
-        queued = client.submit(spec | {"resources": {"slots": 2}, "name": "waits"})["id"]
+        job = client.jobs.submit(spec | longer)
+        wait_until(lambda: (job.refresh().progress.step or 0) > 0)
+        queued = client.jobs.submit(spec | {"resources": {"slots": 2}, "name": "waits"})
 
         for name in parts:
             killed = part(name)
@@ -54,11 +53,10 @@ def test_job_survives_the_death_of_every_part(stack, wait_until):
             wait_until(is_ready)
             wait_until(lambda name=name: any(name in c for c in children(supervisor).values()))
 
-        for ended in (client.wait(job), client.wait(queued)):
-            series = client.metrics(ended["id"])["loss"]
-            assert series["steps"][-1] == ended["progress"]["num_steps"]
-            assert series["steps"] == sorted(set(series["steps"]))
-            url = f"{stack.url}/v1/jobs/{ended['id']}/events"
-            numbers = [event["number"] for event in httpx.get(url, trust_env=False).json()]
+        for ended in (job.wait(), queued.wait()):
+            steps = ended.metrics()["loss"]["step"]
+            assert steps[-1] == ended.progress.num_steps
+            assert steps == sorted(set(steps))
+            numbers = [event.number for event in ended.events(follow=False)]
             assert numbers == list(range(1, len(numbers) + 1))
-        assert client.job(job)["num_attempts"] == 1  # no part that died took the training along
+        assert job.refresh().num_attempts == 1  # no part that died took the training along

@@ -17,10 +17,8 @@ PICTURE = {"Prefer": "wait=60", "Accept": "image/png"}
 
 @pytest.fixture(scope="module")
 def checkpoint(client):
-    registered = client.register_dataset("digits", {"kind": "bundled", "name": "mnist_5k"})
-    client.wait(registered["job"]["id"])
-    job = client.wait(client.submit(TRAIN)["id"])
-    return client.checkpoints(job["id"])[-1]
+    client.datasets.register("digits", {"kind": "bundled", "name": "mnist_5k"}).job.wait()
+    return client.jobs.submit(TRAIN).wait().checkpoints()[-1]
 
 
 @pytest.fixture
@@ -28,8 +26,9 @@ def ask(stack, checkpoint):
     """Return a function that asks for a picture and returns the answer."""
 
     def post(**fields):
-        spec = {"kind": "sample", "checkpoint": checkpoint["id"], "seed": 5} | fields
-        return httpx.post(f"{stack.url}/v1/jobs", json=spec, headers=PICTURE, timeout=90)
+        spec = {"kind": "sample", "checkpoint": checkpoint.id, "seed": 5} | fields
+        headers = PICTURE | {"Authorization": f"Bearer {stack.api_key}"}
+        return httpx.post(f"{stack.url}/v1/jobs", json=spec, headers=headers, timeout=90)
 
     return post
 
@@ -41,10 +40,10 @@ def test_picture_is_the_same_cold_warm_and_from_the_shell(stack, client, checkpo
     warm = [ask(temperature=0.8) for _ in range(2)]
     assert {answer.content for answer in warm} == {cold.content}
     job_id = warm[0].headers["Location"].rpartition("/")[2]
-    job = client.job(job_id)
-    folder = client.download_checkpoint(checkpoint, tmp_path / "checkpoint")
+    job = client.jobs.get(job_id)
+    folder = checkpoint.download(tmp_path / "checkpoint")
     run = RunDirectory(tmp_path / "run")
-    spec = SampleSpec.model_validate(job["spec"])
+    spec = SampleSpec.model_validate(job.spec)
     run.create(run_config(spec, resolved=None, dataset=None, checkpoint=str(folder)))
     subprocess.run([sys.executable, "-m", "nvae_core.cli.sample", str(run.path)], check=True)
     assert (run.samples / "grid.png").read_bytes() == cold.content
@@ -55,7 +54,7 @@ def test_statistics_are_estimated_once_for_a_temperature(stack, client, ask):
     first, second = ask(**asked), ask(**asked)
     assert first.content == second.content != ask(temperature=0.6).content
     jobs = [answer.headers["Location"].rpartition("/")[2] for answer in (first, second)]
-    names = [{artifact["name"] for artifact in client.artifacts(job)} for job in jobs]
+    names = [{artifact.name for artifact in client.jobs.get(job).artifacts()} for job in jobs]
     assert names == [
         {"grid.png", "batch_norm_temperature_0.6_draws_5.safetensors"},
         {"grid.png"},
@@ -78,9 +77,9 @@ def test_resident_that_hangs_holds_up_one_job_which_can_be_cancelled(
     stack.wait_for_resident()
     [pid] = stack.residents()
     os.kill(pid, signal.SIGSTOP)
-    job = client.submit({"kind": "sample", "checkpoint": checkpoint["id"]})
-    wait_until(lambda: client.job(job["id"])["status"] == "running")
-    client.cancel(job["id"], force=True)
-    wait_until(lambda: client.job(job["id"])["status"] == "cancelled", 30)
+    job = client.jobs.submit({"kind": "sample", "checkpoint": checkpoint.id})
+    wait_until(lambda: job.refresh().status == "running")
+    job.cancel(force=True)
+    wait_until(lambda: job.refresh().status == "cancelled", 30)
     assert pid not in stack.residents()
     assert ask().status_code == 201

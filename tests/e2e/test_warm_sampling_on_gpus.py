@@ -2,7 +2,6 @@
 
 import os
 
-import httpx
 import pytest
 from stacks import running_stack
 
@@ -20,24 +19,23 @@ def stack(tmp_path_factory):
 
 
 def test_resident_ends_before_training_takes_its_gpu(stack, client, wait_until):
-    registered = client.register_dataset("digits", {"kind": "bundled", "name": "mnist_5k"})
-    client.wait(registered["job"]["id"])
-    [node] = httpx.get(f"{stack.url}/v1/nodes").json()
-    assert node["slot_kind"] == "gpu"
+    client.datasets.register("digits", {"kind": "bundled", "name": "mnist_5k"}).job.wait()
+    [node] = client.nodes.list()
+    assert node.slot_kind == "gpu"
     train = {"kind": "train", "preset": "mnist-test", "dataset": "digits"}
-    checkpoint = client.checkpoints(client.wait(client.submit(train)["id"])["id"])[-1]
+    checkpoint = client.jobs.submit(train).wait().checkpoints()[-1]
 
     def sample():
-        return client.wait(client.submit({"kind": "sample", "checkpoint": checkpoint["id"]})["id"])
+        return client.jobs.submit({"kind": "sample", "checkpoint": checkpoint.id}).wait()
 
     sample()
     stack.wait_for_resident()
     sample()
     [pid] = stack.residents()
-    both = client.submit(train | {"resources": {"slots": 2}, "seed": 1})
-    wait_until(lambda: client.job(both["id"])["progress"]["step"])
+    both = client.jobs.submit(train | {"resources": {"slots": 2}, "seed": 1})
+    wait_until(lambda: both.refresh().progress.step)
     assert stack.residents() == []
-    client.wait(both["id"])
+    both.wait()
     sample()
     stack.wait_for_resident()
     assert pid not in stack.residents()
