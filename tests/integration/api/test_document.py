@@ -32,6 +32,12 @@ def test_surface_is_as_its_kept_document_says():
     assert render(make_surface()) == KEPT.read_text()
 
 
+def test_page_about_the_api_has_every_code():
+    page = (KEPT.parent / "api.md").read_text()
+    listed = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert set(listed[1:]) == set(problems.ErrorCode)
+
+
 @pytest.mark.parametrize("name", OF_SCHEMAS)
 def test_example_is_one_of_its_schema(name):
     MODELS[name].model_validate(OF_SCHEMAS[name])
