@@ -22,7 +22,7 @@ class NvaeClient:
     Attributes:
         jobs: submit, plan and find jobs.
         datasets: register and find data sets.
-        checkpoints: find checkpoints.
+        checkpoints: find and import checkpoints.
         presets: the named configurations.
         nodes: the machines that run jobs.
         keys: API keys.

@@ -22,6 +22,12 @@ from nvae_core.config.analysis import (
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
 from nvae_core.config.compute import ComputeConfig, StatisticsScope, check_micro_batches
 from nvae_core.config.evaluation import ESTIMATES_NAME, EvaluateConfig, EvaluationOptions
+from nvae_core.config.importing import (
+    CheckpointFolder,
+    CheckpointSource,
+    ImportCheckpointConfig,
+    PublishedFile,
+)
 from nvae_core.config.model import CellArchitecture, ModelConfig
 from nvae_core.config.optimization import OptimizationConfig
 from nvae_core.config.preparation import PrepareDatasetConfig
@@ -65,7 +71,9 @@ __all__ = [
     "CelebAHQSource",
     "CelebASource",
     "CellArchitecture",
+    "CheckpointFolder",
     "CheckpointPolicy",
+    "CheckpointSource",
     "Cifar10Source",
     "ComputeConfig",
     "Config",
@@ -76,6 +84,7 @@ __all__ = [
     "FolderSource",
     "ImageFilesSource",
     "ImageNet32Source",
+    "ImportCheckpointConfig",
     "Interpolation",
     "MnistSource",
     "ModelConfig",
@@ -87,6 +96,7 @@ __all__ = [
     "PathSource",
     "PositiveInt",
     "PrepareDatasetConfig",
+    "PublishedFile",
     "RankPolicy",
     "Reconstructions",
     "RunConfig",

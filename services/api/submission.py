@@ -9,7 +9,9 @@ from services.adapters.postgres.tables import Dataset, Job
 from services.api.checks import Problems, check_job
 from services.domain.errors import Conflict, FieldProblem
 from services.domain.jobs import (
+    CheckpointImport,
     DatasetSpec,
+    ImportCheckpointSpec,
     PrepareDatasetSpec,
     StoredSpec,
     SubmittedSpec,
@@ -67,6 +69,22 @@ async def register_dataset(
     await jobs.insert(session, job, by=by)
     await notify_queue(session)
     return dataset, job
+
+
+async def import_checkpoint(
+    session: Session,
+    asked: CheckpointImport,
+    *,
+    project: str,
+    s3_prefixes: Sequence[str],
+    by: str | None = None,
+) -> Job:
+    """Store the job that imports a checkpoint; raises InvalidSpec as `register_dataset`."""
+    check_source(asked.source, s3_prefixes=s3_prefixes)
+    job = new_job(ImportCheckpointSpec.model_validate(asked.model_dump()), project)
+    await jobs.insert(session, job, by=by)
+    await notify_queue(session)
+    return job
 
 
 def new_job(spec: StoredSpec, project: str) -> Job:

@@ -9,11 +9,13 @@ from nvae_core.config import (
     Analysis,
     AnyRunConfig,
     CheckpointPolicy,
+    CheckpointSource,
     ComputeConfig,
     Config,
     DatasetSource,
     EvaluateConfig,
     EvaluationOptions,
+    ImportCheckpointConfig,
     ModelConfig,
     OptimizationConfig,
     PrepareDatasetConfig,
@@ -83,6 +85,16 @@ class PrepareDatasetSpec(Submission, PrepareDatasetConfig):
     dataset: str  # id
 
 
+class CheckpointImport(Submission):
+    """Make a checkpoint here of one from elsewhere: the published code's, or one of ours."""
+
+    source: CheckpointSource
+
+
+class ImportCheckpointSpec(Submission, ImportCheckpointConfig):
+    """The job that an import makes; not submitted directly."""
+
+
 class DatasetSpec(Config):
     """Register a source of images under a name; a job prepares it."""
 
@@ -102,10 +114,15 @@ SubmittedSpec = TrainSpec | EvaluateSpec | SampleSpec | AnalyzeSpec
 JobSpec = Annotated[
     TrainSpec | EvaluateSpec | SampleSpec | AnyAnalyzeSpec, Field(discriminator="kind")
 ]
-StoredSpec = SubmittedSpec | PrepareDatasetSpec
+StoredSpec = SubmittedSpec | PrepareDatasetSpec | ImportCheckpointSpec
 STORED_SPEC: TypeAdapter[StoredSpec] = TypeAdapter(
     Annotated[
-        TrainSpec | EvaluateSpec | SampleSpec | AnyAnalyzeSpec | PrepareDatasetSpec,
+        TrainSpec
+        | EvaluateSpec
+        | SampleSpec
+        | AnyAnalyzeSpec
+        | PrepareDatasetSpec
+        | ImportCheckpointSpec,
         Field(discriminator="kind"),
     ]
 )
@@ -161,6 +178,8 @@ def run_config(
         return _narrow(SampleConfig, spec, checkpoint=checkpoint, statistics=tuple(statistics))
     if isinstance(spec, PrepareDatasetSpec):
         return _narrow(PrepareDatasetConfig, spec)
+    if isinstance(spec, ImportCheckpointSpec):
+        return _narrow(ImportCheckpointConfig, spec)
     return _analysis_config(
         spec, dataset=dataset, checkpoint=checkpoint, statistics=statistics, runs=runs
     )

@@ -1,12 +1,12 @@
-"""Which sources of images a job may name."""
+"""Which sources a job may name: of images, and of checkpoints."""
 
 from collections.abc import Sequence
 
-from nvae_core.config import BundledSource, DatasetSource
+from nvae_core.config import BundledSource, CheckpointSource, DatasetSource
 from services.domain.errors import InvalidSpec
 
 
-def check_source(source: DatasetSource, *, s3_prefixes: Sequence[str]) -> None:
+def check_source(source: DatasetSource | CheckpointSource, *, s3_prefixes: Sequence[str]) -> None:
     """Refuse a path that is not plainly below the nodes' folder of sources or an allowed prefix.
 
     Raises:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nvae_core.config import (
     ESTIMATES_NAME,
     AnyRunConfig,
+    ImportCheckpointConfig,
     PathSource,
     PrepareDatasetConfig,
     statistics_name,
@@ -77,9 +78,13 @@ class Assignment:
             runs=write_job_metrics(self.metrics, sources.staging) if self.metrics else (),
             estimates=next(iter(self._fetch_files(cache, self.estimates)), None),
         )
-        if isinstance(config, PrepareDatasetConfig) and isinstance(config.source, PathSource):
-            source = config.source.at(str(sources.locate(config.source)))
-            config = config.model_copy(update={"source": source, "origin": config.source.path})
+        if not isinstance(config, PrepareDatasetConfig | ImportCheckpointConfig):
+            return config
+        if isinstance(given := config.source, PathSource):
+            located = {"source": given.at(str(sources.locate(given)))}
+            is_dataset = isinstance(config, PrepareDatasetConfig)
+            named = {"origin": given.path} if is_dataset else {}
+            config = config.model_copy(update=located | named)
         return config
 
     def _fetch_files(self, cache: InputCache, folders: Sequence[StoredFolder]) -> list[str]:

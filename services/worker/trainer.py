@@ -25,6 +25,7 @@ PROGRAMS = {
     "sample": "nvae_core.cli.sample",
     "analyze": "nvae_core.cli.analyze",
     "prepare_dataset": "nvae_core.cli.prepare",
+    "import_checkpoint": "nvae_core.cli.import_run",
 }
 
 
@@ -60,8 +61,8 @@ class TrainerPlan:
         return [sys.executable, *torchrun, *meeting, *ranks, *logs, *program]
 
     def heeds_stop_file(self) -> bool:
-        """Whether the program looks at the stop file; a preparation takes SIGTERM at once."""
-        return self.kind != "prepare_dataset"
+        """Whether the program looks at the stop file; the others take SIGTERM at once."""
+        return self.kind not in {"prepare_dataset", "import_checkpoint"}
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the trainer's environment: no address or password of the services is in it."""

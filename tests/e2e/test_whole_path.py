@@ -98,6 +98,23 @@ def test_evaluation_on_two_ranks_goes_on_where_it_was_after_a_pause_and_a_kill(
     assert sum(1 for path in resumed if path and "likelihoods" in path) == 2
 
 
+def test_checkpoint_that_was_downloaded_is_imported_and_is_the_same(
+    client, stack, checkpoint, tmp_path
+):
+    checkpoint.download(stack.sources / "downloaded")
+    job = client.checkpoints.import_from("folder", "downloaded").wait()
+    [imported] = job.checkpoints()
+    assert (imported.step, imported.files) == (checkpoint.step, checkpoint.files)
+    pictures = [
+        client.jobs.draw({"checkpoint": found.id, "temperature": 0.8, "fixed_scales": 1}).picture
+        for found in (checkpoint, imported)
+    ]
+    assert pictures[0] == pictures[1]
+    with pytest.raises(JobFailed, match="broken"):
+        (stack.sources / "broken.pt").write_bytes(b"no checkpoint")
+        client.checkpoints.import_from("published", "broken.pt").wait()
+
+
 def test_analyses_of_a_checkpoint_and_of_its_job(client, trained, checkpoint, tmp_path):
     of_images = {"analysis": "nearest_images", "checkpoint": checkpoint.id, "dataset": "mnist"}
     of_jobs = {"analysis": "training_curves", "jobs": [trained.id]}

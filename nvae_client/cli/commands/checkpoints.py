@@ -8,10 +8,11 @@ import typer
 from nvae_client.cli import options
 from nvae_client.cli.confirming import confirm
 from nvae_client.cli.connecting import connected
+from nvae_client.cli.following import submitted
 from nvae_client.cli.saving import save_checkpoint
 from nvae_client.cli.showing.job_page import checkpoints_table
 
-app = typer.Typer(no_args_is_help=True, help="List, download, keep and delete checkpoints.")
+app = typer.Typer(no_args_is_help=True, help="List, download, keep, delete and import checkpoints.")
 
 
 @app.command("list")
@@ -84,3 +85,21 @@ def delete(
     with connected(context, as_json) as session:
         found = session.client.checkpoints.get(checkpoint).delete()
         session.terminal.result(found, checkpoints_table([found]))
+
+
+@app.command("import")
+def import_checkpoint(
+    context: options.Context,
+    *,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Where the nodes can read it.")],
+    kind: Annotated[
+        str, typer.Option("--kind", help="published: of the published NVAE code; or folder.")
+    ] = "published",
+    name: Annotated[str | None, typer.Option("--name", help="Of the job.")] = None,
+    follow: options.Follow = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Import a checkpoint from elsewhere. Prints the job that does it."""
+    with connected(context, as_json) as session:
+        job = session.client.checkpoints.import_from(kind, path, name=name)
+        submitted(session, job, follow=follow)

@@ -72,6 +72,8 @@ def report(job: Job, attempt: Attempt, ending: Ending, *, node_id: str) -> None:
         attempt.failed_node_id = node_id if ending.reason in NODE_FAULTS else None
         if ending.reason == Reason.SUCCEEDED:
             job.result = ending.result
+            if job.kind == "import_checkpoint" and ending.result:  # its checkpoint is of this model
+                job.resolved = {name: ending.result[name] for name in ("model", "optimization")}
 
 
 async def finish_if_live(database: Database, claim: Claim, ending: Ending | None) -> None:

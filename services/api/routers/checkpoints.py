@@ -1,4 +1,4 @@
-"""Checkpoints: look, download, pin, delete."""
+"""Checkpoints: import, look, download, pin, delete."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -9,13 +9,40 @@ from services.api.dependencies import StoresDependency
 from services.api.downloads import Download, deliver
 from services.api.once import OnceDependency
 from services.api.routers.results import DOWNLOADS
+from services.api.schemas.jobs import JobResource
 from services.api.schemas.problems import Problem, Responses
 from services.api.schemas.results import CheckpointResource
+from services.api.submission import import_checkpoint
 from services.domain.errors import Gone, NotFound
+from services.domain.jobs import CheckpointImport
 from services.domain.statuses import CheckpointStatus
 
 router = APIRouter(prefix="/v1", tags=["checkpoints"])
 CONFLICT: Responses = {409: {"model": Problem, "description": "Its state or a reader forbids it."}}
+
+
+@router.post("/checkpoints", status_code=201, response_model=JobResource)
+async def import_from(
+    asked: CheckpointImport, caller: Submitter, once: OnceDependency, stores: StoresDependency
+) -> Response:
+    """Import a checkpoint from a path or from S3; answers the job, which leaves one checkpoint.
+
+    `published` is a file of the published NVAE code, of which nothing is executed; `folder` a
+    checkpoint of this service, as it is downloaded.
+    """
+
+    async def effect(session: Session) -> JobResource:
+        job = await import_checkpoint(
+            session,
+            asked,
+            project=caller.project,
+            s3_prefixes=stores.s3_prefixes,
+            by=caller.key_id,
+        )
+        return JobResource.of(job)
+
+    done = await once.perform(effect, status=201, location=lambda job: f"/v1/jobs/{job.id}")
+    return done.response()
 
 
 @router.get("/jobs/{job_id}/checkpoints")

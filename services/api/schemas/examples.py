@@ -137,6 +137,10 @@ OF_SCHEMAS: dict[str, Any] = {
         "usable": True,
         "lease_expires_at": _AT,
     },
+    "CheckpointImport": {
+        "name": "the paper's CIFAR-10",
+        "source": {"kind": "published", "path": "checkpoints/cifar10.pt"},
+    },
     "KeyOptions": {"name": "ci", "project": "vision", "scopes": ["submit"]},
     "KeyResource": _KEY,
     "NewKeyResource": _KEY | {"key": "nvae_" + 38 * "0" + "…x3Qk"},

@@ -11,7 +11,7 @@ from services.api.openapi import describe, render
 from services.api.schemas import jobs, keys, nodes, problems, results, stored
 from services.api.schemas.examples import OF_SCHEMAS
 from services.api.surface import make_surface
-from services.domain.jobs import DatasetSpec
+from services.domain.jobs import CheckpointImport, DatasetSpec
 
 KEPT = Path(__file__).parents[3] / "docs" / "openapi.json"
 MODELS = {
@@ -19,7 +19,7 @@ MODELS = {
     for module in (jobs, keys, nodes, problems, results, stored, planning)
     for name, model in vars(module).items()
     if isinstance(model, type) and issubclass(model, BaseModel)
-} | {"ForkOptions": ForkOptions, "DatasetSpec": DatasetSpec}
+} | {model.__name__: model for model in (ForkOptions, DatasetSpec, CheckpointImport)}
 
 
 @pytest.fixture(scope="module")

@@ -55,3 +55,11 @@ def test_job_is_asked_to_pause_resume_cancel_and_fork(client, server, job_answer
     assert job.fork(overrides={"optimization.epochs": 9}).parent_id == "job_1"
     assert server.requests[-1].body == {"overrides": {"optimization.epochs": 9}}
     assert all(r.headers["Idempotency-Key"] for r in server.requests if r.method == "POST")
+
+
+def test_checkpoint_from_elsewhere_is_imported_by_a_job(client, server, job_answer):
+    server.script("/v1/checkpoints", answer(job_answer(kind="import_checkpoint"), 201))
+    job = client.checkpoints.import_from("published", "cifar10/checkpoint.pt", name="cifar10")
+    assert job.kind == "import_checkpoint"
+    source = {"kind": "published", "path": "cifar10/checkpoint.pt"}
+    assert server.requests[0].body == {"name": "cifar10", "source": source}

@@ -123,3 +123,10 @@ def test_narrow_terminal_cuts_names_and_never_ids(run, server, monkeypatch, job_
         assert max(map(len, lines)) <= columns
         assert all(word in lines[1] for word in whole)
         assert "…" in lines[1]
+
+
+def test_import_prints_its_job(run, server, job_answer):
+    server.script("/v1/checkpoints", answer(job_answer(kind="import_checkpoint"), 201))
+    done = run("checkpoints", "import", "old", "--kind", "folder")
+    assert (done.exit_code, done.stdout) == (0, "job_1\n")
+    assert server.requests[0].body == {"name": None, "source": {"kind": "folder", "path": "old"}}

@@ -1,0 +1,16 @@
+"""Import a checkpoint: `python -m nvae_core.cli.import_run RUN_DIRECTORY`."""
+
+import sys
+
+from nvae_core.cli.running import run_program
+from nvae_core.config import ImportCheckpointConfig
+from nvae_core.interop.importing import import_run
+
+
+def main() -> int:
+    """Run the program."""
+    return run_program(ImportCheckpointConfig, import_run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
