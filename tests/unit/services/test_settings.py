@@ -1,8 +1,13 @@
 """Settings are read from the environment and checked."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
+from services import settings
 from services.settings import SourceSettings
 
 
@@ -19,3 +24,22 @@ def test_prefix_that_is_not_a_whole_folder_is_refused(monkeypatch, prefix):
     monkeypatch.setenv("NVAE_SOURCES_S3_PREFIXES", f'["{prefix}"]')
     with pytest.raises(ValidationError):
         SourceSettings()
+
+
+def test_page_about_the_configuration_has_every_variable_and_its_default():
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    listed = dict(re.findall(r"^\| `(NVAE_\w+)` \| `?([^|`]*)`? ", page, flags=re.M))
+    expected = {}
+    for kind in vars(settings).values():
+        if isinstance(kind, type) and issubclass(kind, BaseSettings) and kind is not BaseSettings:
+            prefix = kind.model_config["env_prefix"]
+            expected |= {f"{prefix}{name}".upper(): f for name, f in kind.model_fields.items()}
+    assert set(listed) == set(expected)
+    for name, field in expected.items():
+        told = listed[name].strip()
+        if field.is_required():
+            assert told.startswith("needed"), name
+        elif isinstance(field.default, int | float):
+            assert float(told) == field.default, name
+        elif isinstance(field.default, str):
+            assert told == field.default, name
