@@ -1,0 +1,33 @@
+"""The ceiling of reading a job: a bare route that does one SELECT by key through a session.
+
+`python -m benchmarks.bare_api PORT`; no keys, no log, no middleware, one column.
+"""
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from sqlalchemy import select
+
+from services.adapters.postgres.database import Database
+from services.adapters.postgres.tables import Job
+from services.local.ports import HOST
+from services.settings import DatabaseSettings
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    app, database = FastAPI(), Database(DatabaseSettings())
+
+    @app.get("/v1/jobs/{job_id}")
+    async def read(job_id: str) -> JSONResponse:
+        async with database.transaction() as session:
+            found = await session.scalar(select(Job.id).where(Job.id == job_id))
+        return JSONResponse({"id": found})
+
+    uvicorn.run(app, host=HOST, port=int(sys.argv[1]), loop="uvloop", log_config=None)
+
+
+if __name__ == "__main__":
+    main()
