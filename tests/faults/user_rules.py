@@ -84,11 +84,15 @@ class UserRules(MachineBase):
     def fork(self, number):
         job_id, _ = chosen(list(self.model.checkpoints.values()), number)
         query = "SELECT id FROM checkpoints WHERE job_id = :job_id AND status = 'committed'"
-        forking = fork_job(self.database, job_id, ForkOptions())
+
+        async def fork():
+            async with self.database.transaction() as session:
+                return await fork_job(session, job_id, ForkOptions(), project="default")
+
         if self.do(rows(self.database, query, job_id=job_id)):
-            self.model.jobs.append(self.do(forking).id)
+            self.model.jobs.append(self.do(fork()).id)
         else:
-            self.fails(Conflict, forking)
+            self.fails(Conflict, fork())
 
     @precondition(lambda self: self.model.checkpoints)
     @rule(number=which, pinned=st.booleans())
