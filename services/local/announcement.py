@@ -25,11 +25,10 @@ def published_by(folder: Path) -> int | None:
 
 
 def tell_new_key(folder: Path) -> None:
-    """Print the first API key of a stack whose first start this is."""
+    """Tell the first API key of a stack whose first start this is, on standard error."""
     if not (folder / API_KEY_NAME).exists():
         key = load_or_create(folder).api_key
-        sys.stdout.write(f"API key, shown this once and kept in {folder / API_KEY_NAME}: {key}\n")
-        sys.stdout.flush()
+        sys.stderr.write(f"API key, shown this once and kept in {folder / API_KEY_NAME}: {key}\n")
 
 
 def describe(folder: Path) -> str:

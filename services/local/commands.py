@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from services.local.errors import StackError
 from services.local.parts import Part, WhenItEnds
 from services.local.signals import Signals
 from services.local.stack import create_folder, server_parts, service_parts
-from services.local.stack_file import load_or_create
+from services.local.stack_file import StackFile, load_or_create
 from services.local.supervisor import Supervisor
 
 _DOWN_WITHIN_SECONDS = 120.0
@@ -31,7 +31,7 @@ _DOWN_WITHIN_SECONDS = 120.0
 def up(folder: Path, options: ServiceOptions) -> int:
     """Run the stack in the foreground until asked to stop."""
     announcement.tell_new_key(create_folder(folder))
-    run_stack(folder, options)
+    run_stack(folder, options, after_servers=lambda stack: service_parts(stack, options))
     return 0
 
 
@@ -70,15 +70,18 @@ def demo(parent: Path, options: ServiceOptions) -> int:
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir=parent.resolve()))
     summary = folder / "summary.json"
-    stack = load_or_create(create_folder(folder))
-    program = Part(
-        name="demo",
-        command=(sys.executable, "-m", "services.local.demo"),
-        environment={"NVAE_DEMO_SUMMARY": str(summary), "NVAE_API_KEY": stack.api_key},
-        when_it_ends=WhenItEnds.STOP_STACK,
-    )
+
+    def services_and_program(stack: StackFile) -> list[Part]:
+        program = Part(
+            name="demo",
+            command=(sys.executable, "-m", "services.local.demo"),
+            environment={"NVAE_DEMO_SUMMARY": str(summary), "NVAE_API_KEY": stack.api_key},
+            when_it_ends=WhenItEnds.STOP_STACK,
+        )
+        return [*service_parts(stack, options), program]
+
     try:
-        status = run_stack(folder, options, last=[program])
+        status = run_stack(folder, options, after_servers=services_and_program)
         if summary.exists():
             _tell(summary.read_text())  # after everything has stopped: the very last line
         return status
@@ -86,8 +89,13 @@ def demo(parent: Path, options: ServiceOptions) -> int:
         shutil.rmtree(folder)
 
 
-def run_stack(folder: Path, options: ServiceOptions, *, last: Sequence[Part] = ()) -> int:
-    """Run servers, services and these parts; the status of the program, or 128 + the signal."""
+def run_stack(
+    folder: Path,
+    options: ServiceOptions,
+    *,
+    after_servers: Callable[[StackFile], Sequence[Part]],
+) -> int:
+    """Run the servers and these parts; the status of the program, or 128 + the signal."""
     folder = create_folder(folder)
     signals = Signals()
     with closing(lifeline.hold(folder)):
@@ -96,7 +104,7 @@ def run_stack(folder: Path, options: ServiceOptions, *, last: Sequence[Part] = (
         supervisor = Supervisor(
             folder,
             stack_id=stack.stack_id,
-            parts=[*server_parts(folder, stack), *service_parts(stack, options), *last],
+            parts=[*server_parts(folder, stack), *after_servers(stack)],
             environment=inherited(
                 server_environment(folder, stack) | service_environment(folder, options)
             ),

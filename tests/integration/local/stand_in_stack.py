@@ -45,7 +45,7 @@ def main(folder: Path, api_port: int, program: str | None) -> int:
         parts.append(python("program", program, WhenItEnds.STOP_STACK))
     options = ServiceOptions(api_port=api_port, num_slots=2, datasets=None)
     try:
-        return run_stack(folder, options, after_servers=parts)
+        return run_stack(folder, options, after_servers=lambda _: parts)
     except StackError as error:
         sys.stderr.write(f"{error}\n")
         return 1
