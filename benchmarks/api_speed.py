@@ -12,11 +12,9 @@ import re
 import secrets
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -24,10 +22,9 @@ import psycopg
 from sqlalchemy import make_url
 
 from benchmarks.claimed_attempts import claim_attempts, database_settings, own_servers
-from benchmarks.metric_chart import add_key
+from benchmarks.serving import add_key, served
 from services.adapters.postgres.database import Database
 from services.domain.access import KEY_BYTES, make_key
-from services.local.ports import HOST, free_ports
 
 NUM_ROUNDS = 3
 NUM_PAGES = 300
@@ -81,26 +78,6 @@ async def fill(environment: Mapping[str, str], num_jobs: int) -> str:
     with psycopg.connect(url.render_as_string(hide_password=False)) as connection:
         connection.execute(COPY, (num_jobs, job_id))
     return job_id
-
-
-@contextmanager
-def served(
-    module: str, environment: Mapping[str, str]
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run a server on a free port, yield its URL and process, and stop it."""
-    [port] = free_ports(1)
-    given = {**environment, "NVAE_API_HOST": HOST, "NVAE_API_PORT": str(port)}
-    command = [sys.executable, "-m", module, *([str(port)] if "bare" in module else [])]
-    with subprocess.Popen(command, env=given, stderr=subprocess.DEVNULL) as process:
-        url = f"http://{HOST}:{port}"
-        while True:
-            try:
-                httpx.get(f"{url}/healthz", trust_env=False)
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield url, process
-        process.terminate()
 
 
 def memory(pid: int) -> float:

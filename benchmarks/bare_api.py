@@ -1,9 +1,7 @@
 """The ceiling of reading a job: a bare route that does one SELECT by key through a session.
 
-`python -m benchmarks.bare_api PORT`; no keys, no log, no middleware, one column.
+`NVAE_API_PORT=… python -m benchmarks.bare_api`; no keys, no log, no middleware, one column.
 """
-
-import sys
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,7 +11,7 @@ from sqlalchemy import select
 from services.adapters.postgres.database import Database
 from services.adapters.postgres.tables import Job
 from services.local.ports import HOST
-from services.settings import DatabaseSettings
+from services.settings import ApiSettings, DatabaseSettings
 
 
 def main() -> None:
@@ -26,7 +24,7 @@ def main() -> None:
             found = await session.scalar(select(Job.id).where(Job.id == job_id))
         return JSONResponse({"id": found})
 
-    uvicorn.run(app, host=HOST, port=int(sys.argv[1]), loop="uvloop", log_config=None)
+    uvicorn.run(app, host=HOST, port=ApiSettings().port, loop="uvloop", log_config=None)
 
 
 if __name__ == "__main__":

@@ -11,25 +11,21 @@ import math
 import random
 import secrets
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import psycopg
 from sqlalchemy import make_url
 
 from benchmarks.claimed_attempts import claim_attempts, database_settings, own_servers
+from benchmarks.serving import add_key, served
 from nvae_client import Columns, NvaeClient
 from services.adapters.postgres import attempts, results
 from services.adapters.postgres.database import Database
 from services.adapters.postgres.metrics import MetricValues
 from services.domain.access import KEY_BYTES, make_key
-from services.local.ports import HOST, free_ports
 
 NUM_ROUNDS = 31
 LINES_PER_BATCH = 2_000
@@ -52,7 +48,7 @@ def main() -> None:
         job_id = asyncio.run(fill(environment, arguments.steps, spikes))
         key = make_key(secrets.token_bytes(KEY_BYTES))
         add_key(environment, key)
-        with running_api(environment) as url, NvaeClient(url, key) as client:
+        with served("services.api", environment) as (url, _), NvaeClient(url, key) as client:
             measure(environment, client, job_id, arguments.points, spikes)
 
 
@@ -78,38 +74,6 @@ async def fill(environment: Mapping[str, str], num_steps: int, spikes: dict[int,
             await results.add_metrics(session, attempt, lines)
     await database.close()
     return job_id
-
-
-def add_key(environment: Mapping[str, str], key: str) -> None:
-    """Store an API key, as a deployment does it."""
-    given = {**environment, "NVAE_API_BOOTSTRAP_KEY": key}
-    subprocess.run([sys.executable, "-m", "services.api.bootstrap"], env=given, check=True)
-
-
-@contextmanager
-def running_api(environment: Mapping[str, str]) -> Iterator[str]:
-    """Start an API process, yield its URL, and stop it."""
-    [port] = free_ports(1)
-    api = {"NVAE_API_HOST": HOST, "NVAE_API_PORT": str(port)}
-    command = [sys.executable, "-m", "services.api"]
-    with subprocess.Popen(
-        command, env={**environment, **api}, stderr=subprocess.DEVNULL
-    ) as process:
-        url = f"http://{HOST}:{port}"
-        try:
-            while not answers(url):
-                time.sleep(0.1)
-            yield url
-        finally:
-            process.terminate()
-
-
-def answers(url: str) -> bool:
-    """Whether the API is there."""
-    try:
-        return httpx.get(f"{url}/readyz", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 def measure(

@@ -19,6 +19,11 @@ MODEL_NAME = "model.safetensors"
 TRAINING_NAME = "training.safetensors"
 
 
+def checkpoint_name(step: int) -> str:
+    """Return the name of a checkpoint's folder among others; names sort by step."""
+    return f"step_{step:08d}"
+
+
 class CheckpointCorrupt(ValueError):
     """A checkpoint is missing, damaged, or does not fit; the message names the file."""
 

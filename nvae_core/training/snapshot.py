@@ -18,6 +18,7 @@ from nvae_core.checkpoint import (
     CheckpointManifest,
     FileRecord,
     TrainedOn,
+    checkpoint_name,
 )
 from nvae_core.config import ComputeConfig, OptimizationConfig
 from nvae_core.run_directory import file_sha256, sync_folder, write_atomically
@@ -36,7 +37,7 @@ class Snapshot:
     @property
     def folder_name(self) -> str:
         """Name of its folder among checkpoints; names sort by step."""
-        return f"step_{self.manifest.step:08d}"
+        return checkpoint_name(self.manifest.step)
 
     @property
     def num_bytes(self) -> int:

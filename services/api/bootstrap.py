@@ -6,11 +6,9 @@ and makes all others. Revoked, it stays so.
 
 import asyncio
 
-from services.adapters.ids import new_id
 from services.adapters.postgres import api_keys
 from services.adapters.postgres.database import Database, DatabaseUnavailable
-from services.adapters.postgres.tables import ApiKey
-from services.domain.access import DEFAULT_PROJECT, Scope, hash_key, hint_of
+from services.domain.access import DEFAULT_PROJECT, Scope, hash_key
 from services.settings import BootstrapSettings, DatabaseSettings
 
 
@@ -19,15 +17,9 @@ async def make_first_key(database: Database, key: str) -> bool:
     async with database.transaction() as session:
         if await api_keys.find_by_hash(session, hash_key(key)) is not None:
             return False
-        row = ApiKey(
-            id=new_id("key"),
-            name="bootstrap",
-            project=DEFAULT_PROJECT,
-            scopes=[Scope.ADMIN],
-            key_hash=hash_key(key),
-            hint=hint_of(key),
+        await api_keys.insert(
+            session, key, name="bootstrap", project=DEFAULT_PROJECT, scopes=[Scope.ADMIN]
         )
-        await api_keys.insert(session, row)
     return True
 
 

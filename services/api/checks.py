@@ -45,8 +45,7 @@ class Problems:
     def raise_if_any(self) -> None:
         """Raise InvalidSpec with all of them."""
         if self.found:
-            detail = "; ".join(f"{problem.pointer}: {problem.message}" for problem in self.found)
-            raise InvalidSpec(detail, tuple(self.found))
+            raise InvalidSpec.of(tuple(self.found))
 
 
 async def check_job(session: Session, job: Job, spec: SubmittedSpec, problems: Problems) -> None:
@@ -149,8 +148,7 @@ def resolve_training(spec: TrainSpec) -> ResolvedTraining:
             FieldProblem(_override_pointer(part, item["loc"]), item["msg"])
             for item in error.errors(include_url=False)
         )
-        detail = "; ".join(f"{problem.pointer}: {problem.message}" for problem in problems)
-        raise InvalidSpec(detail, problems) from error
+        raise InvalidSpec.of(problems) from error
     except ValueError as error:
         raise InvalidSpec.at("/overrides", str(error)) from error
     return ResolvedTraining(model=preset.model, optimization=preset.optimization)

@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 
-from services.domain.errors import FieldProblem, InvalidSpec
+from services.domain.errors import InvalidSpec
 
 _PREFIX = "after "
 _ID = re.compile(r"[a-z]+_[0-9a-f]{32}")
@@ -29,6 +29,5 @@ def read_cursor(cursor: str | None) -> str | None:
     except (binascii.Error, ValueError):
         found = ""
     if not _ID.fullmatch(found):
-        problem = FieldProblem("query/cursor", "is not a cursor of this list")
-        raise InvalidSpec(f"{problem.pointer}: {problem.message}", (problem,))
+        raise InvalidSpec.at("query/cursor", "is not a cursor of this list")
     return found

@@ -34,16 +34,14 @@ class Answer:
     stored: StoredAnswer
     replayed: bool
 
-    def response(self, *, status: int | None = None, **headers: str) -> Response:
-        """Return it as a response, with another status if one is given."""
+    def response(self, **headers: str) -> Response:
+        """Return it as a response."""
         found = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.stored.location:
             found["Location"] = self.stored.location
         if self.replayed:
             found["Idempotency-Replayed"] = "true"
-        return Response(
-            self.stored.body, status or self.stored.status, found, media_type="application/json"
-        )
+        return Response(self.stored.body, self.stored.status, found, media_type="application/json")
 
 
 class Once:

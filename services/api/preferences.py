@@ -1,6 +1,7 @@
-"""What a client asks for beside the request itself: to wait for the end, to get the picture."""
+"""What a client asks for beside the request: to wait, to get the picture, to hear as it comes."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Header
@@ -8,6 +9,7 @@ from fastapi import Depends, Header
 MAX_WAIT_SECONDS = 60.0
 WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
 PICTURE = "image/png"
+EVENT_STREAM = "text/event-stream"
 
 
 def _wait_seconds(
@@ -25,13 +27,19 @@ def _wait_seconds(
     return None
 
 
-def _wants_picture(accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> bool:
-    kinds = [kind.split(";")[0].strip().lower() for kind in (accept or "").split(",")]
-    return PICTURE in kinds
+def _wants(media_type: str) -> Callable[..., bool]:
+    def accepts(accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> bool:
+        kinds = [kind.split(";")[0].strip().lower() for kind in (accept or "").split(",")]
+        return media_type in kinds
+
+    return accepts
 
 
 WaitSeconds = Annotated[float | None, Depends(_wait_seconds)]
 """How long the client wants to wait for the end of the job, None for not at all."""
 
-WantsPicture = Annotated[bool, Depends(_wants_picture)]
+WantsPicture = Annotated[bool, Depends(_wants(PICTURE))]
 """Whether the client would rather have the picture than the job."""
+
+WantsStream = Annotated[bool, Depends(_wants(EVENT_STREAM))]
+"""Whether the client would rather hear of it as it comes."""

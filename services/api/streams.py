@@ -3,34 +3,23 @@
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated
 
-from fastapi import Depends, Header
 from fastapi.responses import StreamingResponse
 
 from services.adapters.postgres import jobs, logs
 from services.adapters.postgres.logs import LogPlace, LogText
 from services.adapters.postgres.tables import Event, Job
 from services.api.dependencies import Stores
+from services.api.preferences import EVENT_STREAM
 from services.api.schemas.jobs import EventResource
 from services.domain.statuses import TERMINAL
 
-EVENT_STREAM = "text/event-stream"
 KEEP_ALIVE_SECONDS = 15.0
 LOOK_SECONDS = 1.0  # at the log of a job
 MAX_STREAM_SECONDS = 3600.0  # then the client comes again, with its key
 PAGE = 500
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 KEEP_ALIVE = ": still here\n\n"
-
-
-def _wants_stream(accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> bool:
-    kinds = [kind.split(";")[0].strip().lower() for kind in (accept or "").split(",")]
-    return EVENT_STREAM in kinds
-
-
-WantsStream = Annotated[bool, Depends(_wants_stream)]
-"""Whether the client would rather hear of it as it comes."""
 
 
 def stream(parts: AsyncIterator[str]) -> StreamingResponse:

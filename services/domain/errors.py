@@ -30,7 +30,12 @@ class InvalidSpec(DomainError):
     @classmethod
     def at(cls, pointer: str, message: str) -> "InvalidSpec":
         """Return the error for one field."""
-        return cls(f"{pointer}: {message}", (FieldProblem(pointer, message),))
+        return cls.of((FieldProblem(pointer, message),))
+
+    @classmethod
+    def of(cls, problems: tuple[FieldProblem, ...]) -> "InvalidSpec":
+        """Return the error for several fields, which says what is wrong with each."""
+        return cls("; ".join(f"{item.pointer}: {item.message}" for item in problems), problems)
 
 
 class NotFound(DomainError):

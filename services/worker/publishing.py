@@ -98,11 +98,14 @@ class Publisher:
             DatabaseUnavailable: try again later.
         """
         pieces = self._logs.read()
-        for piece in pieces:
-            async with self._write() as (session, attempt):
+        if not pieces:
+            return 0
+        async with self._write() as (session, attempt):
+            for piece in pieces:
                 await results.add_log(
                     session, attempt, rank=piece.rank, offset=piece.offset, text=piece.text
                 )
+        for piece in pieces:
             self._logs.has_stored(piece)
         return len(pieces)
 

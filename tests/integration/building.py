@@ -17,9 +17,9 @@ from services.adapters.postgres import (
 )
 from services.adapters.postgres.endings import Ending
 from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import ApiKey, Artifact, Attempt, Base, Dataset, Job, Node
+from services.adapters.postgres.tables import Artifact, Attempt, Base, Dataset, Job, Node
 from services.api.submission import submit_job
-from services.domain.access import KEY_BYTES, hash_key, hint_of, make_key
+from services.domain.access import KEY_BYTES, make_key
 from services.domain.jobs import STORED_SPEC
 from services.domain.placement import NodeShare, Placement
 
@@ -35,17 +35,10 @@ DESCRIPTION = {
 async def add_key(database, *, project="default", scopes=("admin",), **columns):
     """Return a new API key."""
     key = make_key(secrets.token_bytes(KEY_BYTES))
-    row = ApiKey(
-        id=new_id("key"),
-        name="test",
-        project=project,
-        scopes=list(scopes),
-        key_hash=hash_key(key),
-        hint=hint_of(key),
-        **columns,
-    )
     async with database.transaction() as session:
-        await api_keys.insert(session, row)
+        row = await api_keys.insert(session, key, name="test", project=project, scopes=scopes)
+        for name, value in columns.items():
+            setattr(row, name, value)
     return key
 
 

@@ -1,6 +1,6 @@
 """`nvae train`, and `nvae plan`, which takes the same options and stores nothing."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,20 +34,9 @@ def train(
     as_json: options.AsJson = False,
 ) -> None:
     """Train a preset on a data set. Prints the job's id."""
-    spec = build_spec(
-        {
-            "kind": "train",
-            "preset": preset,
-            "dataset": dataset,
-            "overrides": parse_fields(override, "--override"),
-            "name": name,
-            "priority": priority,
-            "seed": seed,
-        },
-        tags=tag,
-        resources={"nodes": nodes, "slots": slots},
-        fields=fields,
-    )
+    what = {"preset": preset, "dataset": dataset, "name": name, "priority": priority, "seed": seed}
+    resources = {"nodes": nodes, "slots": slots}
+    spec = _spec(what, override, tags=tag, resources=resources, fields=fields)
     with connected(context, as_json) as session:
         submitted(session, submit(session, spec), follow=follow)
 
@@ -64,15 +53,9 @@ def plan(
     as_json: options.AsJson = False,
 ) -> None:
     """Say what a training would take, and what is wrong with it, without submitting it."""
-    spec = build_spec(
-        {
-            "kind": "train",
-            "preset": preset,
-            "dataset": dataset,
-            "overrides": parse_fields(override, "--override"),
-        },
-        resources={"nodes": nodes, "slots": slots},
-        fields=fields,
+    resources = {"nodes": nodes, "slots": slots}
+    spec = _spec(
+        {"preset": preset, "dataset": dataset}, override, resources=resources, fields=fields
     )
     with connected(context, as_json) as session:
         found = session.client.jobs.plan(spec)
@@ -84,6 +67,11 @@ def plan(
             for hint in suggest(session.client, spec, pointers):
                 session.terminal.note(f"  {hint}")
             exits.leave(exits.REFUSED)
+
+
+def _spec(what: dict[str, Any], override: list[str] | None, **options: Any) -> dict[str, Any]:
+    overrides = parse_fields(override, "--override")
+    return build_spec({"kind": "train", **what, "overrides": overrides}, **options)
 
 
 def _pairs(plan: Plan) -> dict[str, str | int | None]:

@@ -1,24 +1,43 @@
 """Keys to the API: stored as hashes, never deleted, so that events can be told who caused them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.adapters.ids import new_id
 from services.adapters.postgres.clock import read_clock
 from services.adapters.postgres.tables import ApiKey
+from services.domain.access import Scope, hash_key, hint_of
 from services.domain.errors import NotFound
 
 _USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
 
-async def insert(session: AsyncSession, key: ApiKey) -> ApiKey:
-    """Store a new key."""
-    session.add(key)
+async def insert(
+    session: AsyncSession,
+    key: str,
+    *,
+    name: str,
+    project: str,
+    scopes: Iterable[Scope],
+    expires_at: datetime | None = None,
+) -> ApiKey:
+    """Store a new key, of which only the hash and a hint are kept."""
+    row = ApiKey(
+        id=new_id("key"),
+        name=name,
+        project=project,
+        scopes=sorted(set(scopes)),
+        key_hash=hash_key(key),
+        hint=hint_of(key),
+        expires_at=expires_at,
+    )
+    session.add(row)
     await session.flush()
-    await session.refresh(key)
-    return key
+    await session.refresh(row)
+    return row
 
 
 async def find_by_hash(session: AsyncSession, key_hash: str) -> ApiKey | None:

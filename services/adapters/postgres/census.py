@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.domain.retry import STOP_REASONS
+from services.domain.statuses import Reason
+
 _QUERIES = {
     "jobs": "SELECT status, kind, count(*) FROM jobs GROUP BY status, kind",
     "waits": """
@@ -42,19 +45,19 @@ _QUERIES = {
         SELECT 'leader', extract(epoch FROM clock_timestamp() - max(seen_at)) FROM leaders
     """,
 }
-_SPENT = """
+_NOTHING_LOST = ", ".join(f"'{reason}'" for reason in sorted({Reason.SUCCEEDED, *STOP_REASONS}))
+_SPENT = f"""
 WITH spent AS (
     SELECT jobs.num_nodes * jobs.num_slots * extract(epoch FROM
             coalesce(attempts.finished_at, clock_timestamp()) - attempts.started_at) AS seconds,
-        CASE WHEN attempts.reason IN
-            ('succeeded', 'paused_by_user', 'cancelled_by_user', 'drained', 'deadline_exceeded')
+        CASE WHEN attempts.reason IN ({_NOTHING_LOST})
             OR attempts.finished_at IS NULL THEN 0
         ELSE jobs.num_nodes * jobs.num_slots * extract(epoch FROM attempts.finished_at - coalesce(
             (SELECT max(created_at) FROM checkpoints WHERE checkpoints.attempt_id = attempts.id),
             attempts.started_at)) END AS lost
     FROM attempts JOIN jobs ON jobs.id = attempts.job_id WHERE attempts.started_at IS NOT NULL
 )
-"""
+"""  # noqa: S608
 
 
 @dataclass(frozen=True)

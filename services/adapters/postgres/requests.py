@@ -1,6 +1,7 @@
 """What users and operators want of jobs and nodes: cancel, pause, resume, drain.
 
-`by` is the key that asked; it is kept in the event, for events are the audit.
+`by` is the key that asked; it is kept in the event, for events are the audit. A job of another
+project than `project` is not found.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,12 @@ _STOPPING = {
 
 
 async def cancel(
-    session: AsyncSession, job_id: str, *, forced: bool = False, by: str | None = None
+    session: AsyncSession,
+    job_id: str,
+    *,
+    forced: bool = False,
+    project: str | None = None,
+    by: str | None = None,
 ) -> Job:
     """Cancel the job now if it is not running, else ask its runners to; again is no error.
 
@@ -41,20 +47,22 @@ async def cancel(
         NotFound: there is no such job.
         Conflict: the job has ended otherwise.
     """
-    job = await jobs.find(session, job_id, lock=True)
+    job = await jobs.find(session, job_id, lock=True, project=project)
     if job.status == JobStatus.CANCELLED:
         return job
     return await _stop(session, job, StopRequest.CANCEL, forced=forced, by=by)
 
 
-async def pause(session: AsyncSession, job_id: str, *, by: str | None = None) -> Job:
+async def pause(
+    session: AsyncSession, job_id: str, *, project: str | None = None, by: str | None = None
+) -> Job:
     """Take the job from its nodes and from the queue until it is resumed; again is no error.
 
     Raises:
         NotFound: there is no such job.
         Conflict: the job has ended, or is being cancelled.
     """
-    job = await jobs.find(session, job_id, lock=True)
+    job = await jobs.find(session, job_id, lock=True, project=project)
     if job.status == JobStatus.PAUSED:
         return job
     if job.stop_requested == StopRequest.CANCEL:
@@ -90,14 +98,16 @@ async def _stop(
     return job
 
 
-async def resume(session: AsyncSession, job_id: str, *, by: str | None = None) -> Job:
+async def resume(
+    session: AsyncSession, job_id: str, *, project: str | None = None, by: str | None = None
+) -> Job:
     """Put a paused job back into the queue; a job that was not paused any more is no error.
 
     Raises:
         NotFound: there is no such job.
         Conflict: the job has ended, or still stops.
     """
-    job = await jobs.find(session, job_id, lock=True)
+    job = await jobs.find(session, job_id, lock=True, project=project)
     if job.status in TERMINAL:
         raise Conflict(f"job {job_id} has already {job.status}; fork it to go on from a checkpoint")
     if job.status == JobStatus.STOPPING:

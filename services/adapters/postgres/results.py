@@ -92,9 +92,11 @@ async def add_log(
     row = {"attempt_id": attempt.id, "rank": rank, "offset": offset, "text": text}
     statement = insert(LogChunk).values(**row, num_bytes=size)
     await session.execute(statement.on_conflict_do_nothing())
-    old = LogChunk.offset + LogChunk.num_bytes <= offset + size - MAX_LOG_BYTES
-    own = (LogChunk.attempt_id == attempt.id, LogChunk.rank == rank)
-    await session.execute(delete(LogChunk).where(*own, old))
+    first_kept = offset + size - MAX_LOG_BYTES
+    if first_kept > 0:
+        own = (LogChunk.attempt_id == attempt.id, LogChunk.rank == rank)
+        old = LogChunk.offset + LogChunk.num_bytes <= first_kept
+        await session.execute(delete(LogChunk).where(*own, old))
 
 
 async def publish_dataset(

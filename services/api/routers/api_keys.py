@@ -4,15 +4,13 @@ import secrets
 
 from fastapi import APIRouter, Response
 
-from services.adapters.ids import new_id
 from services.adapters.postgres import api_keys
 from services.adapters.postgres.database import Session
-from services.adapters.postgres.tables import ApiKey
 from services.api.authentication import Admin
 from services.api.dependencies import StoresDependency
 from services.api.once import OnceDependency
 from services.api.schemas.keys import KeyOptions, KeyResource, NewKeyResource
-from services.domain.access import KEY_BYTES, hash_key, hint_of, make_key
+from services.domain.access import KEY_BYTES, make_key
 
 router = APIRouter(prefix="/v1/api-keys", tags=["keys"])
 
@@ -36,16 +34,8 @@ async def create(options: KeyOptions, _: Admin, once: OnceDependency) -> Respons
 async def make(session: Session, options: KeyOptions) -> NewKeyResource:
     """Store a new key and return it."""
     key = make_key(secrets.token_bytes(KEY_BYTES))
-    row = ApiKey(
-        id=new_id("key"),
-        name=options.name,
-        project=options.project,
-        scopes=sorted(set(options.scopes)),
-        key_hash=hash_key(key),
-        hint=hint_of(key),
-        expires_at=options.expires_at,
-    )
-    stored = KeyResource.model_validate(await api_keys.insert(session, row))
+    row = await api_keys.insert(session, key, **options.model_dump())
+    stored = KeyResource.model_validate(row)
     return NewKeyResource(**stored.model_dump(), key=key)
 
 

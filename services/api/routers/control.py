@@ -10,9 +10,10 @@ from services.api.authentication import Reader, Submitter
 from services.api.dependencies import StoresDependency
 from services.api.forking import ForkOptions, fork_job
 from services.api.once import OnceDependency
+from services.api.preferences import EVENT_STREAM, WantsStream
 from services.api.schemas.jobs import AttemptResource, CancelOptions, EventResource, JobResource
 from services.api.schemas.problems import Problem, Responses
-from services.api.streams import EVENT_STREAM, WantsStream, follow_events, stream
+from services.api.streams import follow_events, stream
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 CONFLICT: Responses = {409: {"model": Problem, "description": "The job is in another state."}}
@@ -33,10 +34,10 @@ async def cancel(
     forced = options is not None and options.force
 
     async def effect(session: Session) -> JobResource:
-        await jobs.find(session, job_id, project=caller.project)
-        return JobResource.of(
-            await requests.cancel(session, job_id, forced=forced, by=caller.key_id)
+        job = await requests.cancel(
+            session, job_id, forced=forced, project=caller.project, by=caller.key_id
         )
+        return JobResource.of(job)
 
     return (await once.perform(effect)).response()
 
@@ -46,8 +47,8 @@ async def pause(job_id: str, caller: Submitter, once: OnceDependency) -> Respons
     """Take a job off its nodes, after a checkpoint at the next step, until it is resumed."""
 
     async def effect(session: Session) -> JobResource:
-        await jobs.find(session, job_id, project=caller.project)
-        return JobResource.of(await requests.pause(session, job_id, by=caller.key_id))
+        job = await requests.pause(session, job_id, project=caller.project, by=caller.key_id)
+        return JobResource.of(job)
 
     return (await once.perform(effect)).response()
 
@@ -57,8 +58,8 @@ async def resume(job_id: str, caller: Submitter, once: OnceDependency) -> Respon
     """Put a paused job back into the queue; it goes on from its newest checkpoint."""
 
     async def effect(session: Session) -> JobResource:
-        await jobs.find(session, job_id, project=caller.project)
-        return JobResource.of(await requests.resume(session, job_id, by=caller.key_id))
+        job = await requests.resume(session, job_id, project=caller.project, by=caller.key_id)
+        return JobResource.of(job)
 
     return (await once.perform(effect)).response()
 

@@ -10,8 +10,9 @@ from services.adapters.postgres import jobs, logs
 from services.adapters.postgres.logs import LogPlace
 from services.api.authentication import Reader
 from services.api.dependencies import StoresDependency
+from services.api.preferences import EVENT_STREAM, WantsStream
 from services.api.routers.control import LastEventId
-from services.api.streams import EVENT_STREAM, WantsStream, follow_log, stream
+from services.api.streams import follow_log, stream
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 _PLACE = re.compile(r"([0-9]{1,9})-([0-9]{1,15})")

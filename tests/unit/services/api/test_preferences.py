@@ -2,7 +2,9 @@
 
 import pytest
 
-from services.api.preferences import _wait_seconds, _wants_picture
+from services.api.preferences import PICTURE, _wait_seconds, _wants
+
+wants_picture = _wants(PICTURE)
 
 
 @pytest.mark.parametrize(
@@ -24,8 +26,8 @@ def test_wait_is_read_as_rfc_7240_writes_it_and_what_makes_no_sense_is_ignored(p
 
 
 def test_picture_is_wanted_only_by_name():
-    assert _wants_picture("image/png")
-    assert _wants_picture("text/html, image/PNG;q=0.9")
-    assert not _wants_picture("*/*")
-    assert not _wants_picture("application/json")
-    assert not _wants_picture(None)
+    assert wants_picture("image/png")
+    assert wants_picture("text/html, image/PNG;q=0.9")
+    assert not wants_picture("*/*")
+    assert not wants_picture("application/json")
+    assert not wants_picture(None)
