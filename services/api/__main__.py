@@ -1,5 +1,7 @@
 """The API server: `python -m services.api`."""
 
+import gc
+
 import uvicorn
 
 from services.adapters.celery_queue import DoorbellPublisher
@@ -32,8 +34,11 @@ def main() -> None:
         RateLimits(broker, per_minute=settings.requests_per_minute),
         s3_prefixes=SourceSettings().allowed(storage.bucket),
     )
+    app = create_app(stores)
+    gc.collect()
+    gc.freeze()  # what the start has made stays; to walk through it again and again stops requests
     uvicorn.run(
-        create_app(stores),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",

@@ -19,6 +19,8 @@ Session = AsyncSession
 QUEUE_CHANNEL = "queue"
 """Notified when there may be something to place."""
 
+_NOTIFY_QUEUE = text(f"NOTIFY {QUEUE_CHANNEL}")
+
 _UNAVAILABLE = (OperationalError, InterfaceError, InternalError, PoolTimeout)
 
 _KEEPALIVE: dict[str, Any] = {
@@ -52,6 +54,7 @@ class Database:
         self._engine = create_async_engine(
             self._url,
             pool_size=settings.pool_size,
+            max_overflow=0,  # beyond it requests wait: a connection for one request costs as much
             pool_pre_ping=True,
             pool_timeout=10,
             connect_args=_KEEPALIVE | {"options": _TIME_LIMITS},
@@ -93,4 +96,4 @@ class Database:
 
 async def notify_queue(session: AsyncSession) -> None:
     """Wake the scheduler when this transaction commits."""
-    await session.execute(text(f"NOTIFY {QUEUE_CHANNEL}"))
+    await session.execute(_NOTIFY_QUEUE)

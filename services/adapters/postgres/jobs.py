@@ -28,10 +28,10 @@ async def insert(session: AsyncSession, job: Job, *, by: str | None = None) -> N
     job.status = JobStatus.QUEUED
     job.reason = Reason.WAITING_FOR_SLOTS
     job.message = "waits for the scheduler"
-    job.num_events = 0
+    job.num_events = 1
     session.add(job)
-    await session.flush()
-    append_event(session, job, "submitted", {"kind": job.kind, "by": by})
+    await session.flush()  # the event's foreign key wants it first
+    session.add(_newest_event(job, "submitted", {"kind": job.kind, "by": by}))
 
 
 async def find(
@@ -203,8 +203,12 @@ async def change_status(
 def append_event(session: AsyncSession, job: Job, type_: str, data: dict[str, Any]) -> None:
     """Append an event to a locked job; numbers have no gaps because the job is locked."""
     job.num_events += 1
+    session.add(_newest_event(job, type_, data))
+
+
+def _newest_event(job: Job, type_: str, data: dict[str, Any]) -> Event:
     present = {name: value for name, value in data.items() if value is not None}
-    session.add(Event(job_id=job.id, number=job.num_events, type=type_, data=present))
+    return Event(job_id=job.id, number=job.num_events, type=type_, data=present)
 
 
 async def delay(session: AsyncSession, job: Job, seconds: float) -> None:

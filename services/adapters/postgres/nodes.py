@@ -1,9 +1,10 @@
 """Nodes and their slots."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +18,15 @@ from services.domain.statuses import AttemptStatus
 
 PROTOCOL = 2
 """What a worker and the tables must agree on; a node with another one gets no jobs."""
+
+
+_TAKE_STOCK = text("""
+    SELECT count(*),
+        count(*) FILTER (WHERE is_labelled),
+        coalesce(max(num_slots) FILTER (WHERE is_labelled), 0),
+        count(*) FILTER (WHERE is_labelled AND num_slots >= :slots)
+    FROM (SELECT num_slots, labels @> CAST(:labels AS jsonb) AS is_labelled FROM nodes) AS stock
+""")
 
 
 @dataclass(frozen=True)
@@ -133,15 +143,8 @@ async def _short_slots(session: AsyncSession) -> dict[str, int]:
 
 async def take_stock(session: AsyncSession, resources: Resources) -> Stock:
     """Count the nodes that were ever registered, alive or not, against what a job asks for."""
-    labelled = Node.labels.contains(resources.labels)
-    query = select(
-        func.count(),
-        func.count().filter(labelled),
-        func.max(Node.num_slots).filter(labelled),
-        func.count().filter(labelled, Node.num_slots >= resources.slots),
-    ).select_from(Node)
-    num_nodes, num_labelled, largest, num_fitting = (await session.execute(query)).one()
-    return Stock(num_nodes, num_labelled, largest or 0, num_fitting)
+    asked = {"labels": json.dumps(resources.labels), "slots": resources.slots}
+    return Stock(*(await session.execute(_TAKE_STOCK, asked)).one())
 
 
 async def live_claims(session: AsyncSession, node_id: str) -> Sequence[Claim]:
