@@ -107,6 +107,8 @@ def add_error_handlers(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(_methods_at(app, request))
+        if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            headers["Connection"] = "close"  # the rest of the body is not waited for
         return problem_response(error.status_code, code, str(error.detail), headers=headers)
 
     @app.exception_handler(ClientDisconnect)

@@ -7,7 +7,9 @@ import signal
 import struct
 from pathlib import Path
 
+import httpx
 import pytest
+import torch
 from PIL import Image
 
 from nvae_client import JobFailed
@@ -110,9 +112,60 @@ def test_checkpoint_that_was_downloaded_is_imported_and_is_the_same(
         for found in (checkpoint, imported)
     ]
     assert pictures[0] == pictures[1]
-    with pytest.raises(JobFailed, match="broken"):
-        (stack.sources / "broken.pt").write_bytes(b"no checkpoint")
-        client.checkpoints.import_from("published", "broken.pt").wait()
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", None], ids=["nonsense", "program"])
+def test_file_that_is_no_checkpoint_is_refused_by_name_and_runs_nothing(
+    client, stack, content, tmp_path
+):
+    path = stack.sources / "hostile.pt"
+    if content is None:
+        torch.save({"state_dict": Touches(tmp_path / "ran")}, path)
+    else:
+        path.write_bytes(content)
+    job = client.checkpoints.import_from("published", "hostile.pt")
+    with pytest.raises(JobFailed, match=r"hostile\.pt"):
+        job.wait()
+    assert not job.checkpoints()
+    assert not (tmp_path / "ran").exists()
+
+
+def read(stack, path):
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
+    return httpx.get(stack.url + path, headers=headers, trust_env=False).raise_for_status().content
+
+
+class Touches:
+    """When it is unpickled the way that pickle does it, a file appears."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __reduce__(self):
+        return Path.touch, (self._path,)
+
+
+def test_secrets_are_in_no_process_arguments_no_log_and_no_view(client, stack, dataset):
+    job = client.jobs.submit(TRAIN | {"overrides": {"optimization.epochs": 500}})
+    seen = []
+
+    def look_once(now):
+        if not seen and now.status == "running" and (now.progress.step or 0) > 0:
+            marker = f"NVAE_STACK={load_or_create(stack.folder).stack_id}"
+            seen.extend(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in find_marked(marker))
+            job.cancel()
+
+    with pytest.raises(JobFailed):
+        job.wait(on_change=look_once, look_seconds=1)
+    assert len(seen) >= 7  # three servers, three services, a trainer
+    logs = [path.read_bytes() for path in stack.folder.rglob("*.log")]
+    assert any(b"attempt.started" in log for log in logs)
+    views = [read(stack, f"/v1/jobs/{job.id}{part}") for part in ("", "/events", "/logs")]
+    kept = load_or_create(stack.folder)
+    names = ("postgres_password", "valkey_password", "s3_secret_key", "api_key")
+    for name in names:
+        secret = getattr(kept, name).encode()
+        assert not any(secret in text for text in (*seen, *logs, *views)), name
 
 
 def test_analyses_of_a_checkpoint_and_of_its_job(client, trained, checkpoint, tmp_path):

@@ -6,14 +6,13 @@ With `NVAE_FUZZ_SECONDS=1200` it goes on for so long.
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 import pytest
 from building import add_checkpoint, add_claimed_attempt, add_dataset, add_job, add_key, add_node
+from serving import served
 
-from services.local.ports import HOST, free_ports
+from services.local.ports import HOST
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SEED = "1"
@@ -30,32 +29,12 @@ async def key(database):
 
 
 def test_every_operation_keeps_to_its_document(servers, key, tmp_path):
-    [port] = free_ports(1)
-    url = f"http://{HOST}:{port}"
-    environment = os.environ | servers | {"NVAE_API_HOST": HOST, "NVAE_API_PORT": str(port)}
     log = tmp_path / "api.log"
-    command = [sys.executable, "-m", "services.api"]
-    with log.open("wb") as output, subprocess.Popen(command, env=environment, stderr=output) as api:
-        try:
-            wait_for(f"{url}/healthz")
-            outcome = fuzz(url, key, tmp_path)
-        finally:
-            api.terminate()
+    with served(servers, log) as port:
+        outcome = fuzz(f"http://{HOST}:{port}", key, tmp_path)
     assert outcome.returncode == 0, outcome.stdout[-8000:]
     assert "No issues found" in outcome.stdout
     assert '"status": 5' not in log.read_text()
-
-
-def wait_for(url):
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            httpx.get(url, trust_env=False)
-        except httpx.TransportError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return
 
 
 def fuzz(url, key, folder):
