@@ -15,16 +15,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import httpx
 import psycopg
 from sqlalchemy import make_url
 
 from benchmarks.claimed_attempts import claim_attempts, database_settings, own_servers
-from benchmarks.serving import add_key, served
+from benchmarks.serving import add_key, new_key, resident_mebibytes, served
 from services.adapters.postgres.database import Database
-from services.domain.access import KEY_BYTES, make_key
 
 NUM_ROUNDS = 3
 NUM_PAGES = 300
@@ -48,7 +46,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--streams", type=int, default=500)
     arguments = parser.parse_args()
-    key = make_key(secrets.token_bytes(KEY_BYTES))
+    key = new_key()
     with own_servers() as environment:
         add_key(environment, key)
         job_id = asyncio.run(fill(environment, arguments.jobs))
@@ -56,12 +54,12 @@ def main() -> None:
             served("services.api", {**environment, **UNLIMITED}) as (url, process),
             served("benchmarks.bare_api", environment) as (bare_url, _),
         ):
-            tell("idle memory of the API", mebibytes=memory(process.pid))
+            tell("idle memory of the API", mebibytes=resident_mebibytes(process.pid))
             compare_reading(url, bare_url, job_id, key, arguments.seconds)
             measure_list(url, key, arguments.jobs)
             asyncio.run(measure_streams(url, job_id, key, environment, arguments.streams))
             measure_submitting(url, key, arguments.seconds)
-            tell("memory of the API afterwards", mebibytes=memory(process.pid))
+            tell("memory of the API afterwards", mebibytes=resident_mebibytes(process.pid))
 
 
 def tell(what: str, **figures: object) -> None:
@@ -78,13 +76,6 @@ async def fill(environment: Mapping[str, str], num_jobs: int) -> str:
     with psycopg.connect(url.render_as_string(hide_password=False)) as connection:
         connection.execute(COPY, (num_jobs, job_id))
     return job_id
-
-
-def memory(pid: int) -> float:
-    """Return the resident memory of a process in MiB."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return round(int(found[1]) / 1024, 1)
 
 
 def wrk(url: str, key: str, seconds: int, *options: str) -> tuple[float, float]:
@@ -138,7 +129,7 @@ def measure_list(url: str, key: str, num_jobs: int) -> None:
     with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
         for _ in range(NUM_PAGES):
             began_at = time.perf_counter()
-            parameters = {"cursor": cursor} if cursor else {}
+            parameters: dict[str, str] = {"cursor": cursor} if cursor else {}
             page = client.get("/v1/jobs", params=parameters).raise_for_status().json()
             seconds.append(time.perf_counter() - began_at)
             cursor = page["next_cursor"]
