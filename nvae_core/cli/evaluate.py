@@ -6,7 +6,7 @@ from nvae_core.cli.running import run_program
 from nvae_core.config import EvaluateConfig
 from nvae_core.distributed import join_ranks, own_rank
 from nvae_core.evaluation.run import evaluate_run
-from nvae_core.run_directory import Phase, RankFile, Result, RunDirectory
+from nvae_core.run_directory import Phase, Result, RunDirectory
 from nvae_core.training.introspection import watch_for_stall
 from nvae_core.training.shutdown import StopSignal
 
@@ -19,7 +19,7 @@ def main() -> int:
 def _evaluate(config: EvaluateConfig, run: RunDirectory) -> Result:
     stop = StopSignal(run)
     stop.listen()
-    rank_file = RankFile(run.rank_path(own_rank()))
+    rank_file = run.open_rank_file(own_rank())
     with join_ranks(config.ranks) as ranks:
         stall_seconds = config.ranks.stall_timeout_seconds
         watch_for_stall(run, ranks.rank, rank_file, timeout_seconds=stall_seconds)
@@ -27,7 +27,9 @@ def _evaluate(config: EvaluateConfig, run: RunDirectory) -> Result:
         def enter(num_images: int) -> None:
             rank_file.enter(Phase.EVALUATE, num_images)
 
-        return evaluate_run(config, run, ranks, should_stop=stop.is_set, enter=enter)
+        result = evaluate_run(config, run, ranks, should_stop=stop.is_set, enter=enter)
+        rank_file.enter(Phase.END, rank_file.state.step)
+        return result
 
 
 if __name__ == "__main__":

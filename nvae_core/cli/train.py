@@ -5,7 +5,7 @@ import sys
 from nvae_core.cli.running import run_program
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import join_ranks, own_rank
-from nvae_core.run_directory import RankFile, Result, RunDirectory
+from nvae_core.run_directory import Result, RunDirectory
 from nvae_core.training.introspection import watch_for_stall
 from nvae_core.training.loop import train
 from nvae_core.training.phase_clock import PhaseClock
@@ -20,7 +20,7 @@ def main() -> int:
 def _train(config: TrainConfig, run: RunDirectory) -> Result:
     stop = StopSignal(run)
     stop.listen()
-    rank_file = RankFile(run.rank_path(own_rank()))
+    rank_file = run.open_rank_file(own_rank())
     with join_ranks(config.ranks) as ranks:
         stall_seconds = config.ranks.stall_timeout_seconds
         watch_for_stall(run, ranks.rank, rank_file, timeout_seconds=stall_seconds)

@@ -12,6 +12,7 @@ from nvae_core.run_directory.files import (
     sync_folder,
     write_atomically,
 )
+from nvae_core.run_directory.phases import PhaseLine, PhaseLog
 from nvae_core.run_directory.progress import (
     ArtifactLine,
     CheckpointLine,
@@ -33,6 +34,8 @@ __all__ = [
     "MetricsLine",
     "NoticeLine",
     "Phase",
+    "PhaseLine",
+    "PhaseLog",
     "ProgressLine",
     "RankFile",
     "RankState",

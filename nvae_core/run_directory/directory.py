@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from nvae_core.config import RUN_CONFIG, AnyRunConfig
 from nvae_core.run_directory.files import AppendedFile, describe_errors, write_atomically
 from nvae_core.run_directory.narration import narrate
+from nvae_core.run_directory.phases import PhaseLine, open_phase_log, read_phases
 from nvae_core.run_directory.progress import ProgressLine, read_progress
-from nvae_core.run_directory.rank_file import RankState, read_rank_file
+from nvae_core.run_directory.rank_file import RankFile, RankState, read_rank_file
 from nvae_core.run_directory.result import Result, ResultFile
 
 
@@ -98,11 +99,30 @@ class RunDirectory:
         """Return the file to which a rank appends its stacks on SIGUSR1."""
         return self.ranks / f"rank_{rank}.stacks.txt"
 
+    def phases_path(self, rank: int) -> Path:
+        """Return the file in which a rank that is traced says when each phase began."""
+        return self.ranks / f"rank_{rank}.phases.jsonl"
+
+    def open_rank_file(self, rank: int) -> RankFile:
+        """Make the file in which a rank says where it is; if it is traced, that of its phases."""
+        phases = open_phase_log(self.phases_path(rank))
+        return RankFile(self.rank_path(rank), on_enter=phases.enter if phases else None)
+
     def read_ranks(self) -> dict[int, RankState]:
         """Return where the ranks of this machine are, by rank; empty before they start."""
         paths = self.ranks.glob("rank_*.bin")
         states = {int(path.stem.removeprefix("rank_")): read_rank_file(path) for path in paths}
         return dict(sorted(states.items()))
+
+    def read_phases(self) -> dict[int, Iterator[PhaseLine]]:
+        """Return the phases of the ranks of this machine that are traced, by rank.
+
+        Raises:
+            OSError, ValueError: while a rank's are read, as in `phases.read_phases`.
+        """
+        paths = self.ranks.glob("rank_*.phases.jsonl")
+        ranks = {int(path.name.split(".")[0].removeprefix("rank_")): path for path in paths}
+        return {rank: read_phases(path) for rank, path in sorted(ranks.items())}
 
     def request_stop(self) -> None:
         """Ask the trainer to leave at the next step boundary with a checkpoint."""

@@ -51,13 +51,23 @@ class RankState:
 class RankFile:
     """This rank's file; writing is a copy into memory and never waits for the disk."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_enter: Callable[[Phase, int], None] | None = None,
+    ) -> None:
+        """Make the file; `on_enter` hears of phase and step whenever one is entered."""
         self._clock = clock
+        self._on_enter = on_enter
         self.state = RankState(Phase.START, os.getpid(), 0, clock(), 0.0)
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, _pack(self.state))
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), LAYOUT.size)
+        if on_enter is not None:
+            on_enter(self.state.phase, self.state.step)
 
     def enter(self, phase: Phase, step: int, *, step_seconds: float | None = None) -> None:
         """Say what this rank does from now on, also if it is the same as before."""
@@ -66,6 +76,8 @@ class RankFile:
         now = self._clock()
         self.state = RankState(phase, self.state.process_id, step, now, step_seconds)
         self._map[:] = _pack(self.state)
+        if self._on_enter is not None:
+            self._on_enter(phase, step)
 
 
 def read_rank_file(path: Path) -> RankState:
