@@ -4,6 +4,7 @@ import gc
 
 import uvicorn
 
+from services.adapters import tracing
 from services.adapters.celery_queue import DoorbellPublisher
 from services.adapters.postgres.database import Database
 from services.adapters.rate_limits import RateLimits
@@ -23,6 +24,8 @@ from services.settings import (
 def main() -> None:
     """Serve until SIGTERM."""
     configure_logging("api")
+    tracing.start("api")
+    tracing.stop_on_sigterm()  # uvicorn passes it on when it has ended
     settings = ApiSettings()
     storage = StorageSettings()
     database = Database(DatabaseSettings())
@@ -37,15 +40,18 @@ def main() -> None:
     app = create_app(stores)
     gc.collect()
     gc.freeze()  # what the start has made stays; to walk through it again and again stops requests
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=10,
-    )
+    try:
+        uvicorn.run(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=10,
+        )
+    finally:
+        tracing.stop()
 
 
 if __name__ == "__main__":

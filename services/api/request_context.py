@@ -9,6 +9,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.adapters import tracing
 from services.adapters.rate_limits import Allowance
 from services.api.prometheus import Metrics
 
@@ -31,6 +32,7 @@ class RequestContext:
             return
         given = Headers(scope=scope).get("X-Request-Id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
+        tracing.current().describe({"nvae.request.id": request_id})
         state: dict[str, Any] = scope.setdefault("state", {})
         status = 500
         started_at = time.monotonic()

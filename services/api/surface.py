@@ -3,7 +3,9 @@
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
+from services.adapters import tracing
 from services.api.openapi import describe
 from services.api.routers import (
     api_keys,
@@ -19,6 +21,7 @@ from services.api.routers import (
 )
 from services.api.schemas.problems import Problem, Responses
 
+UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds
 MAX_BODY_BYTES = 1024 * 1024
 KEYED = (jobs, control, logs, results, checkpoints, datasets, catalogue, nodes, api_keys)
 PROBLEMS: Responses = {
@@ -56,9 +59,23 @@ def make_surface(lifespan: Any = None) -> FastAPI:
         lifespan=lifespan,
         max_body_size=MAX_BODY_BYTES,
         redirect_slashes=False,
+        telemetry=_telemetry(),
     )
     for module in KEYED:
         app.include_router(module.router, responses=PROBLEMS)
     app.include_router(health.router, responses={405: PROBLEMS[405]})
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
+
+
+def _telemetry() -> TelemetryConfig:
+    """Return what FastAPI tells of requests: one span each, where tracing is on."""
+    return {
+        "tracing": tracing.is_on(),
+        "tracer_provider": tracing.provider(),
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "auto_configure": False,
+        "exclude": lambda scope: scope["path"] in UNTRACED,
+    }

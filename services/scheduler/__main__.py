@@ -2,6 +2,7 @@
 
 import asyncio
 
+from services.adapters import tracing
 from services.adapters.celery_queue import DoorbellPublisher
 from services.adapters.postgres.database import Database
 from services.adapters.s3_storage import S3Storage
@@ -21,6 +22,8 @@ from services.settings import (
 async def main() -> None:
     """Run the scheduler until the process is ended; that is safe at any moment."""
     configure_logging("scheduler")
+    tracing.start("scheduler")
+    tracing.stop_on_sigterm()
     database = Database(DatabaseSettings())
     doorbell = DoorbellPublisher(BrokerSettings())
     collection = Collection(database, S3Storage(StorageSettings()), CollectionSettings())

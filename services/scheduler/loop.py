@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from services.adapters import tracing
 from services.adapters.celery_queue import BrokerUnavailable, DoorbellPublisher
 from services.adapters.ids import new_id
 from services.adapters.postgres import (
@@ -17,9 +18,11 @@ from services.adapters.postgres import (
     outbox,
     overdue,
     placing,
+    traces,
 )
-from services.adapters.postgres.database import Database, DatabaseUnavailable
+from services.adapters.postgres.database import Database, DatabaseUnavailable, Session
 from services.adapters.postgres.leadership import Leadership
+from services.adapters.postgres.tables import Attempt
 from services.domain.errors import Conflict
 from services.domain.placement import Placement, place
 from services.settings import LeaseSettings, SchedulerSettings
@@ -90,15 +93,22 @@ class Scheduler:
         for job_id, attempt_id in expired:
             async with self._database.transaction() as session:
                 if attempt := await attempts.lock_live(session, job_id, attempt_id):
-                    for ending in await endings.finish_expired(
-                        session, attempt, lease_seconds=self._lease.seconds
-                    ):
-                        log.warning("lease.expired", attempt_id=attempt_id, message=ending.message)
+                    await self._finish_expired(session, attempt)
         for job_id, attempt_id in unready:
             async with self._database.transaction() as session:
                 if attempt := await attempts.lock_live(session, job_id, attempt_id):
                     await overdue.give_up_unready(session, attempt)
                     log.warning("attempt.not_ready", attempt_id=attempt_id)
+
+    async def _finish_expired(self, session: Session, attempt: Attempt) -> None:
+        parent = await traces.of_attempt(session, attempt.id)
+        for ending in await endings.finish_expired(
+            session, attempt, lease_seconds=self._lease.seconds
+        ):
+            with tracing.span("expire lease", parent=parent) as span:
+                span.fail(ending.message)
+                span.describe({"nvae.reason": ending.reason})
+                log.warning("lease.expired", attempt_id=attempt.id, message=ending.message)
 
     async def stop_overdue(self) -> None:
         """Stop the jobs that have run for as long as they may."""
@@ -127,19 +137,27 @@ class Scheduler:
 
     async def _place(self, placement: Placement) -> None:
         try:
-            async with self._database.transaction() as session:
-                attempt = await placing.place(
-                    session,
-                    placement,
-                    attempt_id=new_id("att"),
-                    claim_timeout_seconds=self._settings.claim_timeout_seconds,
-                    ports=self._settings.ports,
-                )
+            with tracing.span("place job", parent=await self._request_of(placement.job_id)) as span:
+                async with self._database.transaction() as session:
+                    attempt = await placing.place(
+                        session,
+                        placement,
+                        attempt_id=new_id("att"),
+                        claim_timeout_seconds=self._settings.claim_timeout_seconds,
+                        ports=self._settings.ports,
+                    )
+                span.describe(_described(placement, attempt))
+                if attempt is not None:
+                    log.info("job.placed", job_id=attempt.job_id, attempt=attempt.number)
         except Conflict as error:  # the next tick sees what there is then
             log.warning("job.not_placed", job_id=placement.job_id, error=error.message)
-            return
-        if attempt is not None:
-            log.info("job.placed", job_id=attempt.job_id, attempt=attempt.number)
+
+    async def _request_of(self, job_id: str) -> str | None:
+        """Return the `traceparent` that the attempts of a job are below."""
+        if not tracing.is_on():
+            return None
+        async with self._database.transaction() as session:
+            return await traces.of_job(session, job_id)
 
     async def publish(self) -> None:
         """Ring the doorbells that are due; with the broker away they stay for the next tick."""
@@ -176,3 +194,13 @@ class Scheduler:
     def _forgive_silence(self) -> None:
         """After a gap of ours or of Postgres, give all one whole lease to be heard again."""
         self._expire_from = time.monotonic() + self._lease.seconds
+
+
+def _described(placement: Placement, attempt: Attempt | None) -> tracing.Attributes:
+    """Return what a span tells of a placement; the attempt is None if nobody waits for it now."""
+    return {
+        "nvae.job.id": placement.job_id,
+        "nvae.attempt.id": attempt.id if attempt else None,
+        "nvae.attempt.number": attempt.number if attempt else None,
+        "nvae.num_nodes": len(placement.shares),
+    }

@@ -2,6 +2,7 @@
 
 import fcntl
 
+from services.adapters import tracing
 from services.adapters.celery_queue import answer_doorbell
 from services.adapters.telemetry import configure_logging
 from services.settings import BrokerSettings, WorkerSettings
@@ -11,6 +12,7 @@ from services.worker.agent import AgentThread
 def main() -> None:
     """Register the node and answer its doorbell until SIGTERM; runners go on without the worker."""
     configure_logging("worker")
+    tracing.start("worker")
     settings = WorkerSettings()
     settings.data_folder.mkdir(parents=True, exist_ok=True)
     with (settings.data_folder / "worker.lock").open("w") as lock:
@@ -21,7 +23,10 @@ def main() -> None:
         _keep_name(settings)
         agent = AgentThread(settings)
         node_id = agent.start()
-        answer_doorbell(BrokerSettings(), node_id, agent.ring)
+        try:
+            answer_doorbell(BrokerSettings(), node_id, agent.ring)
+        finally:
+            tracing.stop()
 
 
 def _keep_name(settings: WorkerSettings) -> None:

@@ -10,8 +10,9 @@ from importlib.metadata import version
 import structlog
 
 from nvae_core.run_directory import RunDirectory
+from services.adapters import tracing
 from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, endings, nodes
+from services.adapters.postgres import attempts, endings, nodes, traces
 from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, DatabaseUnavailable, notify_queue
 from services.adapters.postgres.endings import Ending
@@ -28,6 +29,7 @@ from services.worker.attempt_folders import (
 )
 from services.worker.housekeeping import clean_node
 from services.worker.launching import Launcher
+from services.worker.rank_traces import trace_ranks
 from services.worker.resident import Resident
 from services.worker.slots import take_inventory
 from services.worker.trainer import attempt_marker
@@ -93,14 +95,12 @@ class NodeAgent:
         async with self._database.transaction() as session:
             await nodes.renew(session, self.node_id, lease_seconds=self._lease.seconds)
             claimed = await attempts.claim(session, self.node_id, lease_seconds=self._lease.seconds)
+            placed = [await traces.of_attempt(session, claim.attempt_id) for claim in claimed]
         if claimed:
             await self._vacate()
-        for claim in claimed:
-            try:
-                await asyncio.to_thread(self._launcher.launch, claim)
-            except OSError as error:
-                ending = Ending(Reason.RUNNER_FAILED, f"no runner on {self._name}: {error}")
-                await endings.finish_if_live(self._database, claim, ending)
+        for claim, parent in zip(claimed, placed, strict=True):
+            with tracing.span("claim attempt", parent=parent, attributes=self._described(claim)):
+                await self._launch(claim)
         async with self._database.transaction() as session:
             live = await nodes.live_claims(session, self.node_id)
         for claim in live:
@@ -112,6 +112,15 @@ class NodeAgent:
             self._clean_at = time.monotonic() + CLEAN_SECONDS
             await asyncio.to_thread(clean_node, self._settings, now=time.time())
 
+    async def _launch(self, claim: Claim) -> None:
+        log.info("attempt.claimed", attempt_id=claim.attempt_id)
+        try:
+            await asyncio.to_thread(self._launcher.launch, claim)
+        except OSError as error:
+            ending = Ending(Reason.RUNNER_FAILED, f"no runner on {self._name}: {error}")
+            tracing.current().fail(ending.message)
+            await endings.finish_if_live(self._database, claim, ending)
+
     async def _vacate(self) -> None:
         """End what still runs of attempts that have ended: their slots were given to others."""
         async with self._database.transaction() as session:
@@ -122,10 +131,22 @@ class NodeAgent:
 
     async def _finish_lost(self, claim: Claim) -> None:
         await asyncio.to_thread(kill_marked, attempt_marker(claim))
-        log.warning("attempt.lost", attempt_id=claim.attempt_id)
         ending = Ending(Reason.WORKER_LOST, f"the runner on {self._name} died")
-        await endings.finish_if_live(self._database, claim, ending)
+        parent = await self._placement_of(claim)
+        with tracing.span("find lost", parent=parent, attributes=self._described(claim)) as span:
+            span.fail(ending.message)
+            log.warning("attempt.lost", attempt_id=claim.attempt_id)
+            await endings.finish_if_live(self._database, claim, ending)
+        # The runner's own spans are lost with it; those of its ranks are in the run directory.
+        await asyncio.to_thread(trace_ranks, self._run_directory(claim.attempt_id), parent=parent)
         await self._drop_files(claim.attempt_id)
+
+    async def _placement_of(self, claim: Claim) -> str | None:
+        """Return the `traceparent` of a claim's placement."""
+        if not tracing.is_on():
+            return None
+        async with self._database.transaction() as session:
+            return await traces.of_attempt(session, claim.attempt_id)
 
     async def _end_stale(self, live_ids: set[str]) -> None:
         """Kill runners that are still there long after their attempt has ended: they hang."""
@@ -145,8 +166,18 @@ class NodeAgent:
         await self._drop_files(attempt_id)
 
     async def _drop_files(self, attempt_id: str) -> None:
-        folder = attempt_folder(self._settings.data_folder, attempt_id)
-        await asyncio.to_thread(drop_large_files, RunDirectory(folder / "run"))
+        await asyncio.to_thread(drop_large_files, self._run_directory(attempt_id))
+
+    def _run_directory(self, attempt_id: str) -> RunDirectory:
+        return RunDirectory(attempt_folder(self._settings.data_folder, attempt_id) / "run")
+
+    def _described(self, claim: Claim) -> tracing.Attributes:
+        """Return what a span tells of a claim."""
+        return {
+            "nvae.attempt.id": claim.attempt_id,
+            "nvae.node.name": self._name,
+            "nvae.node.rank": claim.node_rank,
+        }
 
 
 class AgentThread:

@@ -1,12 +1,14 @@
 """One attempt's work: fetch the inputs, run the trainer, publish, and say how it ended."""
 
 import asyncio
+import contextvars
 import time
 from dataclasses import dataclass, replace
 
 import structlog
 
 from nvae_core.run_directory import RunDirectory
+from services.adapters import tracing
 from services.adapters.postgres import attempts, endings, jobs, requests, results
 from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, DatabaseUnavailable
@@ -21,6 +23,7 @@ from services.worker.inputs import InputCache
 from services.worker.lease import HeardOrders
 from services.worker.patience import LOOK_SECONDS, patiently, publish_last, publish_until
 from services.worker.publishing import Publisher
+from services.worker.rank_traces import trace_ranks
 from services.worker.slots import take_inventory
 from services.worker.sources import SourceLocator, staging_folder
 from services.worker.stalls import StallWatch, dump_stacks
@@ -70,29 +73,42 @@ class Execution:
             ending = failure
             if self.orders.stop_requested.is_set():  # that is why, whatever went wrong after it
                 ending = self._stopped(failure.message)
-        await patiently(lambda: self._finish(ending, prepared))
+        with tracing.span("finish attempt"):
+            await patiently(lambda: self._finish(ending, prepared))
         if ending is not None:
+            self._describe_end(ending)
             log.info("attempt.finished", reason=ending.reason, message=ending.message)
+
+    def _describe_end(self, ending: Ending) -> None:
+        traced = tracing.current()
+        traced.describe({"nvae.reason": ending.reason})
+        if attempts.is_failure(ending.reason):
+            traced.fail(ending.message)
 
     async def _work(self, publisher: Publisher) -> Ending | None:
         """Get ready, train, publish; None means that another node knows how it ended."""
-        preparing = asyncio.create_task(self._prepare())
+        preparing = asyncio.create_task(self._prepare_traced())
         stopping = asyncio.create_task(self.orders.stop_requested.wait())
         try:  # a stop does not wait for a download
             await asyncio.wait((preparing, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not preparing.done():
                 return self._stopped("stopped before the trainer started")
             plan = preparing.result()
-            await patiently(self._make_ready)
-            going = asyncio.create_task(self.orders.go.wait())
-            await asyncio.wait((going, stopping), return_when=asyncio.FIRST_COMPLETED)
-            going.cancel()
+            with tracing.span("wait for go"):
+                await patiently(self._make_ready)
+                going = asyncio.create_task(self.orders.go.wait())
+                await asyncio.wait((going, stopping), return_when=asyncio.FIRST_COMPLETED)
+                going.cancel()
             if not self.orders.go.is_set():
                 return self._stopped("stopped before the trainer started")
         finally:
             preparing.cancel()
             stopping.cancel()
         return await self._train(plan, publisher)
+
+    async def _prepare_traced(self) -> TrainerPlan:
+        with tracing.span("fetch inputs"):
+            return await self._prepare()
 
     async def _prepare(self) -> TrainerPlan:
         """Fetch the inputs and write `config.json`."""
@@ -121,21 +137,24 @@ class Execution:
 
     async def _train(self, plan: TrainerPlan, publisher: Publisher) -> Ending | None:
         warm = await asyncio.to_thread(self._try_warm, plan)
-        trainer = warm or Trainer(plan)  # from the main thread
-        watched: Ending | None = None
-        ended = asyncio.Event()
-        publishing = asyncio.create_task(
-            publish_until(ended, publisher, hurry=self.orders.cancelled)
-        )
-        try:
-            watched = await self._wait_for_end(trainer, publishing, plan)
-            if watched is not None:
-                await asyncio.to_thread(dump_stacks, self.run_directory, plan.marker)
-        finally:
-            strays = await trainer.kill()
-            ended.set()
-            if asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                publishing.cancel()
+        attempt = contextvars.copy_context()  # what is published is a part of it, in the trace
+        with tracing.span("run trainer") as traced:
+            # From the main thread.
+            trainer = warm or Trainer(replace(plan, traceparent=traced.traceparent))
+            watched: Ending | None = None
+            ended = asyncio.Event()
+            publishing = asyncio.create_task(
+                publish_until(ended, publisher, hurry=self.orders.cancelled), context=attempt
+            )
+            try:
+                watched = await self._wait_for_end(trainer, publishing, plan)
+                if watched is not None:
+                    await asyncio.to_thread(dump_stacks, self.run_directory, plan.marker)
+            finally:
+                strays = await trainer.kill()
+                ended.set()
+                if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                    publishing.cancel()
         if strays:
             log.error("trainer.strays", pids=sorted(strays))
             await patiently(self._cordon)
@@ -143,6 +162,8 @@ class Execution:
         if ending is not None:
             ending = self._located(ending)
         await self._tell_others(ending, publishing)
+        if traced.traceparent is not None:
+            await asyncio.to_thread(trace_ranks, self.run_directory, parent=traced.traceparent)
         try:
             await self._wait_unless_forced(publishing)
         except ValueError as error:  # the trainer wrote garbage, after these

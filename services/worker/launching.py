@@ -9,6 +9,7 @@ import sys
 
 import structlog
 
+from services.adapters import tracing
 from services.adapters.postgres.attempts import Claim
 from services.settings import WorkerSettings
 from services.worker.attempt_folders import attempt_folder, mark
@@ -74,9 +75,8 @@ class Launcher:
             self.start()
         assert self._requests is not None
         try:
-            self._requests.send(
-                json.dumps([claim.attempt_id, claim.fence, claim.node_rank]).encode()
-            )
+            named = [claim.attempt_id, claim.fence, claim.node_rank]
+            self._requests.send(json.dumps([*named, tracing.current().traceparent]).encode())
             answer = self._requests.recv(64)
         except OSError:  # it has died, or hangs
             return None

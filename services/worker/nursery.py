@@ -17,6 +17,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from services.adapters import tracing
 from services.adapters.postgres.attempts import Claim
 from services.adapters.s3_storage import S3Storage
 from services.adapters.telemetry import configure_logging
@@ -32,35 +33,41 @@ def main() -> None:
     """Answer requests, each a claim, with an error number; 0 says that its runner lives."""
     requests = socket.socket(fileno=int(sys.argv[1]))
     configure_logging("runner")
+    tracing.load()
     settings = WorkerSettings()
     S3Storage(StorageSettings())  # what boto3 reads from its files, once
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries runners
     gc.freeze()  # their memory stays shared with this process
     while request := requests.recv(MAX_REQUEST_BYTES):
-        attempt_id, fence, node_rank = json.loads(request)
+        attempt_id, fence, node_rank, parent = json.loads(request)
+        claim = Claim(attempt_id, fence, node_rank)
         error = 0
         try:
-            _fork_runner(settings, Claim(attempt_id, fence, node_rank), requests)
+            _fork_runner(settings, claim, parent, requests)
         except OSError as failure:
             error = failure.errno or errno.EIO
         requests.send(json.dumps(error).encode())
 
 
-def _fork_runner(settings: WorkerSettings, claim: Claim, requests: socket.socket) -> None:
+def _fork_runner(
+    settings: WorkerSettings, claim: Claim, parent: str | None, requests: socket.socket
+) -> None:
     folder = attempt_folder(settings.data_folder, claim.attempt_id)
     lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         # The runner inherits the lock and holds it for life: there is no moment without it.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fork() == 0:
-            _become_runner(folder, lock, claim, requests)
+            _become_runner(folder, lock, claim, parent, requests)
     except BlockingIOError:
         return  # asked again by a worker that has not heard the answer
     finally:
         os.close(lock)
 
 
-def _become_runner(folder: Path, lock: int, claim: Claim, requests: socket.socket) -> None:
+def _become_runner(
+    folder: Path, lock: int, claim: Claim, parent: str | None, requests: socket.socket
+) -> None:
     """Be the runner; does not return."""
     try:
         requests.close()
@@ -71,7 +78,7 @@ def _become_runner(folder: Path, lock: int, claim: Claim, requests: socket.socke
         log = os.open(folder / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, sys.stdout.fileno())
         os.dup2(log, sys.stderr.fileno())
-        runner.run(claim)
+        runner.run(claim, parent=parent, lock=lock)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -13,6 +13,7 @@ import signal
 import structlog
 
 from nvae_core.run_directory import RunDirectory
+from services.adapters import tracing
 from services.adapters.postgres import endings
 from services.adapters.postgres.attempts import Claim
 from services.adapters.postgres.database import Database, DatabaseUnavailable
@@ -28,7 +29,7 @@ from services.settings import (
     StorageSettings,
     WorkerSettings,
 )
-from services.worker.assignment import load_assignment
+from services.worker.assignment import Assignment, load_assignment
 from services.worker.attempt_folders import attempt_folder, drop_large_files
 from services.worker.execution import Execution
 from services.worker.lease import Lease
@@ -54,6 +55,7 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
         structlog.contextvars.bind_contextvars(
             job_id=assignment.job_id, attempt=assignment.attempt_number
         )
+        tracing.current().describe(_described(assignment))
         log.info("attempt.started", kind=assignment.spec.kind, slots=assignment.slots)
         await Execution(
             settings=settings,
@@ -76,8 +78,10 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
             task.result()  # raises what ended it
     except LeaseLost as error:
         log.warning("runner.lease_lost", message=error.message)
+        tracing.current().fail(error.message)
     except Exception as error:
         log.exception("runner.crashed")
+        tracing.current().fail(repr(error))
         failure = error
     for task in tasks:
         task.cancel()
@@ -92,14 +96,40 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
     await database.close()
 
 
-def run(claim: Claim) -> None:
-    """Run the attempt in this process, which holds its lock, and end the process."""
+def _described(assignment: Assignment) -> tracing.Attributes:
+    """Return what a span tells of an attempt."""
+    return {
+        "nvae.job.id": assignment.job_id,
+        "nvae.job.kind": assignment.spec.kind,
+        "nvae.attempt.number": assignment.attempt_number,
+        "nvae.num_slots": len(assignment.slots),
+    }
+
+
+def run(claim: Claim, *, parent: str | None, lock: int) -> None:
+    """Run the attempt in this process, which holds its lock, and end the process.
+
+    Args:
+        claim: of this node.
+        parent: the `traceparent` of the claim.
+        lock: the descriptor that holds the lock.
+    """
     structlog.contextvars.bind_contextvars(attempt_id=claim.attempt_id)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     status = 1
     try:
+        settings = WorkerSettings()
+        tracing.start("runner")  # not in the nursery: threads do not survive a fork
+        place: tracing.Attributes = {
+            "nvae.attempt.id": claim.attempt_id,
+            "nvae.node.name": settings.node_name,
+            "nvae.node.rank": claim.node_rank,
+        }
         loop = asyncio.new_event_loop()  # asyncio.run would wait for threads at the end
-        loop.run_until_complete(run_attempt(WorkerSettings(), claim))
+        with tracing.span("run attempt", parent=parent, attributes=place):
+            loop.run_until_complete(run_attempt(settings, claim))
+        os.close(lock)  # first: nobody waits for a collector of traces
+        tracing.stop()
         status = 0
     except Exception:
         log.exception("runner.crashed")

@@ -17,6 +17,7 @@ from services.domain.statuses import Reason
 from services.worker.gangs import Gang
 
 MARKER = "NVAE_ATTEMPT"
+OF_SERVICES = ("NVAE_", "OTEL_", "TRACEPARENT")  # addresses, passwords, where traces go
 TERM_SECONDS = 5.0  # from SIGTERM to SIGKILL
 
 PROGRAMS = {
@@ -46,6 +47,7 @@ class TrainerPlan:
     threads_per_slot: int
     gang: Gang | None = None
     given_command: Sequence[str] | None = None
+    traceparent: str | None = None  # of what the ranks are a part of
 
     def command(self) -> list[str]:
         """Return the command line: torchrun, except for one rank, which needs nobody to find it."""
@@ -69,6 +71,8 @@ class TrainerPlan:
         kept = trainer_environment(inherited, num_threads=self.threads_per_slot)
         name, _, value = self.marker.partition("=")
         kept[name] = value
+        if self.traceparent is not None:
+            kept["TRACEPARENT"] = self.traceparent  # the ranks note when their phases begin
         if self.gang:
             kept |= self.gang.environment()
         if self.slot_kind == "gpu":
@@ -81,7 +85,7 @@ def trainer_environment(inherited: Mapping[str, str], *, num_threads: int) -> di
     kept = {
         name: value
         for name, value in inherited.items()
-        if not name.startswith("NVAE_") or name == "NVAE_STACK"
+        if not name.startswith(OF_SERVICES) or name == "NVAE_STACK"
     }
     # GPUs as nvidia-smi numbers them.
     return kept | {"OMP_NUM_THREADS": str(num_threads), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvae_core.run_directory import ArtifactLine, CheckpointLine, RunDirectory
+from services.adapters import tracing
 from services.adapters.ids import new_id
 from services.adapters.postgres import attempts, checkpoints, results
 from services.adapters.postgres.attempts import Claim
@@ -88,9 +89,11 @@ class Uploads:
                 return False
             line = self._next()
             if isinstance(line, ArtifactLine):
-                await self.publish_artifact(line)
+                with tracing.span("publish artifact", attributes={"nvae.artifact": line.name}):
+                    await self.publish_artifact(line)
             else:
-                await self._publish_checkpoint(line)
+                with tracing.span("publish checkpoint", attributes={"nvae.step": line.step}):
+                    await self._publish_checkpoint(line)
             if line in self._waiting:
                 self._waiting.remove(line)
             return True

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.adapters import tracing
 from services.adapters.postgres.clock import read_clock
 from services.adapters.postgres.tables import Attempt, Dataset, Event, Job
 from services.domain.errors import NotFound
@@ -31,7 +32,11 @@ async def insert(session: AsyncSession, job: Job, *, by: str | None = None) -> N
     job.num_events = 1
     session.add(job)
     await session.flush()  # the event's foreign key wants it first
-    session.add(_newest_event(job, "submitted", {"kind": job.kind, "by": by}))
+    request = tracing.current()
+    request.describe({"nvae.job.id": job.id, "nvae.job.kind": job.kind})
+    # Every attempt of the job goes on from there.
+    data = {"kind": job.kind, "by": by, "traceparent": request.traceparent}
+    session.add(_newest_event(job, "submitted", data))
 
 
 async def find(

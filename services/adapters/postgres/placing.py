@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.adapters import tracing
 from services.adapters.postgres import jobs
 from services.adapters.postgres.clock import in_seconds
 from services.adapters.postgres.tables import Attempt, Doorbell, Member, Node, Slot
@@ -55,7 +56,14 @@ async def place(
         )
         session.add(Doorbell(node_id=share.node_id))
     nodes = [share.node_id for share in placement.shares]
-    await jobs.change_status(session, job, JobStatus.STARTING, attempt=attempt.number, nodes=nodes)
+    await jobs.change_status(
+        session,
+        job,
+        JobStatus.STARTING,
+        attempt=attempt.number,
+        nodes=nodes,
+        traceparent=tracing.current().traceparent,  # its workers go on from there
+    )
     return attempt
 
 

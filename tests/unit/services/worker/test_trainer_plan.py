@@ -55,6 +55,14 @@ def test_trainer_gets_no_password_of_the_services(tmp_path):
     assert environment["OMP_NUM_THREADS"] == "4"
 
 
+def test_trainer_that_is_traced_knows_its_trace_and_not_the_collector(tmp_path):
+    inherited = {"OTEL_EXPORTER_OTLP_HEADERS": "secret", "TRACEPARENT": "of the worker"}
+    assert "TRACEPARENT" not in plan(tmp_path).environment(inherited)
+    environment = plan(tmp_path, traceparent="00-1-2-01").environment(inherited)
+    assert environment["TRACEPARENT"] == "00-1-2-01"
+    assert "secret" not in environment.values()
+
+
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
