@@ -128,10 +128,10 @@ def run(claim: Claim, *, parent: str | None, lock: int) -> None:
         loop = asyncio.new_event_loop()  # asyncio.run would wait for threads at the end
         with tracing.span("run attempt", parent=parent, attributes=place):
             loop.run_until_complete(run_attempt(settings, claim))
-        os.close(lock)  # first: nobody waits for a collector of traces
-        tracing.stop()
         status = 0
     except Exception:
         log.exception("runner.crashed")
     finally:
-        os._exit(status)  # a thread that hangs in an upload must not keep the lock
+        os.close(lock)  # nobody else waits for a collector of traces
+        tracing.stop()
+        os._exit(status)  # a thread that hangs in an upload must not keep the process

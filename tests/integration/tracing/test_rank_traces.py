@@ -3,7 +3,6 @@
 import time
 
 import pytest
-from otlp_collector import running_collector
 
 from nvae_core.run_directory import Phase, PhaseLog, RunDirectory
 from services.adapters import tracing
@@ -20,20 +19,15 @@ def run(tmp_path):
 
 
 @pytest.fixture
-def trace(run, monkeypatch):
+def trace(run, traced):
     """Return a function that traces what the ranks left and returns the spans."""
-    with running_collector() as collector:
-        for name, value in collector.environment.items():
-            monkeypatch.setenv(name, value)
-        tracing.start("runner")
 
-        def spans():
-            trace_ranks(run, parent=TRAINER)
-            tracing.stop()
-            return collector.of(TRACE)
-
-        yield spans
+    def spans():
+        trace_ranks(run, parent=TRAINER)
         tracing.stop()
+        return traced.of(TRACE)
+
+    return spans
 
 
 def write(run, rank, *phases):

@@ -1,17 +1,13 @@
 """Spans as a collector gets them, and what a process does when there is none."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from otlp_collector import (
-    hanging_collector,
-    refusing_collector,
-    running_collector,
-    with_collector,
-)
+from otlp_collector import hanging_collector, refusing_collector, with_collector
 
 from services.adapters import tracing
 
@@ -34,23 +30,6 @@ time.sleep(0.3)  # the thread that sends has begun to
 tracing.stop()
 print(json.dumps({"work": worked - began, "stop": time.monotonic() - worked}))
 """
-
-
-@pytest.fixture(scope="module")
-def collector():
-    with running_collector() as collector:
-        yield collector
-
-
-@pytest.fixture
-def traced(collector, monkeypatch):
-    """This process, traced as the API is; what was sent is there when it has stopped."""
-    for name, value in collector.environment.items():
-        monkeypatch.setenv(name, value)
-    collector.spans.clear()
-    tracing.start("api")
-    yield collector
-    tracing.stop()
 
 
 def test_spans_of_a_trace_hang_together_over_processes(traced):
@@ -116,6 +95,18 @@ def test_standard_variable_names_the_service(traced, monkeypatch):
         pass
     tracing.stop()
     assert [span.service for span in traced.spans] == ["ours"]
+
+
+def test_sigterm_sends_what_is_left_before_it_ends_the_process(traced):
+    program = (
+        "import os, signal; from services.adapters import tracing; tracing.start('scheduler');"
+        " tracing.stop_on_sigterm(); span = tracing.span('last'); span.__enter__();"
+        " span.__exit__(None, None, None); os.kill(os.getpid(), signal.SIGTERM); signal.pause()"
+    )
+    environment = with_collector(traced) | {"OTEL_BSP_SCHEDULE_DELAY": "60000"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert [span.name for span in traced.spans] == ["last"]
 
 
 def run_traced(collector):

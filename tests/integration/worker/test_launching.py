@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
-from building import add_claimed_attempt, add_dataset, add_job, add_node
+from building import add_claimed_attempt, add_dataset, add_job, add_node, find_attempt
+from otlp_collector import hanging_collector
 
 from services.settings import WorkerSettings
 from services.worker.attempt_folders import attempt_folder, is_runner_alive, kill_attempt
@@ -66,3 +68,18 @@ async def test_runner_that_cannot_be_started_is_an_error(launcher, claim, tmp_pa
     (attempt_folder(tmp_path, claim.attempt_id) / "runner.lock").mkdir()
     with pytest.raises(IsADirectoryError):
         launcher.launch(claim)
+
+
+async def test_runner_lets_go_of_its_lock_before_it_waits_for_a_collector(
+    launcher, claim, tmp_path, monkeypatch, database
+):
+    monkeypatch.setitem(os.environ, "NVAE_WORKER_TRAINER_COMMAND", '["true"]')
+    with hanging_collector() as collector:
+        for name, value in collector.environment.items():
+            monkeypatch.setitem(os.environ, name, value)
+        launcher.launch(claim)
+        pid = runner_pid(tmp_path, claim)
+        wait_until(lambda: not is_runner_alive(tmp_path, claim.attempt_id))
+        os.kill(pid, 0)  # it is there, and waits
+        assert (await find_attempt(database, claim.attempt_id)).status == "finished"
+        wait_until(lambda: not Path(f"/proc/{pid}").exists())
