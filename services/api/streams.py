@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from services.adapters.postgres import jobs, logs
 from services.adapters.postgres.logs import LogPlace, LogText
-from services.adapters.postgres.tables import Event, Job
+from services.adapters.postgres.tables import Job
 from services.api.dependencies import Stores
 from services.api.preferences import EVENT_STREAM
 from services.api.schemas.jobs import EventResource
@@ -28,25 +28,28 @@ def stream(parts: AsyncIterator[str]) -> StreamingResponse:
 
 
 async def follow_events(stores: Stores, job_id: str, *, after: int) -> AsyncIterator[str]:
-    """Yield the events of a job from the one behind `after` on, until the job has ended."""
+    """Yield the events of a job from the one behind `after` on, until the job has ended.
+
+    What happened since, such as a checkpoint that was pinned, comes too.
+    """
     until = time.monotonic() + MAX_STREAM_SECONDS
     async with stores.database.transaction() as session:
         job = await jobs.find(session, job_id)
         events = await jobs.list_events(session, job_id, after=after, limit=PAGE)
-    if job.status in TERMINAL and not events:
-        return
+    has_ended = job.status in TERMINAL
     is_history = True
     while time.monotonic() < until:
         for event in events:
             data = EventResource.model_validate(event).model_dump_json()
             yield _frame(str(event.number), event.type, data)
             after = event.number
-        if events and _is_last(events[-1]):
-            return
+            has_ended = has_ended or event.type in TERMINAL
         if is_history and len(events) == PAGE:
             async with stores.database.transaction() as session:
                 events = await jobs.list_events(session, job_id, after=after, limit=PAGE)
             continue
+        if has_ended:
+            return
         is_history = False
         events = await stores.watch.wait_for_events(job_id, seen=after, seconds=KEEP_ALIVE_SECONDS)
         if not events:
@@ -88,10 +91,6 @@ async def follow_log(
             yield KEEP_ALIVE
             spoke_at = time.monotonic()
         await stores.watch.wait_for_events(job_id, seen=job.num_events, seconds=LOOK_SECONDS)
-
-
-def _is_last(event: Event) -> bool:
-    return event.type in TERMINAL
 
 
 def _end(job: Job) -> str:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import uvicorn
-from building import add_claimed_attempt, add_dataset, add_job, add_key, add_node, finish
+from building import (
+    add_checkpoint,
+    add_claimed_attempt,
+    add_dataset,
+    add_job,
+    add_key,
+    add_node,
+    finish,
+)
 
 from services.adapters.postgres import attempts, requests, results
 from services.api import streams
@@ -101,6 +109,20 @@ async def test_stream_goes_on_where_it_was_cut(served, database, running):
     numbers = [int(event.number) for event in (*first, *rest)]
     assert numbers == list(range(1, len(numbers) + 1))
     assert await listen(served, path, after=rest[-1].number) == []
+
+
+async def test_stream_of_a_job_that_has_ended_ends_behind_what_happened_since(
+    served, database, running
+):
+    job, claim = running
+    checkpoint_id = await add_checkpoint(database, claim)
+    await finish(database, claim, Reason.SUCCEEDED)
+    assert (await served.post(f"/v1/checkpoints/{checkpoint_id}/pin")).status_code == 200
+    heard = await asyncio.wait_for(listen(served, f"/v1/jobs/{job.id}/events"), 10)
+    assert [event.kind for event in heard[-2:]] == ["succeeded", "checkpoint_pinned"]
+    path = f"/v1/jobs/{job.id}/events"
+    again = await asyncio.wait_for(listen(served, path, after=heard[-2].number), 10)
+    assert [event.kind for event in again] == ["checkpoint_pinned"]
 
 
 async def test_long_history_comes_whole(served, database, running, monkeypatch):
