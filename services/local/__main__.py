@@ -1,7 +1,6 @@
 """The command line of the local stack: `python -m services.local up|down|status|demo`."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -50,7 +49,6 @@ def _service_options(options: argparse.Namespace) -> ServiceOptions:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.local")
     several = parser.add_subparsers(dest="command", required=True)
-    num_cores = len(os.sched_getaffinity(0))
     up = several.add_parser("up", help="start the whole stack")
     demo = several.add_parser("demo", help="run the demo on a stack of its own")
     down = several.add_parser("down", help="stop it")
@@ -62,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--api-port", type=int, help="default: a free one")
     up.add_argument("--detach", action="store_true", help="return once everything is up")
     for command in (up, demo):
-        command.add_argument("--slots", type=int, default=num_cores, help="default: all cores")
+        command.add_argument("--slots", type=int, help="default: all GPUs, or else all cores")
         command.add_argument(
             "--datasets", type=Path, help="where `folder` sources are; default: in the data folder"
         )

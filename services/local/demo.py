@@ -8,13 +8,14 @@ else on standard output.
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nvae_client import Job, NvaeClient, NvaeError
+from nvae_client import Job, Node, NvaeClient, NvaeError
 
 Json = dict[str, Any]
 TEMPERATURES = (0.6, 0.8, 1.0)
@@ -48,7 +49,8 @@ def run_demo(client: NvaeClient, *, preset: str, output: Path) -> Json:
 
     console.rule(f"train {preset}")
     spec = {"kind": "train", "name": "demo", "preset": preset, "dataset": "mnist"}
-    trained = follow(client.jobs.submit(spec | {"resources": {"slots": 2}}), "train")
+    resources = {"slots": training_slots(client.nodes.list())}
+    trained = follow(client.jobs.submit(spec | {"resources": resources}), "train")
     checkpoint = trained.checkpoints()[-1]
 
     console.rule("evaluate and sample")
@@ -84,6 +86,11 @@ def run_demo(client: NvaeClient, *, preset: str, output: Path) -> Json:
         "checkpoint": str(folder),
         "job": trained.id,
     }
+
+
+def training_slots(nodes: Sequence[Node]) -> int:
+    """Return how many slots the demo trains on: two, or one where no node has two."""
+    return min(2, max(node.num_slots for node in nodes))
 
 
 def follow(job: Job, title: str) -> Job:

@@ -19,7 +19,7 @@ class ServiceOptions:
     """What the user chooses about our services on this machine."""
 
     api_port: int
-    num_slots: int
+    num_slots: int | None  # none: all GPUs, or all cores where there are none
     datasets: Path | None  # none: a folder beside the rest
 
 
@@ -40,13 +40,13 @@ def server_environment(folder: Path, stack: StackFile) -> dict[str, str]:
 
 def service_environment(folder: Path, options: ServiceOptions) -> dict[str, str]:
     """What our own services are told on top."""
-    return {
+    chosen = {} if options.num_slots is None else {"NVAE_WORKER_SLOTS": str(options.num_slots)}
+    return chosen | {
         "NVAE_API_HOST": HOST,
         "NVAE_API_PORT": str(options.api_port),
         "NVAE_API_URL": api_url(options),
         "NVAE_WORKER_NODE_NAME": "local",
         "NVAE_WORKER_DATA_FOLDER": str(folder / "worker"),
-        "NVAE_WORKER_SLOTS": str(options.num_slots),
         "NVAE_WORKER_DATASETS_FOLDER": str(options.datasets or folder / "datasets"),
     }
 
