@@ -1,5 +1,6 @@
 """The commands together, and the way in."""
 
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -26,6 +27,8 @@ EPILOG = (
     "5 the service cannot be reached, 130 interrupted."
 )
 
+PACKAGE = "nvae-service"
+
 app = typer.Typer(
     name="nvae",
     no_args_is_help=True,
@@ -35,13 +38,26 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nvae {version(PACKAGE)}")
+        raise typer.Exit
+
+
 @app.callback()
 def _choose_service(
     context: typer.Context,
+    *,
     url: Annotated[
         str | None,
         typer.Option("--url", help=f"Of the service; else {URL_VARIABLE}, or {DEFAULT_URL}."),
     ] = None,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_tell_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     context.obj = url
 
