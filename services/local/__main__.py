@@ -1,4 +1,4 @@
-"""The command line of the local stack: `python -m services.local up|down|status|demo`."""
+"""The command line of the local stack: `python -m services.local up`, `down` and so on."""
 
 import argparse
 import sys
@@ -9,6 +9,12 @@ from services.local.detached import up_detached
 from services.local.environment import ServiceOptions
 from services.local.errors import StackError
 from services.local.ports import free_ports
+
+_SIMPLE = {
+    "down": commands.down,
+    "status": commands.status,
+    "environment": commands.environment,
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -24,13 +30,10 @@ def main(arguments: list[str]) -> int:
 
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     folder = options.data.resolve()
-    match options.command:
-        case "down":
-            return commands.down(folder)
-        case "status":
-            return commands.status(folder)
-        case "demo":
-            return commands.demo(folder, _service_options(options))
+    if simple := _SIMPLE.get(options.command):
+        return simple(folder)
+    if options.command == "demo":
+        return commands.demo(folder, _service_options(options))
     if commands.already_up(folder):
         return 0
     if options.detach:
@@ -53,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = several.add_parser("demo", help="run the demo on a stack of its own")
     down = several.add_parser("down", help="stop it")
     status = several.add_parser("status", help="say whether it is up")
-    for command in (up, down, status):
+    environment = several.add_parser("environment", help="print variables that lead to its servers")
+    for command in (up, down, status, environment):
         command.add_argument("--data", type=Path, default=Path(".local/stack"))
     demo.set_defaults(data=Path(".local"))
     up.add_argument("--api-port", type=int, default=8000)

@@ -1,6 +1,7 @@
-"""What `python -m services.local` does: up, down, status and demo."""
+"""What `python -m services.local` does: up, down, status, environment and demo."""
 
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from services.local import announcement, lifeline
 from services.local.environment import (
+    OF_ITS_PROCESSES,
     ServiceOptions,
     api_url,
     inherited,
@@ -22,7 +24,7 @@ from services.local.errors import StackError
 from services.local.parts import Part, WhenItEnds
 from services.local.signals import Signals
 from services.local.stack import create_folder, server_parts, service_parts
-from services.local.stack_file import StackFile, load_or_create
+from services.local.stack_file import STACK_NAME, StackFile, load_or_create
 from services.local.supervisor import Supervisor
 
 _DOWN_WITHIN_SECONDS = 120.0
@@ -63,6 +65,16 @@ def status(folder: Path) -> int:
     is_up = lifeline.holder(folder) is not None
     _tell(f"up: {announcement.describe(folder)}" if is_up else "not up")
     return 0 if is_up else 1
+
+
+def environment(folder: Path) -> int:
+    """Print what leads to the servers of a stack, for a shell to evaluate."""
+    if not (folder / STACK_NAME).exists():
+        raise StackError(f"there is no stack in {folder}")
+    for name, value in server_environment(folder, load_or_create(folder)).items():
+        if name not in OF_ITS_PROCESSES:
+            _tell(f"export {name}={shlex.quote(value)}")
+    return 0
 
 
 def demo(parent: Path, options: ServiceOptions) -> int:

@@ -12,6 +12,8 @@ from services.local.servers.valkey import broker_url
 from services.local.stack_file import StackFile
 
 MARKER = "NVAE_STACK"
+LIFELINE = "NVAE_LIFELINE"
+OF_ITS_PROCESSES = frozenset({MARKER, LIFELINE})  # whoever has them ends with the stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ def server_environment(folder: Path, stack: StackFile) -> dict[str, str]:
         "NVAE_S3_BUCKET": BUCKET,
         "NVAE_S3_ACCESS_KEY": stack.s3_access_key,
         "NVAE_S3_SECRET_KEY": stack.s3_secret_key,
-        "NVAE_LIFELINE": str(lifeline.path_in(folder)),
+        LIFELINE: str(lifeline.path_in(folder)),
         MARKER: stack.stack_id,
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from services.domain.access import KEY_BYTES, make_key
 from services.local.ports import free_ports, free_s3_block
 
+STACK_NAME = "stack.json"
 API_KEY_NAME = "api_key"
 
 
@@ -29,7 +30,7 @@ class StackFile:
 
 def load_or_create(folder: Path) -> StackFile:
     """Read ``stack.json`` in ``folder``, or choose ports and passwords and write it."""
-    path = folder / "stack.json"
+    path = folder / STACK_NAME
     if path.exists():
         found = json.loads(path.read_text())
         if "api_key" in found:

@@ -58,5 +58,20 @@ def test_status_tells_whether_it_is_up(shared_stack: RunningStack, tmp_path: Pat
     assert run("status", tmp_path) == (1, "not up\n")
 
 
+def test_environment_is_for_a_shell_and_does_not_tie_it_to_the_stack(
+    shared_stack: RunningStack, tmp_path: Path
+) -> None:
+    status, said = run("environment", shared_stack.folder)
+    shown = subprocess.run(
+        ["bash", "-c", f"{said}env"], env={}, capture_output=True, text=True, check=True
+    )
+    found = {line for line in shown.stdout.splitlines() if line.startswith("NVAE_")}
+    expected = {f"{name}={value}" for name, value in shared_stack.environment.items()}
+    assert status == 0
+    assert {line.split("=")[0] for line in expected - found} == {"NVAE_LIFELINE", "NVAE_STACK"}
+    assert found <= expected
+    assert run("environment", tmp_path) == (1, f"there is no stack in {tmp_path}\n")
+
+
 def test_down_when_not_up_says_so(tmp_path: Path) -> None:
     assert run("down", tmp_path) == (0, "not up\n")
