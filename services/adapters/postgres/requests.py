@@ -74,7 +74,7 @@ async def _stop(
     session: AsyncSession, job: Job, request: StopRequest, *, forced: bool, by: str | None
 ) -> Job:
     if job.status in TERMINAL:
-        raise Conflict(f"job {job.id} has already {job.status}")
+        raise Conflict(_has_ended(job))
     is_new = job.stop_requested != request
     job.stop_requested = request
     if job.status in {JobStatus.QUEUED, JobStatus.PAUSED}:
@@ -109,7 +109,7 @@ async def resume(
     """
     job = await jobs.find(session, job_id, lock=True, project=project)
     if job.status in TERMINAL:
-        raise Conflict(f"job {job_id} has already {job.status}; fork it to go on from a checkpoint")
+        raise Conflict(f"{_has_ended(job)}; fork it to go on from a checkpoint")
     if job.status == JobStatus.STOPPING:
         raise Conflict(f"job {job_id} is still stopping; resume it when it is paused")
     if job.status == JobStatus.PAUSED:
@@ -132,7 +132,7 @@ def change(
     """
     live = {"priority", "max_run_seconds"} & set(changes)
     if live and job.status in TERMINAL:
-        raise Conflict(f"job {job.id} has already {job.status}")
+        raise Conflict(_has_ended(job))
     different = {name: value for name, value in changes.items() if getattr(job, name) != value}
     for name, value in different.items():
         setattr(job, name, value)
@@ -164,3 +164,8 @@ async def drain(session: AsyncSession, node_id: str) -> None:
             await attempts.request_stop(session, attempt, Reason.DRAINED)
             ending = Ending(Reason.DRAINED, "its node is drained")
             await endings.release_unclaimed(session, attempt, ending)
+
+
+def _has_ended(job: Job) -> str:
+    been = "been " if job.status == JobStatus.CANCELLED else ""
+    return f"job {job.id} has already {been}{job.status}"

@@ -103,6 +103,14 @@ async def test_job_without_a_checkpoint_cannot_be_forked(api, submit):
     assert (response.status_code, response.json()["code"]) == (409, "conflict")
 
 
+async def test_job_that_was_cancelled_says_so_and_how_to_go_on(api, submit):
+    url = f"/v1/jobs/{(await submit())['id']}"
+    await api.post(f"{url}/cancel")
+    refused = await api.post(f"{url}/resume")
+    assert refused.status_code == 409
+    assert "has already been cancelled; fork it" in refused.json()["detail"]
+
+
 async def test_priority_of_a_job_that_has_ended_cannot_be_changed(api, trained):
     url = f"/v1/jobs/{trained[0]}"
     assert (await api.patch(url, json={"priority": 1})).status_code == 409
