@@ -1,10 +1,10 @@
 """What this machine offers: GPUs, or where there are none, shares of its cores."""
 
-import os
 import subprocess
 from dataclasses import dataclass
 
 from services.settings import WorkerSettings
+from services.worker.limits import usable_cores, usable_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def take_inventory(settings: WorkerSettings) -> SlotInventory:
         ValueError: the setting offers more slots than there are GPUs.
         subprocess.SubprocessError: nvidia-smi is there and does not answer.
     """
-    num_cores = len(os.sched_getaffinity(0))
+    num_cores = usable_cores()
     num_gpus = _count_gpus()
     if settings.slots and num_gpus and settings.slots > num_gpus:
         raise ValueError(f"NVAE_WORKER_SLOTS is {settings.slots}, and there are {num_gpus} GPUs")
@@ -33,7 +33,7 @@ def take_inventory(settings: WorkerSettings) -> SlotInventory:
         kind="gpu" if num_gpus else "cpu",
         num_slots=num_slots,
         threads_per_slot=max(1, num_cores // num_slots),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory_bytes=usable_memory_bytes(),
     )
 
 
