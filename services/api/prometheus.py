@@ -16,6 +16,8 @@ GAUGES = {
     "waits": ("nvae_queue_oldest_seconds", "Age of the oldest queued job, by reason.", ["reason"]),
     "leases": ("nvae_leases", "Shares of attempts that a node holds, by status.", ["status"]),
     "slots": ("nvae_slots", "GPUs or shares of cores, by kind and state.", ["kind", "state"]),
+    "disk_bytes": ("nvae_node_disk_bytes", "Size of a live node's data disk.", ["node"]),
+    "disk_free_bytes": ("nvae_node_disk_free_bytes", "Of it, what is free.", ["node"]),
     "checkpoint_bytes": ("nvae_checkpoint_bytes", "Bytes of checkpoints.", ["status"]),
     "checkpoint_age": (
         "nvae_checkpoint_oldest_seconds",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import threading
 import time
 from importlib.metadata import version
@@ -92,8 +93,9 @@ class NodeAgent:
 
     async def look(self) -> None:
         """Renew the lease, claim and launch what is new, and end what should not be there."""
+        disk = await asyncio.to_thread(self._look_at_disk)
         async with self._database.transaction() as session:
-            await nodes.renew(session, self.node_id, lease_seconds=self._lease.seconds)
+            await nodes.renew(session, self.node_id, lease_seconds=self._lease.seconds, disk=disk)
             claimed = await attempts.claim(session, self.node_id, lease_seconds=self._lease.seconds)
             placed = [await traces.of_attempt(session, claim.attempt_id) for claim in claimed]
         if claimed:
@@ -120,6 +122,10 @@ class NodeAgent:
             ending = Ending(Reason.RUNNER_FAILED, f"no runner on {self._name}: {error}")
             tracing.current().fail(ending.message)
             await endings.finish_if_live(self._database, claim, ending)
+
+    def _look_at_disk(self) -> nodes.Disk:
+        usage = shutil.disk_usage(self._settings.data_folder)
+        return nodes.Disk(usage.total, usage.free)
 
     async def _vacate(self) -> None:
         """End what still runs of attempts that have ended: their slots were given to others."""

@@ -26,6 +26,12 @@ _QUERIES = {
         FROM slots JOIN nodes ON nodes.id = slots.node_id
         WHERE slots.index < nodes.num_slots OR slots.attempt_id IS NOT NULL GROUP BY 1, 2
     """,
+    "disk_bytes": """
+        SELECT name, disk_bytes FROM nodes WHERE lease_expires_at > clock_timestamp()
+    """,
+    "disk_free_bytes": """
+        SELECT name, disk_free_bytes FROM nodes WHERE lease_expires_at > clock_timestamp()
+    """,
     "checkpoint_bytes": """
         SELECT status, sum((SELECT sum((file->>'size_bytes')::bigint)
             FROM jsonb_array_elements(files) AS file)) FROM checkpoints GROUP BY status
@@ -45,6 +51,12 @@ _QUERIES = {
         SELECT 'leader', extract(epoch FROM clock_timestamp() - max(seen_at)) FROM leaders
     """,
 }
+_NO_ENDS = {
+    *(Reason.WAITING_FOR_SLOTS, Reason.WAITING_FOR_RETRY),
+    *(Reason.PAUSE_REQUESTED, Reason.CANCEL_REQUESTED),
+}
+# Told even when they are 0: a rate sees the first one only if there was something before it.
+_FROM_ZERO = {"attempts_ended": [(str(reason),) for reason in Reason if reason not in _NO_ENDS]}
 _NOTHING_LOST = ", ".join(f"'{reason}'" for reason in sorted({Reason.SUCCEEDED, *STOP_REASONS}))
 _SPENT = f"""
 WITH spent AS (
@@ -73,9 +85,10 @@ async def take_census(session: AsyncSession) -> Census:
     for name, query in _QUERIES.items():
         statement = f"{_SPENT}{query}" if "FROM spent" in query else query
         rows = await session.execute(text(statement))
-        counts[name] = [
-            (tuple(str(label) for label in labels), float(number))
+        found = {
+            tuple(str(label) for label in labels): float(number)
             for *labels, number in rows
             if number is not None
-        ]
+        }
+        counts[name] = list((dict.fromkeys(_FROM_ZERO.get(name, ()), 0.0) | found).items())
     return Census(counts)

@@ -30,6 +30,14 @@ _TAKE_STOCK = text("""
 
 
 @dataclass(frozen=True)
+class Disk:
+    """The disk of a node's data folder."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
 class Stock:
     """How many nodes there are, have the labels, and have the slots too; the largest's slots."""
 
@@ -63,10 +71,14 @@ async def register(session: AsyncSession, node: Node, *, lease_seconds: float) -
     return node_id
 
 
-async def renew(session: AsyncSession, node_id: str, *, lease_seconds: float) -> None:
-    """Keep the node alive for this long."""
-    lease = in_seconds(lease_seconds)
-    await session.execute(update(Node).where(Node.id == node_id).values(lease_expires_at=lease))
+async def renew(
+    session: AsyncSession, node_id: str, *, lease_seconds: float, disk: Disk | None = None
+) -> None:
+    """Keep the node alive for this long, and store what room its disk has."""
+    values: dict[str, object] = {"lease_expires_at": in_seconds(lease_seconds)}
+    if disk is not None:
+        values |= {"disk_bytes": disk.total_bytes, "disk_free_bytes": disk.free_bytes}
+    await session.execute(update(Node).where(Node.id == node_id).values(values))
 
 
 async def is_silent(session: AsyncSession, node_id: str, *, lease_seconds: float) -> bool:

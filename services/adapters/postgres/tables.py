@@ -121,6 +121,8 @@ class Node(Base):
     slot_kind: Mapped[str]  # gpu or cpu
     num_slots: Mapped[int]  # offered now; slots beyond are not given out again
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    disk_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of the data folder
+    disk_free_bytes: Mapped[int | None] = mapped_column(BigInteger)  # at the last renewal
     labels: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     protocol: Mapped[int] = mapped_column(server_default=text("1"))  # what its worker understands
     cordoned: Mapped[bool] = mapped_column(server_default=text("false"))

@@ -15,6 +15,7 @@ from building import (
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
+from services.adapters.postgres import nodes
 from services.adapters.rate_limits import RateLimits
 from services.domain.statuses import Reason
 from services.settings import BrokerSettings
@@ -90,6 +91,10 @@ async def test_each_process_counts_alone_while_the_broker_is_away(caplog):
 async def test_counts_are_those_of_the_service(api, database, servers):
     await add_dataset(database)
     node_id = await add_node(database)
+    async with database.transaction() as session:
+        disk = nodes.Disk(total_bytes=1000, free_bytes=400)
+        await nodes.renew(session, node_id, lease_seconds=30, disk=disk)
+    await add_node(database, "gone", lease_seconds=-1)
     claim = await add_claimed_attempt(database, await add_job(database), node_id)
     await add_checkpoint(database, claim)
     await finish(database, claim, Reason.OUT_OF_MEMORY)
@@ -105,7 +110,10 @@ async def test_counts_are_those_of_the_service(api, database, servers):
     assert found["nvae_jobs", "train", "failed"] == 1
     assert found["nvae_jobs", "train", "queued"] == 1
     assert found["nvae_attempts_ended_total", "out_of_memory"] == 1
+    assert found["nvae_attempts_ended_total", "node_lost"] == 0  # a rate needs a beginning
     assert found["nvae_slots", "cpu", "free"] == 2
+    disks = {key: value for key, value in found.items() if key[0].startswith("nvae_node_disk")}
+    assert disks == {("nvae_node_disk_bytes", "n1"): 1000, ("nvae_node_disk_free_bytes", "n1"): 400}
     assert found["nvae_checkpoint_bytes", "committed"] == 3
     assert found["nvae_queue_oldest_seconds", "waiting_for_slots"] > 0
     assert found["nvae_http_requests_total", "GET", "/v1/jobs/{job_id}", "404"] == 1

@@ -3,6 +3,7 @@
 import pytest
 from building import find_job
 
+from services.adapters.postgres.tables import Node
 from services.settings import LeaseSettings, WorkerSettings
 from services.worker.agent import NodeAgent
 
@@ -23,3 +24,11 @@ async def test_attempt_without_a_runner_goes_back_to_the_queue(database, agent, 
     job = await find_job(database, job.id)
     assert (job.status, job.reason) == ("queued", "waiting_for_retry")
     assert "runner on n1 died" in job.message
+
+
+async def test_node_tells_with_each_look_what_room_its_disk_has(database, agent):
+    node_id = await agent.register()
+    await agent.look()
+    async with database.transaction() as session:
+        node = await session.get_one(Node, node_id)
+    assert 0 < node.disk_free_bytes <= node.disk_bytes
