@@ -98,6 +98,17 @@ async def test_every_query_of_the_job_dashboard_finds_the_job(job, reader):
     assert found["Events"][0]["type"] == "running"
 
 
+async def test_curve_of_many_values_is_thinned_and_keeps_its_spikes(job, reader, database):
+    at = datetime.now(UTC)
+    points = [MetricValues(step, at, {"loss": float(step % 7)}) for step in range(3, 6000)]
+    points[4321] = MetricValues(points[4321].step, at, {"loss": 1e6})
+    async with database.transaction() as session:
+        await metrics.store(session, job.id, points)
+    rows = reader.execute(queries("job", job.id)["Loss and penalties"]).fetchall()
+    assert len(rows) < 200
+    assert max(row[1] for row in rows) == 1e6
+
+
 async def test_job_can_be_chosen(job, reader):
     [variable] = panels("job")[0]
     [(value, text)] = reader.execute(variable["query"]).fetchall()
