@@ -17,7 +17,7 @@ SECRET = {
     "bootstrapKey": "k" * 48,
 }
 KUBERNETES_VERSIONS = ("1.30", "1.37")  # the oldest that Chart.yaml allows, the newest known
-OF_THE_OPERATOR = {"ServiceMonitor", "PrometheusRule"}  # their schemas are not Kubernetes' own
+NOT_KUBERNETES_OWN = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}
 EXISTING = {"stores": {"existingSecret": "nvae-secrets", "s3": {"bucket": "nvae"}}}
 GIVEN = {
     "NVAE_DATABASE_URL": "postgresql+psycopg://nvae:secret@postgres:5432/nvae",
@@ -71,6 +71,11 @@ FULL = {
         },
     },
     "ingress": {"enabled": True, "host": "nvae.example.org", "tlsSecret": "nvae-tls"},
+    "gateway": {
+        "enabled": True,
+        "host": "nvae.example.org",
+        "parentRefs": [{"name": "public", "namespace": "gateways"}],
+    },
     "networkPolicy": {
         "apiFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
         "storeCidrs": ["10.0.0.0/8"],
@@ -95,10 +100,14 @@ VALUE_SETS = {
 @cache
 def manifests(values_name):
     """Return every manifest of a set of values, as a list."""
+    return render(VALUE_SETS[values_name])
+
+
+def render(values, release="run"):
+    """Return every manifest of these values, as a list."""
     with helm_python.Chart.load(CHART) as chart:
-        values = VALUE_SETS[values_name]
         chart.validate_schema(values)
-        rendered = chart.render(values, name="run", namespace="vision")
+        rendered = chart.render(values, name=release, namespace="vision")
     documents = (yaml.safe_load_all(text) for name, text in rendered.items() if "NOTES" not in name)
     return [manifest for some in documents for manifest in some if manifest]
 

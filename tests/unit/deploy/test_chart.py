@@ -8,7 +8,7 @@ from rendered_chart import (
     CHART,
     EXISTING,
     KUBERNETES_VERSIONS,
-    OF_THE_OPERATOR,
+    NOT_KUBERNETES_OWN,
     ROOT,
     VALUE_SETS,
     containers,
@@ -16,6 +16,7 @@ from rendered_chart import (
     manifests,
     of_kind,
     pods,
+    render,
 )
 
 from services.settings import (
@@ -36,7 +37,7 @@ every_set = pytest.mark.parametrize("values_name", VALUE_SETS)
 @every_set
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
 def test_every_manifest_is_valid_for_kubernetes(values_name, version):
-    checked = [m for m in manifests(values_name) if m["kind"] not in OF_THE_OPERATOR]
+    checked = [m for m in manifests(values_name) if m["kind"] not in NOT_KUBERNETES_OWN]
     for manifest in checked:
         kubernetes_validate.validate(manifest, version, strict=True)
     assert {"Deployment", "StatefulSet", "Job", "Service"} <= {m["kind"] for m in checked}
@@ -63,9 +64,20 @@ def test_what_is_selected_is_there(values_name):
 
 
 @every_set
-def test_names_of_one_kind_differ(values_name):
-    names = [(m["kind"], m["metadata"]["name"]) for m in manifests(values_name)]
-    assert len(names) == len(set(names))
+def test_names_of_one_kind_differ_and_are_short_enough(values_name):
+    for found in (manifests(values_name), render(VALUE_SETS[values_name], release="r" * 53)):
+        names = [(m["kind"], m["metadata"]["name"]) for m in found]
+        assert len(names) == len(set(names))
+        for kind, name in names:  # a StatefulSet's is in a label with a hash
+            assert len(name) <= (52 if kind == "StatefulSet" else 63)
+
+
+def test_packed_chart_has_rules_and_dashboards(tmp_path):
+    with helm_python.Chart.load(CHART) as chart:
+        archive = chart.save(tmp_path)
+    with helm_python.Chart.load(archive) as packed:
+        files = {file["name"] for file in packed.files}
+    assert {"monitoring/alerts.yml", "monitoring/dashboards/job.json"} <= files
 
 
 @every_set

@@ -20,6 +20,18 @@ def test_probes_and_ingress_lead_to_what_the_api_has():
     assert not any("/metrics".startswith(prefix) for prefix in shown)
 
 
+def test_route_shows_what_the_ingress_does():
+    [route] = of_kind("full", "HTTPRoute").values()
+    [ingress] = of_kind("full", "Ingress").values()
+    [rule] = route["spec"]["rules"]
+    assert [match["path"]["value"] for match in rule["matches"]] == [
+        entry["path"] for entry in ingress["spec"]["rules"][0]["http"]["paths"]
+    ]
+    [backend] = rule["backendRefs"]
+    service = of_kind("full", "Service")[backend["name"]]
+    assert backend["port"] == service["spec"]["ports"][0]["port"]
+
+
 def test_stream_is_neither_buffered_nor_cut():
     [ingress] = of_kind("full", "Ingress").values()
     annotations = ingress["metadata"]["annotations"]

@@ -1,9 +1,10 @@
-{{/* The name of everything in the release: its own, with the chart's unless that is in it. */}}
+{{/* The name of everything in the release: its own, with the chart's unless that is in it. Short,
+since the longest name, of a StatefulSet, may have 52 characters. */}}
 {{- define "nvae.name" -}}
 {{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 26 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 26 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -42,4 +43,9 @@ imagePullPolicy: {{ .root.Values.images.pullPolicy }}
 {{- end -}}
 {{- end -}}
 {{- toJson $pool -}}
+{{- end -}}
+
+{{/* What is shown outside, by the way it is matched; /metrics and /readyz need no key, and stay inside. */}}
+{{- define "nvae.paths" -}}
+{"/v1": "Prefix", "/docs": "Prefix", "/openapi.json": "Exact", "/healthz": "Exact"}
 {{- end -}}

@@ -17,6 +17,6 @@ NVAE_S3_SECRET_KEY: {{ include "nvae.given" (dict "root" . "name" "s3SecretKey")
 {{- if .Values.stores.existingSecret -}}
 nvae/stores: {{ .Values.stores.existingSecret | quote }}
 {{- else -}}
-nvae/stores: {{ include "nvae.storesSecret" . | sha256sum }}
+nvae/stores: {{ include "nvae.storesSecret" . | sha256sum | quote }}
 {{- end -}}
 {{- end -}}
