@@ -13,7 +13,7 @@ REMEMBERED_SECONDS = 5.0
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 GAUGES = {
     "jobs": ("nvae_jobs", "Jobs by status and kind.", ["status", "kind"]),
-    "waits": ("nvae_queue_oldest_seconds", "Age of the oldest queued job, by reason.", ["reason"]),
+    "waits": ("nvae_queue_oldest_seconds", "Longest time in the queue, by reason.", ["reason"]),
     "leases": ("nvae_leases", "Shares of attempts that a node holds, by status.", ["status"]),
     "slots": ("nvae_slots", "GPUs or shares of cores, by kind and state.", ["kind", "state"]),
     "disk_bytes": ("nvae_node_disk_bytes", "Size of a live node's data disk.", ["node"]),

@@ -10,8 +10,11 @@ from services.domain.statuses import Reason
 
 _QUERIES = {
     "jobs": "SELECT status, kind, count(*) FROM jobs GROUP BY status, kind",
+    # Since it came back to the queue, or was submitted.
     "waits": """
-        SELECT reason, extract(epoch FROM max(clock_timestamp() - created_at))
+        SELECT reason, extract(epoch FROM max(clock_timestamp() - coalesce(
+            (SELECT at FROM events WHERE job_id = jobs.id AND type = 'queued'
+            ORDER BY number DESC LIMIT 1), created_at)))
         FROM jobs WHERE status = 'queued' GROUP BY reason
     """,
     "attempts_ended": """

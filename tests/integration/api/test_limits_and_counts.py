@@ -1,6 +1,7 @@
 """Rate limits, with the broker and without it; and what Prometheus reads."""
 
 import asyncio
+import re
 
 import pytest
 from building import (
@@ -14,6 +15,7 @@ from building import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
+from sqlalchemy import text
 
 from services.adapters.postgres import nodes
 from services.adapters.rate_limits import RateLimits
@@ -86,6 +88,18 @@ async def test_each_process_counts_alone_while_the_broker_is_away(caplog):
     await asyncio.sleep(1.3)
     assert not rates.take("a").allowed
     await rates.close()
+
+
+async def test_time_in_the_queue_begins_anew_when_a_job_comes_back(api, database):
+    await add_dataset(database)
+    node_id = await add_node(database)
+    lost = await add_job(database)
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE jobs SET created_at = created_at - interval '1 day'"))
+    await finish(database, await add_claimed_attempt(database, lost, node_id), Reason.NODE_LOST)
+    seconds = re.compile(r'nvae_queue_oldest_seconds\{reason="waiting_for_retry"\} (\S+)')
+    [age] = seconds.findall((await api.get("/metrics")).text)
+    assert 0 <= float(age) < 60
 
 
 async def test_counts_are_those_of_the_service(api, database, servers):
