@@ -140,6 +140,14 @@ def test_dashboards_lead_to_each_other():
     assert linked <= uids
 
 
+def test_curves_are_of_metrics_that_trainers_report():
+    page = (MONITORING.parents[1] / "docs" / "run_directory.md").read_text()
+    curves = (MONITORING / "grafana" / "dashboards" / "job.json").read_text()
+    names = set(re.findall(r"name = '([^']+)'", curves))
+    assert len(names) > 15
+    assert names <= set(re.findall(r"`([\w/]+)`", page))
+
+
 def test_scrapes_the_api_under_the_name_that_the_rules_use():
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     [scrape] = config["scrape_configs"]
