@@ -123,8 +123,11 @@ class NodeAgent:
             tracing.current().fail(ending.message)
             await endings.finish_if_live(self._database, claim, ending)
 
-    def _look_at_disk(self) -> nodes.Disk:
-        usage = shutil.disk_usage(self._settings.data_folder)
+    def _look_at_disk(self) -> nodes.Disk | None:
+        try:
+            usage = shutil.disk_usage(self._settings.data_folder)
+        except OSError:  # the lease is more than this
+            return None
         return nodes.Disk(usage.total, usage.free)
 
     async def _vacate(self) -> None:
