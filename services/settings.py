@@ -159,6 +159,25 @@ class TracingSettings(BaseSettings):
     tracing: bool = False
 
 
+class ContainerSettings(BaseSettings):
+    """How a container finds the node that it is."""
+
+    model_config = SettingsConfigDict(env_prefix="NVAE_CONTAINER_", frozen=True)
+
+    # Shared by the containers of a machine, which take a folder each; none: the worker's settings
+    # name the node and its folder.
+    nodes_folder: Path | None = None
+    node_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,57}$")] = "node"
+
+
+class BuildSettings(BaseSettings):
+    """What an image was built as."""
+
+    model_config = SettingsConfigDict(env_prefix="NVAE_", frozen=True)
+
+    version: str | None = None  # none: that of the package
+
+
 class LocalSettings(BaseSettings):
     """Set by the embedded stack: a file that stays locked for as long as the stack lives."""
 

@@ -20,7 +20,7 @@ from services.adapters.postgres.endings import Ending
 from services.adapters.postgres.tables import Node
 from services.adapters.processes import kill_marked
 from services.domain.statuses import Reason
-from services.settings import DatabaseSettings, LeaseSettings, WorkerSettings
+from services.settings import BuildSettings, DatabaseSettings, LeaseSettings, WorkerSettings
 from services.worker.attempt_folders import (
     attempt_folder,
     drop_large_files,
@@ -62,7 +62,7 @@ class NodeAgent:
             id=new_id("node"),
             name=self._settings.node_name,
             address=str(self._settings.address) if self._settings.address else None,
-            version=version("nvae-service"),
+            version=BuildSettings().version or version("nvae-service"),
             slot_kind=inventory.kind,
             num_slots=inventory.num_slots,
             memory_bytes=inventory.memory_bytes,

@@ -35,12 +35,20 @@ def mark(folder: Path, marker: str) -> None:
     (folder / "marker").write_text(marker)
 
 
+def runner_pid(data_folder: Path, attempt_id: str) -> int | None:
+    """Return the pid that a runner has noted in its lock; None while it has not yet."""
+    try:
+        return int((attempt_folder(data_folder, attempt_id) / LOCK_NAME).read_text())
+    except ValueError:
+        return None
+
+
 def kill_attempt(data_folder: Path, attempt_id: str) -> None:
     """Kill whatever is left of an attempt on this node, its runner too."""
     folder = attempt_folder(data_folder, attempt_id)
-    if is_locked(folder / LOCK_NAME):
-        with contextlib.suppress(ProcessLookupError, ValueError):
-            os.kill(int((folder / LOCK_NAME).read_text()), signal.SIGKILL)
+    if is_locked(folder / LOCK_NAME) and (pid := runner_pid(data_folder, attempt_id)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     kill_marked((folder / "marker").read_text())
 
 

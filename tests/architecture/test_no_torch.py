@@ -7,9 +7,11 @@ import pytest
 
 ENTRY_POINTS = [
     "services.api.__main__",
+    "services.api.prepare_stores",
     "services.scheduler.__main__",
     "services.worker.__main__",
     "services.worker.nursery",
+    "services.worker.container",
     "services.local.commands",
     "services.local.demo",
     "services.adapters.postgres.migrate",

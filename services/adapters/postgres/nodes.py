@@ -81,6 +81,12 @@ async def renew(
     await session.execute(update(Node).where(Node.id == node_id).values(values))
 
 
+async def leave(session: AsyncSession, name: str) -> None:
+    """Let a node that is about to end get no job from now on, until it registers again."""
+    over = func.least(Node.lease_expires_at, func.clock_timestamp())
+    await session.execute(update(Node).where(Node.name == name).values(lease_expires_at=over))
+
+
 async def is_silent(session: AsyncSession, node_id: str, *, lease_seconds: float) -> bool:
     """Whether a node has missed renewals; such a node gets no job before it is heard again."""
     missed = update(Node).where(

@@ -1,0 +1,134 @@
+"""The first process of a worker's container: `python -m services.worker.container`.
+
+A worker that dies is started anew, and its runners go on. SIGTERM drains: the worker ends, then
+each runner saves a checkpoint and gives its job back to the queue, and then the container ends.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+
+import structlog
+
+from services.adapters.postgres import nodes
+from services.adapters.postgres.database import Database, DatabaseUnavailable
+from services.adapters.telemetry import configure_logging
+from services.settings import ContainerSettings, DatabaseSettings, WorkerSettings
+from services.worker.attempt_folders import held_attempts, runner_pid
+from services.worker.node_folders import take_node
+
+RESTART_SECONDS = 1.0
+LOOK_SECONDS = 0.5
+WORKER_STOPS_WITHIN_SECONDS = 10.0
+LEAVE_WITHIN_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Container:
+    """Runs the worker of one node, and buries what its processes leave behind."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._woken = threading.Event()
+        self._stopping = False
+        self._worker: int | None = None
+
+    def run(self) -> int:
+        """Keep the worker running until SIGTERM; return the status to exit with."""
+        signal.signal(signal.SIGCHLD, lambda *_: self._woken.set())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop())
+        while True:
+            self._start_worker()
+            status = self._wait_for_worker()
+            if self._stopping:
+                self._drain()
+                return 0
+            log.warning("worker.ended", status=status)
+            if status != -signal.SIGKILL and not self._runners():
+                return status if status > 0 else 1  # whoever started the container tries again
+            time.sleep(RESTART_SECONDS)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._woken.set()
+
+    def _start_worker(self) -> None:
+        command = [sys.executable, "-m", "services.worker"]
+        self._worker = os.posix_spawn(sys.executable, command, os.environ)
+
+    def _wait_for_worker(self) -> int:
+        """Return its exit status, negative for a signal; the stop is passed on to it."""
+        give_up_at = None
+        while (status := self._bury()) is None:
+            if self._stopping and self._worker is not None:
+                if give_up_at is None:
+                    os.kill(self._worker, signal.SIGTERM)
+                    give_up_at = time.monotonic() + WORKER_STOPS_WITHIN_SECONDS
+                elif time.monotonic() > give_up_at:
+                    os.kill(self._worker, signal.SIGKILL)
+            self._woken.wait(LOOK_SECONDS if self._stopping else None)
+            self._woken.clear()
+        return status
+
+    def _bury(self) -> int | None:
+        """Reap every child that has ended; return the worker's status if it was among them."""
+        worker_status = None
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._worker:
+                    self._worker, worker_status = None, os.waitstatus_to_exitcode(ended[1])
+        return worker_status
+
+    def _drain(self) -> None:
+        """Let no job come, and every runner end in order; how long it may take others decide."""
+        log.info("node.draining", runners=len(self._runners()))
+        try:
+            asyncio.run(_leave(self._settings.node_name))
+        except (DatabaseUnavailable, TimeoutError) as error:
+            log.warning("node.left_unsaid", error=str(error))
+        told: set[int] = set()
+        while runners := self._runners():
+            for pid in runners - told:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            told |= runners
+            time.sleep(LOOK_SECONDS)
+            self._bury()
+        log.info("node.drained")
+
+    def _runners(self) -> set[int]:
+        folder = self._settings.data_folder
+        pids = (runner_pid(folder, attempt_id) for attempt_id in held_attempts(folder))
+        return {pid for pid in pids if pid is not None}
+
+
+async def _leave(node_name: str) -> None:
+    database = Database(DatabaseSettings())
+    async with asyncio.timeout(LEAVE_WITHIN_SECONDS), database.transaction() as session:
+        await nodes.leave(session, node_name)
+    await database.close()
+
+
+def main() -> int:
+    """Find out which node this is, and run it."""
+    configure_logging("container")
+    container = ContainerSettings()
+    if container.nodes_folder is not None:
+        taken = take_node(container.nodes_folder, container.node_name)
+        os.environ["NVAE_WORKER_NODE_NAME"] = taken.name
+        os.environ["NVAE_WORKER_DATA_FOLDER"] = str(taken.folder)
+    settings = WorkerSettings()
+    settings.data_folder.mkdir(parents=True, exist_ok=True)
+    os.environ["NVAE_WORKER_DATA_FOLDER"] = str(settings.data_folder.resolve())
+    os.chdir(settings.data_folder)  # where the health check looks
+    return Container(settings).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
