@@ -227,6 +227,14 @@ class S3Storage:
             "get_object", Params=parameters, ExpiresIn=self._settings.presigned_url_seconds
         )
 
+    def create_bucket(self) -> None:
+        """Make the bucket unless it is there; raises StorageUnavailable."""
+        try:
+            self.check()
+        except DamagedObject:
+            with _translated():
+                self._client.create_bucket(Bucket=self._bucket)
+
     def self_test(self) -> None:
         """Raise unless a small object can be put, read back and deleted."""
         key, content = f"self-test/{secrets.token_hex(8)}", secrets.token_bytes(1024)

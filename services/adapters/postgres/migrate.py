@@ -4,7 +4,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import OperationalError
 
+from services.adapters.postgres.database import DatabaseUnavailable
 from services.settings import DatabaseSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -19,8 +21,15 @@ def alembic_config(settings: DatabaseSettings) -> Config:
 
 
 def migrate(settings: DatabaseSettings) -> None:
-    """Upgrade to the newest revision; replicas that race wait for each other."""
-    command.upgrade(alembic_config(settings), "head")
+    """Upgrade to the newest revision; replicas that race wait for each other.
+
+    Raises:
+        DatabaseUnavailable: Postgres is away, or refuses.
+    """
+    try:
+        command.upgrade(alembic_config(settings), "head")
+    except OperationalError as error:
+        raise DatabaseUnavailable(str(error.__cause__ or error).strip()) from error
 
 
 if __name__ == "__main__":

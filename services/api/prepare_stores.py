@@ -1,0 +1,57 @@
+"""Makes the stores ready for this version: `python -m services.api.prepare_stores`.
+
+Tables, the bucket, a round trip of an object, and the first API key; again and again without harm.
+"""
+
+import asyncio
+import time
+
+from services.adapters.postgres.database import Database, DatabaseUnavailable
+from services.adapters.postgres.migrate import migrate
+from services.adapters.s3_storage import DamagedObject, S3Storage, StorageUnavailable
+from services.api.bootstrap import make_first_key
+from services.settings import BootstrapSettings, DatabaseSettings, StorageSettings
+
+STORAGE_WITHIN_SECONDS = 30.0
+
+
+def prepare_storage(storage: S3Storage, *, within_seconds: float) -> None:
+    """Make the bucket and see that it keeps objects; a store that has just started gets some time.
+
+    Raises:
+        StorageUnavailable: the store is away, or refuses.
+        DamagedObject: it does not return what was put.
+    """
+    give_up_at = time.monotonic() + within_seconds
+    while True:
+        try:
+            storage.create_bucket()
+            storage.self_test()
+            return
+        except (StorageUnavailable, DamagedObject):
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.5)
+
+
+async def _prepare_key(settings: DatabaseSettings, key: str) -> None:
+    database = Database(settings)
+    try:
+        await make_first_key(database, key)
+    finally:
+        await database.close()
+
+
+def main() -> None:
+    """Prepare everything, or end with the first thing that is wrong."""
+    database, key = DatabaseSettings(), BootstrapSettings().bootstrap_key.get_secret_value()
+    migrate(database)
+    prepare_storage(S3Storage(StorageSettings()), within_seconds=STORAGE_WITHIN_SECONDS)
+    asyncio.run(_prepare_key(database, key))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (DatabaseUnavailable, StorageUnavailable, DamagedObject) as error:
+        raise SystemExit(f"the stores cannot be prepared: {error}") from error
