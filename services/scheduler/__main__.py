@@ -1,6 +1,8 @@
 """The scheduler: `python -m services.scheduler`. Several may run; one is active."""
 
 import asyncio
+import contextlib
+import signal
 
 from services.adapters import tracing
 from services.adapters.celery_queue import DoorbellPublisher
@@ -20,15 +22,22 @@ from services.settings import (
 
 
 async def main() -> None:
-    """Run the scheduler until the process is ended; that is safe at any moment."""
+    """Run the scheduler until SIGTERM; to be ended in any other way is safe at any moment."""
     configure_logging("scheduler")
     tracing.start("scheduler")
-    tracing.stop_on_sigterm()
+    running = asyncio.current_task()
+    assert running is not None
+    # In a container nobody else would: its first process does not end of SIGTERM by itself.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     database = Database(DatabaseSettings())
     doorbell = DoorbellPublisher(BrokerSettings())
     collection = Collection(database, S3Storage(StorageSettings()), CollectionSettings())
     scheduler = Scheduler(database, doorbell, SchedulerSettings(), LeaseSettings())
-    await scheduler.run(while_leading=collection.run_regularly)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await scheduler.run(while_leading=collection.run_regularly)
+    finally:
+        tracing.stop()
 
 
 if __name__ == "__main__":

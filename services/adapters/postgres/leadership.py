@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.adapters.postgres.database import QUEUE_CHANNEL, Database, DatabaseUnavailable
 
@@ -29,6 +31,11 @@ _SEEN = """
     INSERT INTO leaders (id, backend_pid, seen_at) VALUES (1, pg_backend_pid(), clock_timestamp())
     ON CONFLICT (id) DO UPDATE SET backend_pid = pg_backend_pid(), seen_at = clock_timestamp()
     RETURNING coalesce(extract(epoch FROM seen_at - (SELECT seen_at FROM before)), 0)::float8
+"""
+
+_LED = """
+    SELECT count(*) FROM leaders
+    WHERE seen_at > clock_timestamp() - make_interval(secs => :silent)
 """
 
 
@@ -96,6 +103,12 @@ class Leadership:
             return float(seconds)
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(str(error).strip()) from error
+
+
+async def is_led(session: AsyncSession) -> bool:
+    """Whether a scheduler, this one or another, has been at work within seconds."""
+    silent = {"silent": SILENT_SECONDS}
+    return bool(await session.scalar(text(_LED), silent))
 
 
 async def _win(connection: psycopg.AsyncConnection) -> None:
