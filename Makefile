@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults lint up down status clean
+.PHONY: help setup demo test test-faults test-compose lint up down status env clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ test: setup ## lint, types, import contracts and all tests
 
 test-faults: setup ## kill and cut everything, at length (about an hour); a table of recovery times
 	@NVAE_FAULTS=full $(BIN)/python -m pytest tests/faults
+
+test-compose: setup ## build the images, bring docker-compose.yml up, kill parts of it, restore a backup (15 minutes)
+	@$(BIN)/python -m pytest -x -s -rs tests/compose
+
+env: ## write .env for docker-compose.yml, with fresh passwords, unless there is one
+	@$(PYTHON) deploy/compose/make_env.py
 
 up: setup ## start the stack on this machine and keep it running; data is kept in .local/stack
 	@$(BIN)/python -m services.local up --detach
