@@ -69,8 +69,8 @@ def test_stores_are_reached_with_passwords_only(up):
 
 def test_no_process_is_root_and_no_root_file_system_can_be_written(up):
     for service, container in up.containers().items():
-        users = up.engine.docker("top", container, "-eo", "uid", show=False).split()[1:]
-        assert "0" not in users, service
+        processes = up.engine.docker("top", container, "-eo", "pid,uid", show=False).splitlines()
+        assert not any(line.split()[1] == "0" for line in processes), service
         assert up.fails_inside(service, "touch", "/written"), service
 
 
