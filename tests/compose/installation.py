@@ -3,18 +3,15 @@
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from commands import ROOT, CommandFailed, run, tell
+from commands import CommandFailed, run, tell
 from engine import Engine, compose_command
 from images import VERSION
 
 from nvae_client import NvaeClient
-
-PROJECT = "nvae-test"
-WORKERS = ROOT / "deploy" / "compose" / "worker.yml"
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,9 @@ class Installation:
     env_file: Path
     api_port: int
     s3_port: int
+    project: str = "nvae-test"
+    files: tuple[str, ...] = ("docker-compose.yml",)
+    extra: Mapping[str, str] = field(default_factory=dict)  # environment
 
     @property
     def passwords(self) -> dict[str, str]:
@@ -42,13 +42,15 @@ class Installation:
             "NVAE_VERSION": VERSION,
             "COMPOSE": " ".join(self.command),
             "DATASETS_FOLDER": str(self.env_file.parent / "datasets"),
+            **self.extra,
         }
 
     @property
     def command(self) -> tuple[str, ...]:
         """The command line up to compose's own words."""
-        options = ("--project-name", PROJECT, "--env-file", str(self.env_file))
-        return (*compose_command(), "--progress", "quiet", *options)
+        options = ("--project-name", self.project, "--env-file", str(self.env_file))
+        files = (f"--file={name}" for name in self.files)
+        return (*compose_command(), "--progress", "quiet", *options, *files)
 
     def compose(self, *words: str, show: bool = True, within_seconds: float = 240.0) -> str:
         """Run compose and return what it prints."""

@@ -12,6 +12,8 @@ from commands import tell
 from images import VERSION
 from installation import wait_until
 
+# httpx lets go of connections whose server has gone without closing them.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
 
 
