@@ -22,4 +22,4 @@ fi
 $compose run --rm --no-deps -T backup mkdir store:artifacts
 $compose run --rm --no-deps -T backup copy --size-only /backup/bucket store:artifacts
 in_postgres pg_restore --host=127.0.0.1 --username=nvae --dbname=nvae --exit-on-error \
-    --single-transaction < "$folder/postgres.dump"
+    --no-owner --no-privileges --single-transaction < "$folder/postgres.dump"

@@ -33,7 +33,7 @@ def test_images_run_as_nobody_in_particular_and_say_their_version(engine):
 
 
 def test_no_secret_is_in_a_layer(engine, planted_passwords):
-    assert len(planted_passwords) == 6
+    assert len(planted_passwords) == 7
     pattern = "|".join(planted_passwords)
     for image in (API, WORKER):
         history = engine.docker("history", "--no-trunc", "--format={{.CreatedBy}}", image)

@@ -28,7 +28,7 @@ def test_file_is_private_and_has_every_password_that_is_needed(tmp_path):
 def test_passwords_are_long_and_differ_each_time(tmp_path):
     first, second = make_env(tmp_path / "1"), make_env(tmp_path / "2")
     secrets = [name for name in first if name.endswith(("PASSWORD", "KEY"))]
-    assert len(secrets) == len({first[name] for name in secrets}) == 6
+    assert len(secrets) == len({first[name] for name in secrets}) == 7
     assert all(len(first[name]) == 48 and first[name] != second[name] for name in secrets)
 
 
