@@ -81,7 +81,7 @@ def test_training_on_two_nodes_that_are_two_containers(up, client):
     wait_until(lambda: sum(node.alive for node in client.nodes.list()) == 2)
     assert {node.name for node in client.nodes.list()} == {"node-1", "node-2"}
     spec = TRAIN | {"resources": {"nodes": 2, "slots": 1}, "name": "gang"}
-    job = client.jobs.submit(spec).wait()
+    job = client.jobs.submit(spec).wait(timeout_seconds=120)
     [attempt] = job.attempts()
     assert len(set(attempt.node_ids)) == 2
 

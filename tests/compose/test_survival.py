@@ -23,7 +23,9 @@ LONG = {"overrides": {"optimization.epochs": 400}, "checkpoint": {"every_steps":
 def long_job(up, client):
     """A job that trains for longer than what is done to it."""
     if "mnist" not in {dataset.name for dataset in client.datasets.list()}:
-        client.datasets.register("mnist", {"kind": "bundled", "name": "mnist_5k"}).job.wait()
+        client.datasets.register("mnist", {"kind": "bundled", "name": "mnist_5k"}).job.wait(
+            timeout_seconds=120
+        )
     job = client.jobs.submit(TRAIN | LONG | {"name": "long"})
     yield job
     job.refresh()
@@ -126,5 +128,9 @@ def test_backup_is_restored_into_an_empty_installation(up, client, long_job, tmp
     evaluate = {"kind": "evaluate", "dataset": "mnist", "importance_samples": 2}
     checkpoint = long_job.checkpoints()[-1]
     long_job.cancel()
-    result = client.jobs.submit(evaluate | {"checkpoint": checkpoint.id}).wait().result
+    result = (
+        client.jobs.submit(evaluate | {"checkpoint": checkpoint.id})
+        .wait(timeout_seconds=120)
+        .result
+    )
     assert result["num_images"] == 500
