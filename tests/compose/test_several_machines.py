@@ -30,7 +30,7 @@ def nodes(up):
         "CONTROL_PLANE": address,
         "NODE_ADDRESS": address,
         "NODE_NAME": "other",
-        "WORKER_SLOTS": "1",
+        "WORKER_SLOTS": "2",  # a thread for each rank
         "WORKER_LABELS": '{"machine": "other"}',
     }
     files = (*up.files, "deploy/compose/control_plane.yml")

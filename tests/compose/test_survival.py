@@ -28,17 +28,22 @@ def long_job(up, client):
         )
     job = client.jobs.submit(TRAIN | LONG | {"name": "long"})
     yield job
-    job.refresh()
-    if job.status not in {"cancelled", "succeeded"}:
+    if job.refresh().status not in {"cancelled", "succeeded"}:
         job.cancel()
 
 
+def step_of(job):
+    """Return the last step that is known, 0 while the job does not run."""
+    now = job.refresh()
+    return now.progress.step or 0 if now.status == "running" else 0
+
+
 def trains(job):
-    return job.refresh().status == "running" and (job.progress.step or 0) > 0
+    return step_of(job) > 0
 
 
 def has_gone_on(job, step):
-    return trains(job) and (job.progress.step or 0) > step
+    return step_of(job) > step
 
 
 def everything(client, tmp_path):
@@ -52,7 +57,7 @@ def everything(client, tmp_path):
 
 def test_job_does_not_notice_new_containers_of_api_and_scheduler(up, long_job):
     wait_until(lambda: trains(long_job))
-    step = long_job.progress.step
+    step = step_of(long_job)
     up.up("--force-recreate", "--no-deps", "api", "scheduler")
     wait_until(lambda: has_gone_on(long_job, step))
     assert [attempt.status for attempt in long_job.attempts()] == ["running"]
@@ -72,7 +77,7 @@ def test_stopped_worker_saves_its_job_and_goes_on_with_it(up, long_job):
 @pytest.mark.parametrize("service", SERVICES)
 def test_killed_service_comes_back(up, client, long_job, service):
     wait_until(lambda: trains(long_job), within_seconds=120)
-    step = long_job.progress.step
+    step = step_of(long_job)
     container = up.containers()[service]
     up.kill(service)
     wait_until(lambda: up.containers().get(service) == container)
@@ -84,7 +89,7 @@ def test_killed_service_comes_back(up, client, long_job, service):
 def test_killed_worker_process_is_started_anew_and_its_runners_go_on(up, long_job):
     wait_until(lambda: trains(long_job), within_seconds=120)
     attempts = len(long_job.attempts())
-    step = long_job.progress.step
+    step = step_of(long_job)
     up.inside("worker", "python", "-c", KILL_WORKER)
     wait_until(lambda: not up.fails_inside("worker", "python", "-m", "services.worker.health"))
     wait_until(lambda: has_gone_on(long_job, step))
