@@ -8,7 +8,7 @@ ENV PATH=/opt/nvae/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHON
 WORKDIR /build
 # What changes seldom comes first: as long as these two files stay, so does the layer of packages.
 COPY pyproject.toml constraints.txt ./
-RUN python3 -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*project["dependencies"], *project["optional-dependencies"]["services"], sep="\n")' > requirements.txt \
+RUN python3 -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = project["optional-dependencies"]; print(*project["dependencies"], *extras["services"], *extras["tracing"], sep="\n")' > requirements.txt \
     && python3 -m venv /opt/nvae \
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt \
     && pip uninstall --yes setuptools pip

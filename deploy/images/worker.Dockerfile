@@ -22,7 +22,7 @@ RUN python3 -m venv /opt/nvae \
     && pip install --no-cache-dir --constraint constraints.txt \
         --extra-index-url "${TORCH_INDEX_URL}" --requirement requirements.txt
 COPY pyproject.toml ./
-RUN python3 -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = project["optional-dependencies"]; print(*project["dependencies"], *extras["services"], *extras["trainer"], sep="\n")' > requirements.txt \
+RUN python3 -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; extras = project["optional-dependencies"]; print(*project["dependencies"], *extras["services"], *extras["tracing"], *extras["trainer"], sep="\n")' > requirements.txt \
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt \
     && pip install --no-cache-dir --constraint constraints.txt --no-deps mlxtend
 
