@@ -31,7 +31,7 @@ test-faults: setup ## kill and cut everything, at length (about an hour); a tabl
 	@NVAE_FAULTS=full $(BIN)/python -m pytest tests/faults
 
 test-compose: setup ## build the images, bring docker-compose.yml up, kill parts of it, restore a backup (15 minutes)
-	@$(BIN)/python -m pytest -x -s -rs tests/compose
+	@$(BIN)/python -m pytest -x -s -rfE tests/compose
 
 env: ## write .env for docker-compose.yml, with fresh passwords, unless there is one
 	@$(PYTHON) deploy/compose/make_env.py

@@ -38,6 +38,7 @@ def engine(planted_passwords):
             prepare_images(engine)
             yield engine
     except (NoEngine, NoImages) as missing:
+        tell(f"nothing was tested: {missing}")
         pytest.skip(str(missing))
 
 
