@@ -57,4 +57,8 @@ def stores_of(request: Request) -> Stores:
     return stores
 
 
-StoresDependency = Annotated[Stores, Depends(stores_of)]
+async def _find_stores(request: Request) -> Stores:
+    return stores_of(request)  # a plain function would be handed to a thread
+
+
+StoresDependency = Annotated[Stores, Depends(_find_stores)]

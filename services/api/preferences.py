@@ -1,7 +1,10 @@
-"""What a client asks for beside the request: to wait, to get the picture, to hear as it comes."""
+"""What a client asks for beside the request: to wait, to get the picture, to hear as it comes.
+
+Dependencies are coroutines throughout: FastAPI would hand plain functions to threads.
+"""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Header
@@ -12,7 +15,7 @@ PICTURE = "image/png"
 EVENT_STREAM = "text/event-stream"
 
 
-def _wait_seconds(
+async def _wait_seconds(
     prefer: Annotated[
         str | None,
         Header(
@@ -27,8 +30,10 @@ def _wait_seconds(
     return None
 
 
-def _wants(media_type: str) -> Callable[..., bool]:
-    def accepts(accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> bool:
+def _wants(media_type: str) -> Callable[..., Awaitable[bool]]:
+    async def accepts(
+        accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+    ) -> bool:
         kinds = [kind.split(";")[0].strip().lower() for kind in (accept or "").split(",")]
         return media_type in kinds
 
