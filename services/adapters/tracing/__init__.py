@@ -8,6 +8,8 @@ import signal
 from contextlib import AbstractContextManager
 from typing import Any
 
+import structlog
+
 from services.adapters.tracing.spans import NO_ATTRIBUTES, NO_SPAN, Attributes, Span, Tracing
 from services.settings import TracingSettings
 
@@ -26,6 +28,8 @@ __all__ = [
 ]
 
 STOP_SECONDS = 2.0  # for what has not been sent yet: nobody waits longer for a collector
+
+log = structlog.get_logger()
 
 _tracing: Tracing | None = None
 
@@ -55,7 +59,10 @@ def start(part: str) -> None:
     """
     global _tracing  # noqa: PLW0603 - one for each process, as structlog keeps its own
     kind = load()
-    _tracing = kind(part) if kind is not None else None
+    try:
+        _tracing = kind(part) if kind is not None else None
+    except Exception as error:  # such as limits that do not go together: no trace is worth a job
+        log.warning("traces.not_started", error=repr(error))
 
 
 def is_on() -> bool:
@@ -73,9 +80,10 @@ def span(
         parent: the `traceparent` of another process's span; without one it is the current span.
         attributes: what is known at the start; those that are None are left out.
     """
-    if _tracing is None:
+    tracing = _tracing  # another thread may stop it meanwhile
+    if tracing is None:
         return NO_SPAN
-    return _tracing.span(name, parent=parent, attributes=attributes)
+    return tracing.span(name, parent=parent, attributes=attributes)
 
 
 def record(
@@ -88,9 +96,10 @@ def record(
     error: str | None = None,
 ) -> str | None:
     """Tell of something that has ended, at times in Unix seconds; return its `traceparent`."""
-    if _tracing is None:
+    tracing = _tracing
+    if tracing is None:
         return None
-    return _tracing.record(
+    return tracing.record(
         name,
         parent=parent,
         started_at=started_at,
@@ -102,17 +111,20 @@ def record(
 
 def provider() -> Any:
     """Return OpenTelemetry's own provider, for libraries that can trace themselves; None if off."""
-    return None if _tracing is None else _tracing.provider
+    tracing = _tracing
+    return None if tracing is None else tracing.provider
 
 
 def current() -> Span:
     """Return the span of the block that this is called in."""
-    return NO_SPAN if _tracing is None else _tracing.current()
+    tracing = _tracing
+    return NO_SPAN if tracing is None else tracing.current()
 
 
 def log_ids(_: Any, __: str, event: Any) -> Any:
     """Add the current trace and span to an event of the log, for structlog."""
-    return event if _tracing is None else {**event, **_tracing.log_ids()}
+    tracing = _tracing
+    return event if tracing is None else {**event, **tracing.log_ids()}
 
 
 def stop() -> None:

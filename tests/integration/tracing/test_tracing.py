@@ -87,6 +87,16 @@ def test_context_that_is_not_valid_begins_a_new_trace(traced, given):
     assert span.parent_id == ""
 
 
+def test_settings_that_do_not_go_together_leave_the_service_untraced(traced, monkeypatch):
+    tracing.stop()
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "16")
+    tracing.start("api")
+    assert not tracing.is_on()
+    with tracing.span("work"):
+        pass
+
+
 def test_standard_variable_names_the_service(traced, monkeypatch):
     tracing.stop()
     monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
