@@ -36,6 +36,7 @@ async def follow_events(stores: Stores, job_id: str, *, after: int) -> AsyncIter
     async with stores.database.transaction() as session:
         job = await jobs.find(session, job_id)
         events = await jobs.list_events(session, job_id, after=after, limit=PAGE)
+    after = min(after, job.num_events)
     has_ended = job.status in TERMINAL
     is_history = True
     while time.monotonic() < until:

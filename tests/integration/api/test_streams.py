@@ -125,6 +125,16 @@ async def test_stream_of_a_job_that_has_ended_ends_behind_what_happened_since(
     assert [event.kind for event in again] == ["checkpoint_pinned"]
 
 
+async def test_stream_from_behind_the_last_event_ends_with_the_job(served, database, running):
+    job, claim = running
+    path = f"/v1/jobs/{job.id}/events"
+    listening = asyncio.create_task(listen(served, path, after="1000000"))
+    await asyncio.sleep(0.3)
+    await finish(database, claim, Reason.SUCCEEDED)
+    heard = await asyncio.wait_for(listening, 10)
+    assert heard[-1].kind == "succeeded"
+
+
 async def test_long_history_comes_whole(served, database, running, monkeypatch):
     monkeypatch.setattr(streams, "PAGE", 2)
     job, claim = running
