@@ -1,7 +1,7 @@
 """The scheduler: `python -m services.scheduler`. Several may run; one is active."""
 
 import asyncio
-import contextlib
+import os
 import signal
 
 from services.adapters import tracing
@@ -34,10 +34,10 @@ async def main() -> None:
     collection = Collection(database, S3Storage(StorageSettings()), CollectionSettings())
     scheduler = Scheduler(database, doorbell, SchedulerSettings(), LeaseSettings())
     try:
-        with contextlib.suppress(asyncio.CancelledError):
-            await scheduler.run(while_leading=collection.run_regularly)
-    finally:
+        await scheduler.run(while_leading=collection.run_regularly)
+    except asyncio.CancelledError:
         tracing.stop()
+        os._exit(0)  # a thread that waits for the store or the broker is not waited for
 
 
 if __name__ == "__main__":

@@ -78,9 +78,13 @@ class Database:
             raise DatabaseUnavailable(str(error.__cause__ or error).strip()) from error
 
     async def check(self) -> None:
-        """Raise unless Postgres answers."""
-        async with self.transaction() as session:
-            await session.execute(text("SELECT 1"))
+        """Raise unless Postgres answers; it is asked even while every connection is in use.
+
+        Raises:
+            psycopg.OperationalError: it does not.
+        """
+        async with await self.connect() as connection:
+            await connection.execute("SELECT 1")
 
     async def connect(self) -> psycopg.AsyncConnection:
         """Return a connection of its own, in autocommit mode: for locks and notifications."""
