@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from services.adapters.postgres import nodes
+from services.adapters.postgres import attempts, nodes
 from services.adapters.rate_limits import RateLimits
 from services.domain.statuses import Reason
 from services.settings import BrokerSettings
@@ -31,10 +31,8 @@ async def broker(servers):
     await redis.aclose()
 
 
-def limits(servers, *, now=lambda: 60_000_000.0, per_minute=10):
-    return RateLimits(
-        BrokerSettings(url=servers["NVAE_BROKER_URL"]), per_minute=per_minute, now=now
-    )
+def limits(url, *, now=lambda: 60_000_000.0, per_minute=10):
+    return RateLimits(BrokerSettings(url=url), per_minute=per_minute, now=now)
 
 
 async def test_caller_is_told_how_much_is_left_and_when_to_come_back(connected, database):
@@ -58,7 +56,7 @@ async def test_guessing_keys_is_limited_too(connected):
 
 
 async def test_processes_share_a_limit(servers, broker):
-    one, two = limits(servers), limits(servers)
+    one, two = (limits(servers["NVAE_BROKER_URL"]) for _ in range(2))
     for rates in (one, two):
         assert all(rates.take("a").allowed for _ in range(5))
     for rates in (one, two, one):
@@ -72,7 +70,7 @@ async def test_processes_share_a_limit(servers, broker):
 
 async def test_new_minute_begins_anew(servers):
     now = [60.0]
-    rates = limits(servers, now=lambda: now[0], per_minute=1)
+    rates = limits(servers["NVAE_BROKER_URL"], now=lambda: now[0], per_minute=1)
     assert rates.take("a").allowed
     assert not rates.take("a").allowed
     now[0] = 119.0
@@ -82,7 +80,7 @@ async def test_new_minute_begins_anew(servers):
 
 
 async def test_each_process_counts_alone_while_the_broker_is_away(caplog):
-    rates = RateLimits(BrokerSettings(url="redis://127.0.0.1:1/0"), per_minute=2)
+    rates = limits("redis://127.0.0.1:1/0", per_minute=2)
     rates.start()
     assert [rates.take("a").allowed for _ in range(3)] == [True, True, False]
     await asyncio.sleep(1.3)
@@ -100,6 +98,18 @@ async def test_time_in_the_queue_begins_anew_when_a_job_comes_back(api, database
     seconds = re.compile(r'nvae_queue_oldest_seconds\{reason="waiting_for_retry"\} (\S+)')
     [age] = seconds.findall((await api.get("/metrics")).text)
     assert 0 <= float(age) < 60
+
+
+async def test_training_that_comes_back_has_saved_nothing_since_then(api, database):
+    await add_dataset(database)
+    claim = await add_claimed_attempt(database, await add_job(database), await add_node(database))
+    async with database.transaction() as session:
+        await attempts.make_ready(session, claim)
+        for table, ago in (("jobs", "1 day"), ("attempts", "100 seconds")):
+            await session.execute(text(f"UPDATE {table} SET started_at = now() - interval '{ago}'"))
+    seconds = re.compile(r'nvae_checkpoint_oldest_seconds\{status="running"\} (\S+)')
+    [age] = seconds.findall((await api.get("/metrics")).text)
+    assert 100 <= float(age) < 160
 
 
 async def test_counts_are_those_of_the_service(api, database, servers):
