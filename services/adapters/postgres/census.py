@@ -40,9 +40,9 @@ _QUERIES = {
             FROM jsonb_array_elements(files) AS file)) FROM checkpoints GROUP BY status
     """,
     "checkpoint_age": """
-        SELECT 'running', coalesce(extract(epoch FROM max(clock_timestamp() - coalesce(
+        SELECT 'running', coalesce(extract(epoch FROM max(clock_timestamp() - greatest(
             (SELECT max(created_at) FROM checkpoints WHERE checkpoints.job_id = jobs.id),
-            jobs.started_at))), 0)
+            (SELECT max(started_at) FROM attempts WHERE attempts.job_id = jobs.id)))), 0)
         FROM jobs WHERE status = 'running' AND kind = 'train'
     """,
     # Lost is what an attempt that failed did after the last thing that it saved.
