@@ -18,11 +18,11 @@ class RandomFaults:
         self._nodes = nodes  # how each is started
         self.counts: Counter[str] = Counter()
 
-    def strike(self) -> None:
-        """Do one thing to the cluster."""
+    def strike(self, *, spare_jobs: bool) -> None:
+        """Do one thing to the cluster; when jobs are spared, to no process of a single one."""
         faults = {
-            "runner": 40,
-            "rank": 20,
+            "runner": 0 if spare_jobs else 40,
+            "rank": 0 if spare_jobs else 20,
             "worker": 6,
             "scheduler": 3,
             "connections to Postgres": 4,
