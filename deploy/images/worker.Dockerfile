@@ -41,9 +41,8 @@ RUN groupadd --gid 10001 nvae \
 COPY --from=code /code /opt/nvae/lib/python3.11/site-packages
 ARG NVAE_VERSION=0.1.0
 LABEL org.opencontainers.image.title="nvae-worker" org.opencontainers.image.version="${NVAE_VERSION}"
-# What the NVIDIA container toolkit is to bring in; nothing without it.
-ENV HOME=/tmp NVAE_VERSION=${NVAE_VERSION} \
-    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# What the NVIDIA container toolkit brings in with the GPUs that a container is given.
+ENV HOME=/tmp NVAE_VERSION=${NVAE_VERSION} NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /tmp
 USER 10001:10001
 VOLUME /var/lib/nvae

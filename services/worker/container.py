@@ -7,9 +7,9 @@ each runner saves a checkpoint and gives its job back to the queue, and then the
 import asyncio
 import contextlib
 import os
+import queue
 import signal
 import sys
-import threading
 import time
 
 import structlog
@@ -34,13 +34,14 @@ class Container:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._woken = threading.Event()
+        # Unlike a threading.Event it may be filled by a handler that interrupts its own reader.
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopping = False
         self._worker: int | None = None
 
     def run(self) -> int:
         """Keep the worker running until SIGTERM; return the status to exit with."""
-        signal.signal(signal.SIGCHLD, lambda *_: self._woken.set())
+        signal.signal(signal.SIGCHLD, lambda *_: self._woken.put(None))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop())
         while True:
@@ -56,7 +57,7 @@ class Container:
 
     def _stop(self) -> None:
         self._stopping = True
-        self._woken.set()
+        self._woken.put(None)
 
     def _start_worker(self) -> None:
         command = [sys.executable, "-m", "services.worker"]
@@ -72,8 +73,8 @@ class Container:
                     give_up_at = time.monotonic() + WORKER_STOPS_WITHIN_SECONDS
                 elif time.monotonic() > give_up_at:
                     os.kill(self._worker, signal.SIGKILL)
-            self._woken.wait(LOOK_SECONDS if self._stopping else None)
-            self._woken.clear()
+            with contextlib.suppress(queue.Empty):
+                self._woken.get(timeout=LOOK_SECONDS if self._stopping else None)
         return status
 
     def _bury(self) -> int | None:

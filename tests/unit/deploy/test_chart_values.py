@@ -20,6 +20,10 @@ from rendered_chart import CHART, EXISTING, KUBERNETES_VERSIONS, NOT_KUBERNETES_
         ({"worker": {"pools": {"gpu": {"gpu": 8}}}}, "/worker/pools/gpu"),
         ({"worker": {"pools": {"cpu": {}}}}, "worker.pools.cpu.slots"),
         ({"worker": {"poolDefaults": {"disk": {"kind": "nfs", "size": "1Gi"}}}}, "disk/kind"),
+        (
+            {"worker": {"poolDefaults": {"disk": {"kind": "ephemeral", "size": "1Ti"}}}},
+            "worker.pools.gpu.cacheBytes",
+        ),
         ({"worker": {"uploadGraceSeconds": 5}}, "/worker/uploadGraceSeconds"),
         ({"lease": {"seconds": 0}}, "/lease/seconds"),
         ({"ingress": {"enabled": True}}, "ingress.host"),

@@ -90,7 +90,7 @@ def test_every_variable_that_is_set_for_our_services_is_a_setting():
     for path in (ROOT / "deploy" / "images").glob("*.Dockerfile"):
         used |= set(re.findall(r"NVAE_[A-Z0-9_]+", path.read_text()))
     assert len(used) > 15
-    assert used <= known | {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+    assert used <= known | {"OTEL_EXPORTER_OTLP_ENDPOINT", "NVIDIA_VISIBLE_DEVICES"}
 
 
 def test_every_service_gets_what_leads_to_the_stores():
