@@ -1,12 +1,15 @@
 """The worker of one node: `python -m services.worker`."""
 
 import fcntl
+import time
 
 from services.adapters import tracing
 from services.adapters.celery_queue import answer_doorbell
 from services.adapters.telemetry import configure_logging
 from services.settings import BrokerSettings, WorkerSettings
 from services.worker.agent import AgentThread
+
+TRIES, TRY_SECONDS = 10, 0.1
 
 
 def main() -> None:
@@ -16,10 +19,8 @@ def main() -> None:
     settings = WorkerSettings()
     settings.data_folder.mkdir(parents=True, exist_ok=True)
     with (settings.data_folder / "worker.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SystemExit(f"another worker uses {settings.data_folder}") from None
+        if not _take(lock.fileno()):
+            raise SystemExit(f"another worker uses {settings.data_folder}")
         _keep_name(settings)
         agent = AgentThread(settings)
         node_id = agent.start()
@@ -27,6 +28,18 @@ def main() -> None:
             answer_doorbell(BrokerSettings(), node_id, agent.ring)
         finally:
             tracing.stop()
+
+
+def _take(lock: int) -> bool:
+    """Lock the folder; somebody who only looks whether it is locked has it for a moment."""
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TRY_SECONDS)
+        else:
+            return True
+    return False
 
 
 def _keep_name(settings: WorkerSettings) -> None:
