@@ -21,13 +21,13 @@ wants_picture = _wants(PICTURE)
         ("await=5", None),
     ],
 )
-def test_wait_is_read_as_rfc_7240_writes_it_and_what_makes_no_sense_is_ignored(prefer, seconds):
-    assert _wait_seconds(prefer) == seconds
+async def test_wait_is_read_as_rfc_7240_writes_it_and_what_makes_no_sense_is_ignored(prefer, seconds):
+    assert await _wait_seconds(prefer) == seconds
 
 
-def test_picture_is_wanted_only_by_name():
-    assert wants_picture("image/png")
-    assert wants_picture("text/html, image/PNG;q=0.9")
-    assert not wants_picture("*/*")
-    assert not wants_picture("application/json")
-    assert not wants_picture(None)
+async def test_picture_is_wanted_only_by_name():
+    assert await wants_picture("image/png")
+    assert await wants_picture("text/html, image/PNG;q=0.9")
+    assert not await wants_picture("*/*")
+    assert not await wants_picture("application/json")
+    assert not await wants_picture(None)
