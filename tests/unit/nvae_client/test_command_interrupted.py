@@ -42,7 +42,7 @@ def start(environment):
 
 def interrupt(process):
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=10)
+    _, told = process.communicate(timeout=60)
     assert "Traceback" not in told
     return process.returncode, told
 
@@ -74,5 +74,5 @@ def test_reader_that_goes_away_leaves_no_traceback(server, start, job_answer):
     process.stdout.readline()
     process.stdout.close()
     told = process.stderr.read()
-    process.wait(timeout=10)
+    process.wait(timeout=60)
     assert "Traceback" not in told

@@ -195,7 +195,7 @@ def test_checkpoint_that_cannot_be_resumed_from_is_a_reason(
 
 def test_missing_rank_and_hanging_rank_are_reasons(tmp_path: Path, config: TrainConfig) -> None:
     hurried = config.model_copy(
-        update={"ranks": RankPolicy(join_timeout_seconds=2, stall_timeout_seconds=4)}
+        update={"ranks": RankPolicy(join_timeout_seconds=2, stall_timeout_seconds=8)}
     )
     missing = create(tmp_path / "missing", hurried)
     hanging = create(tmp_path / "hanging", hurried)
