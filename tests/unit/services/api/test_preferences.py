@@ -21,7 +21,7 @@ wants_picture = _wants(PICTURE)
         ("await=5", None),
     ],
 )
-async def test_wait_is_read_as_rfc_7240_writes_it_and_what_makes_no_sense_is_ignored(prefer, seconds):
+async def test_wait_is_read_as_rfc_7240_has_it_and_what_makes_no_sense_is_ignored(prefer, seconds):
     assert await _wait_seconds(prefer) == seconds
 
 
