@@ -21,7 +21,8 @@ import psycopg
 from sqlalchemy import make_url
 
 from benchmarks.claimed_attempts import claim_attempts, database_settings, own_servers
-from benchmarks.serving import add_key, new_key, resident_mebibytes, served
+from benchmarks.memory import resident_mebibytes
+from benchmarks.serving import add_key, new_key, served
 from services.adapters.postgres.database import Database
 
 NUM_ROUNDS = 3

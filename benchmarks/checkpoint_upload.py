@@ -30,6 +30,7 @@ from benchmarks.claimed_attempts import (
     own_servers,
     storage_settings,
 )
+from benchmarks.memory import resident_mebibytes
 from nvae_core.run_directory import CheckpointLine, RunDirectory, file_sha256
 from services.adapters.postgres import checkpoints
 from services.adapters.postgres.attempts import Claim
@@ -167,13 +168,11 @@ def upload_bare(run: RunDirectory, prefix: str) -> float:
 
 def tell(seconds: float) -> None:
     """Print the result of this process, with the most memory it has had."""
-    status = Path("/proc/self/status").read_text()
-    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     used = resource.getrusage(resource.RUSAGE_SELF)
     result = {
         "seconds": seconds,
         "processor_seconds": used.ru_utime + used.ru_stime,
-        "peak_mib": int(peak.split()[1]) / 1024,
+        "peak_mib": resident_mebibytes(os.getpid(), peak=True),
     }
     print(json.dumps(result))
 

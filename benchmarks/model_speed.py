@@ -6,15 +6,16 @@ on another machine, beside the same yardstick in one process (medians of 4 to 6 
 
 import argparse
 import json
+import os
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 
+from benchmarks.memory import resident_mebibytes
 from benchmarks.yardstick import measure, measure_yardstick
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.evaluation.likelihood import score_images
@@ -167,18 +168,11 @@ def measure_memory(name: str) -> float:
     """Return the peak of resident MiB of training above what the imports take; in a new process."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    before = peak_resident_mib()
+    before = resident_mebibytes(os.getpid(), peak=True)
     training_step = works(*prepare(CASES[name]))["training_step"]
     for _ in range(3):
         training_step()
-    return peak_resident_mib() - before
-
-
-def peak_resident_mib() -> float:
-    """Return the peak since the program started; what getrusage says begins with its parent's."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    line = next(line for line in status if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 2**10
+    return resident_mebibytes(os.getpid(), peak=True) - before
 
 
 def measure_case(name: str, num_rounds: int, yardstick: Callable[[], float]) -> dict[str, object]:

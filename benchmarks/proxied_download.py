@@ -22,7 +22,8 @@ from pathlib import Path
 
 from benchmarks.checkpoint_upload import in_process, write_checkpoint
 from benchmarks.claimed_attempts import claim_attempts, database_settings, own_servers
-from benchmarks.serving import add_key, new_key, resident_mebibytes, served
+from benchmarks.memory import resident_mebibytes
+from benchmarks.serving import add_key, new_key, served
 from nvae_core.run_directory import RunDirectory, file_sha256
 from services.adapters.postgres import checkpoints
 from services.adapters.postgres.database import Database

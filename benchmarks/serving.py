@@ -1,13 +1,11 @@
-"""Servers in processes of their own, an API key for them, and the memory they take."""
+"""Servers in processes of their own, and an API key for them."""
 
-import re
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 
@@ -18,14 +16,6 @@ from services.local.ports import HOST, free_ports
 def new_key() -> str:
     """Return an API key that no service knows yet."""
     return make_key(secrets.token_bytes(KEY_BYTES))
-
-
-def resident_mebibytes(pid: int, *, peak: bool = False) -> float:
-    """Return the resident memory of a process; or the most it has had."""
-    name = "VmHWM" if peak else "VmRSS"
-    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return round(int(found[1]) / 1024, 1)
 
 
 def add_key(environment: Mapping[str, str], key: str) -> None:
