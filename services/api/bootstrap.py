@@ -23,16 +23,18 @@ async def make_first_key(database: Database, key: str) -> bool:
     return True
 
 
-async def _main() -> None:
-    database = Database(DatabaseSettings())
+async def prepare_key(settings: DatabaseSettings, key: str) -> None:
+    """Store the key in this database unless it is there; raises DatabaseUnavailable."""
+    database = Database(settings)
     try:
-        await make_first_key(database, BootstrapSettings().bootstrap_key.get_secret_value())
+        await make_first_key(database, key)
     finally:
         await database.close()
 
 
 if __name__ == "__main__":
+    chosen = BootstrapSettings().bootstrap_key.get_secret_value()
     try:
-        asyncio.run(_main())
+        asyncio.run(prepare_key(DatabaseSettings(), chosen))
     except DatabaseUnavailable as error:
         raise SystemExit(f"the first key cannot be stored: {error}") from error

@@ -6,10 +6,10 @@ Tables, the bucket, a round trip of an object, and the first API key; again and 
 import asyncio
 import time
 
-from services.adapters.postgres.database import Database, DatabaseUnavailable
+from services.adapters.postgres.database import DatabaseUnavailable
 from services.adapters.postgres.migrate import migrate
 from services.adapters.s3_storage import DamagedObject, S3Storage, StorageUnavailable
-from services.api.bootstrap import make_first_key
+from services.api.bootstrap import prepare_key
 from services.settings import BootstrapSettings, DatabaseSettings, StorageSettings
 
 STORAGE_WITHIN_SECONDS = 30.0
@@ -34,20 +34,12 @@ def prepare_storage(storage: S3Storage, *, within_seconds: float) -> None:
             time.sleep(0.5)
 
 
-async def _prepare_key(settings: DatabaseSettings, key: str) -> None:
-    database = Database(settings)
-    try:
-        await make_first_key(database, key)
-    finally:
-        await database.close()
-
-
 def main() -> None:
     """Prepare everything, or end with the first thing that is wrong."""
     database, key = DatabaseSettings(), BootstrapSettings().bootstrap_key.get_secret_value()
     migrate(database)
     prepare_storage(S3Storage(StorageSettings()), within_seconds=STORAGE_WITHIN_SECONDS)
-    asyncio.run(_prepare_key(database, key))
+    asyncio.run(prepare_key(database, key))
 
 
 if __name__ == "__main__":
