@@ -12,7 +12,7 @@ from nvae_core.run_directory.files import (
     sync_folder,
     write_atomically,
 )
-from nvae_core.run_directory.phases import PhaseLine, PhaseLog
+from nvae_core.run_directory.phases import PHASE_END, PhaseLine, PhaseLog
 from nvae_core.run_directory.progress import (
     ArtifactLine,
     CheckpointLine,
@@ -26,6 +26,7 @@ from nvae_core.run_directory.rank_file import Phase, RankFile, RankState, read_r
 from nvae_core.run_directory.result import ExitReason, Result
 
 __all__ = [
+    "PHASE_END",
     "AppendedFile",
     "ArtifactLine",
     "CheckpointLine",

@@ -16,7 +16,8 @@ from nvae_core.run_directory.files import AppendedFile, describe_errors
 from nvae_core.run_directory.rank_file import Phase
 
 TRACED = "TRACEPARENT"  # the W3C variable: whoever started the trainer is part of a trace
-TRAIN, END = "train", "end"
+TRAIN = "train"
+PHASE_END = Phase.END.name.lower()  # nothing comes after it
 
 
 class PhaseLine(BaseModel):

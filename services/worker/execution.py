@@ -162,8 +162,7 @@ class Execution:
         if ending is not None:
             ending = self._located(ending)
         await self._tell_others(ending, publishing)
-        if traced.traceparent is not None:
-            await asyncio.to_thread(trace_ranks, self.run_directory, parent=traced.traceparent)
+        await asyncio.to_thread(trace_ranks, self.run_directory, parent=traced.traceparent)
         try:
             await self._wait_unless_forced(publishing)
         except ValueError as error:  # the trainer wrote garbage, after these

@@ -8,11 +8,10 @@ from itertools import chain, pairwise
 
 import structlog
 
-from nvae_core.run_directory import PhaseLine, RankState, RunDirectory
+from nvae_core.run_directory import PHASE_END, PhaseLine, RankState, RunDirectory
 from services.adapters import tracing
 
 MAX_PHASES = 1000  # on one node: what waits to be sent has room for 2048 spans
-END = "end"
 
 log = structlog.get_logger()
 
@@ -59,7 +58,7 @@ def _trace_rank(
     if not phases:
         return
     told: dict[str, float] = {"nvae.rank": rank, "nvae.step": phases[-1].step}
-    is_done = phases[-1].name == END
+    is_done = phases[-1].name == PHASE_END
     if is_done:
         phases.pop()
     for name in {phase.name for phase in phases}:
