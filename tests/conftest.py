@@ -5,7 +5,9 @@ import os
 import boto3
 import pytest
 from building import empty
+from pydantic_settings import BaseSettings
 
+from services import settings
 from services.adapters.celery_queue import DoorbellPublisher
 from services.adapters.postgres.database import Database
 from services.adapters.postgres.migrate import migrate
@@ -62,6 +64,18 @@ def doorbell(servers):
     publisher = DoorbellPublisher(BrokerSettings(url=servers["NVAE_BROKER_URL"]))
     yield publisher
     publisher.close()
+
+
+@pytest.fixture(scope="session")
+def setting_fields():
+    """The field of every variable that the services read."""
+    kinds = [kind for kind in vars(settings).values() if isinstance(kind, type)]
+    return {
+        f"{kind.model_config['env_prefix']}{name}".upper(): field
+        for kind in kinds
+        if issubclass(kind, BaseSettings) and kind is not BaseSettings
+        for name, field in kind.model_fields.items()
+    }
 
 
 @pytest.fixture

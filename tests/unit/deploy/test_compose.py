@@ -5,9 +5,7 @@ import re
 import pytest
 import yaml
 from compose_files import CONTROL_PLANE, MAIN, NODE, ROOT, read
-from pydantic_settings import BaseSettings
 
-from services import settings
 from services.settings import WorkerSettings
 
 ONCE = {"migrate", "backup"}
@@ -80,17 +78,12 @@ def test_nodes_of_other_machines_reach_the_three_stores_by_a_private_address():
         assert set(services[name]["networks"]) == {"stores", "published"}
 
 
-def test_every_variable_that_is_set_for_our_services_is_a_setting():
-    known = set()
-    for kind in vars(settings).values():
-        if isinstance(kind, type) and issubclass(kind, BaseSettings) and kind is not BaseSettings:
-            prefix = kind.model_config["env_prefix"]
-            known |= {f"{prefix}{name}".upper() for name in kind.model_fields}
+def test_every_variable_that_is_set_for_our_services_is_a_setting(setting_fields):
     used = {name for _, service in OURS for name in service["environment"]}
     for path in (ROOT / "deploy" / "images").glob("*.Dockerfile"):
         used |= set(re.findall(r"NVAE_[A-Z0-9_]+", path.read_text()))
     assert len(used) > 15
-    assert used <= known | {"OTEL_EXPORTER_OTLP_ENDPOINT", "NVIDIA_VISIBLE_DEVICES"}
+    assert used <= setting_fields.keys() | {"OTEL_EXPORTER_OTLP_ENDPOINT", "NVIDIA_VISIBLE_DEVICES"}
 
 
 def test_every_service_gets_what_leads_to_the_stores():
