@@ -13,6 +13,8 @@ from nvae_client.errors import NvaeError
 if TYPE_CHECKING:
     from nvae_client.transport import Transport
 
+PICTURE = "image/png"
+
 
 class StoredFile(Answer):
     """A file of a checkpoint."""

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from nvae_client import waiting
 from nvae_client.answers import Attempt, Event, LogText
 from nvae_client.errors import JobFailed
-from nvae_client.files import Artifact, Checkpoint
+from nvae_client.files import PICTURE, Artifact, Checkpoint
 from nvae_client.job_facts import JobFacts
 from nvae_client.job_streams import LogChoice, list_events, read_log, stream_events, stream_log
 from nvae_client.metrics import Columns, fetch_metrics
@@ -120,6 +120,10 @@ class Job(JobFacts):
         """Return the files that the job made."""
         found = read(_ARTIFACTS, self._transport.get(f"{self._path}/artifacts"))
         return [artifact.of_job(self._transport, self.id) for artifact in found]
+
+    def pictures(self) -> Sequence[Artifact]:
+        """Return those of its files that are pictures."""
+        return [artifact for artifact in self.artifacts() if artifact.content_type == PICTURE]
 
     def checkpoints(self, *, status: str | None = None) -> Sequence[Checkpoint]:
         """Return the job's checkpoints, oldest first: those that can be used, or with a status."""

@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from nvae_client.answers import Answer
+from nvae_client.files import PICTURE
 from nvae_client.job import Job
 from nvae_client.plans import Plan
 from nvae_client.transport import MAX_WAIT_SECONDS, Transport, part, read
 
-PICTURE = "image/png"
 Spec = Mapping[str, Any]
 
 

@@ -57,6 +57,9 @@ class Estimates:
             "negative_elbo": negative_elbo.mean().item(),
             "negative_elbo_standard_error": _standard_error(negative_elbo),
             "negative_elbo_bits_per_dim": negative_elbo.mean().item() / nats_per_bit,
+            "negative_elbo_bits_per_dim_standard_error": (
+                _standard_error(negative_elbo) / nats_per_bit
+            ),
             "importance_weighted_nll": nll.mean().item(),
             "importance_weighted_nll_standard_error": _standard_error(nll),
             "bits_per_dim": nll.mean().item() / nats_per_bit,

@@ -3,7 +3,7 @@
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -23,8 +23,11 @@ from nvae_core.run_directory import (
 from nvae_core.sampling.drawing import SamplingStopped, draw_images
 from nvae_core.sampling.given import read_given
 from nvae_core.sampling.grids import arrange_grid, as_bytes, encode_png, report_sample
+from nvae_core.sampling.record import describe_checkpoint, describe_inputs, report_record
 from nvae_core.sampling.sampler import Sampler
 from nvae_core.sampling.statistics import encode_statistics
+
+RECORD_NAME = "samples.json"
 
 
 def sample_run(
@@ -49,6 +52,7 @@ def sample_run(
     try:
         for temperature in config.temperature:
             drawing.draw(temperature)
+        drawing.leave_record()
     except SamplingStopped:
         return Result(status="stopped", reason=ExitReason.STOPPED, step=sampler.manifest.step)
     return Result(
@@ -63,6 +67,7 @@ class _Drawing:
     sampler: Sampler
     should_stop: Callable[[], bool]
     num_drawn: int = 0
+    rows: list[dict[str, object]] = field(default_factory=list)  # of the record
 
     def __post_init__(self) -> None:
         self.num_shared_groups = _num_groups(self.sampler, self.config.fixed_scales)
@@ -84,10 +89,20 @@ class _Drawing:
             num_shared_groups=self.num_shared_groups,
             should_stop=self.should_stop,
         )
-        self._leave(images, temperature)
+        files = self._leave(images, temperature)
+        self.rows.append({"temperature": temperature, "files": files})
         self.num_drawn += len(images)
         speed = {"images_per_second": len(images) / (time.monotonic() - began_at)}
         self.run.append(MetricsLine(at=time.time(), step=self.num_drawn, values=speed))
+
+    def leave_record(self) -> None:
+        """Leave what all files were made from."""
+        record = {
+            "inputs": describe_inputs(self.config),
+            "checkpoint": describe_checkpoint(self.config.checkpoint, self.sampler.manifest),
+            "temperatures": self.rows,
+        }
+        report_record(self.run, RECORD_NAME, record, step=self.sampler.manifest.step)
 
     def _decoder(self, temperature: float) -> FoldedDecoder:
         if self.config.batch_norm == "running":
@@ -102,19 +117,24 @@ class _Drawing:
             should_stop=self.should_stop,
         )
 
-    def _leave(self, images: Tensor, temperature: float) -> None:
+    def _leave(self, images: Tensor, temperature: float) -> list[str]:
+        """Leave the images in the forms that are asked for; return the names of the files."""
         one = len(self.config.temperature) == 1
         suffix = "" if one else f"_temperature_{temperature:g}"
-        if "grid" in self.config.output:
-            self._report(f"grid{suffix}.png", encode_png(arrange_grid(images)), "image/png")
         pixels = as_bytes(images)
+        files: dict[str, tuple[bytes, str]] = {}
+        if "grid" in self.config.output:
+            files[f"grid{suffix}.png"] = encode_png(arrange_grid(images)), "image/png"
         if "array" in self.config.output:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, images=pixels)
-            self._report(f"images{suffix}.npz", buffer.getvalue(), "application/octet-stream")
+            files[f"images{suffix}.npz"] = buffer.getvalue(), "application/octet-stream"
         if "images" in self.config.output:
             for index, image in enumerate(pixels):
-                self._report(f"images{suffix}/{index:04d}.png", encode_png(image), "image/png")
+                files[f"images{suffix}/{index:04d}.png"] = encode_png(image), "image/png"
+        for name, (content, content_type) in files.items():
+            self._report(name, content, content_type)
+        return list(files)
 
     def _report(self, name: str, content: bytes, content_type: str) -> None:
         report_sample(self.run, name, content, content_type, step=self.sampler.manifest.step)

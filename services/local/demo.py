@@ -73,7 +73,7 @@ def run_demo(client: NvaeClient, *, preset: str, output: Path) -> Json:
     grids = []
     for temperature, sampling in samplings.items():
         follow(sampling, f"sample at temperature {temperature}")
-        [grid] = sampling.artifacts()
+        [grid] = sampling.pictures()
         target = output / f"grid_temperature_{temperature}.png"
         grids.append(str(grid.download(target)))
     folder = checkpoint.download(output / "checkpoint")

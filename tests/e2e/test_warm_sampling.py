@@ -56,8 +56,8 @@ def test_statistics_are_estimated_once_for_a_temperature(stack, client, ask):
     jobs = [answer.headers["Location"].rpartition("/")[2] for answer in (first, second)]
     names = [{artifact.name for artifact in client.jobs.get(job).artifacts()} for job in jobs]
     assert names == [
-        {"grid.png", "batch_norm_temperature_0.6_draws_5.safetensors"},
-        {"grid.png"},
+        {"grid.png", "samples.json", "batch_norm_temperature_0.6_draws_5.safetensors"},
+        {"grid.png", "samples.json"},
     ]
 
 

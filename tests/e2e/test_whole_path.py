@@ -70,7 +70,7 @@ def test_evaluation_and_sampling_of_the_checkpoint(client, checkpoint, tmp_path)
     assert result["importance_weighted_nll"] <= result["negative_elbo"] < 543  # 784 ln 2
     grids = []
     for index, sampling in enumerate(samplings):
-        [artifact] = sampling.wait().artifacts()
+        [artifact] = sampling.wait().pictures()
         path = artifact.download(tmp_path / f"{index}.png")
         with Image.open(path) as grid:
             assert grid.size[0] > 8 * 28

@@ -10,7 +10,6 @@ from nvae_client.cli.connecting import Session, connected
 from nvae_client.cli.following import follow_job
 from nvae_client.cli.saving import save_artifacts
 from nvae_client.cli.specs import build_spec
-from nvae_client.resources.jobs import PICTURE
 
 
 def sample(
@@ -56,8 +55,7 @@ def _draw(session: Session, spec: dict[str, Any], output: Path) -> tuple[str, li
     drawn = session.client.jobs.draw(spec)
     if drawn.picture is None:
         job = follow_job(session, session.client.jobs.get(drawn.job_id))
-        pictures = [one for one in job.artifacts() if one.content_type == PICTURE]
-        return job.id, save_artifacts(session, pictures, output)
+        return job.id, save_artifacts(session, job.pictures(), output)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(drawn.picture)
     return drawn.job_id, [output]

@@ -106,7 +106,7 @@ def test_picture_is_drawn_and_downloaded_the_same(client, job, tmp_path):
     drawn = client.jobs.draw(spec)
     assert drawn.picture is not None
     assert drawn.picture.startswith(b"\x89PNG")
-    [grid] = client.jobs.get(drawn.job_id).artifacts()
+    [grid] = client.jobs.get(drawn.job_id).pictures()
     assert grid.download(tmp_path / "grid.png").read_bytes() == drawn.picture
 
 

@@ -99,6 +99,8 @@ def test_means_and_their_errors_are_over_images_and_in_both_units() -> None:
     assert values["bits_per_dim"] == pytest.approx(4 / (10 * math.log(2)))
     assert values["bits_per_dim_standard_error"] == pytest.approx(0.1 / math.log(2) / math.sqrt(3))
     assert values["negative_elbo_bits_per_dim"] == pytest.approx(6 / (10 * math.log(2)))
+    in_bits = values["negative_elbo_bits_per_dim_standard_error"]
+    assert in_bits == pytest.approx(0.2 / math.log(2) / math.sqrt(3))
     assert (values["kl/group_00"], values["kl/group_01"], values["kl"]) == (2, 3, 5)
     # Per image (0.33, 0.13) and (0, 6) nats, above 0.1 or not.
     assert values["active_channels/group_00"] == 2

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nvae_core.checkpoint import load_model
+from nvae_core.checkpoint import MODEL_NAME, load_model
 from nvae_core.config import ModelConfig, OptimizationConfig, SampleConfig
 from nvae_core.inference.network import fold_decoder
 from nvae_core.model.nvae import NVAE
@@ -25,6 +27,7 @@ from nvae_core.training.snapshot import save_checkpoint
 from nvae_core.training.state import start_training
 
 CPU = torch.device("cpu")
+FORMS = [("grid", "png"), ("images", "npz")]
 
 
 def draw(model: NVAE, *, seed: int = 0, temperature: float = 1.0, shared: int = 0) -> torch.Tensor:
@@ -144,13 +147,33 @@ def test_all_forms_hold_the_same_images(runs: Runs) -> None:
     result, path = runs.run("a", output=["grid", "images", "array"], seed=3)
     assert (result.status, result.values) == ("succeeded", {"num_images": 3})
     found = files(path)
-    assert [*found] == ["grid.png", *(f"images/000{i}.png" for i in range(3)), "images.npz"]
+    images = [f"images/000{i}.png" for i in range(3)]
+    assert [*found] == ["grid.png", *images, "images.npz", "samples.json"]
     assert reported(path) == sorted(found)
     array = np.load(path / "samples" / "images.npz")["images"]
     assert (array.shape, array.dtype) == ((3, 12, 12, 1), np.uint8)
     for index in range(3):
         with Image.open(path / "samples" / f"images/000{index}.png") as image:
             assert np.array_equal(np.asarray(image), array[index, :, :, 0])
+
+
+def test_record_beside_the_files_says_what_they_were_made_from(runs: Runs) -> None:
+    _, path = runs.run("a", temperature=[0.5, 1.0], output=["grid", "array"], seed=3)
+    text = (path / "samples" / "samples.json").read_text()
+    assert str(runs.folder) not in text
+    record = json.loads(text)
+    assert record["inputs"]["seed"] == 3
+    manifest = runs.sampler.manifest
+    assert record["checkpoint"] == {
+        "name": runs.checkpoint.name,
+        "step": manifest.step,
+        "seed": 0,
+        "model_sha256": hashlib.sha256((runs.checkpoint / MODEL_NAME).read_bytes()).hexdigest(),
+    }
+    assert record["temperatures"] == [
+        {"temperature": t, "files": [f"{n}_temperature_{t:g}.{e}" for n, e in FORMS]}
+        for t in (0.5, 1.0)
+    ]
 
 
 def test_bytes_do_not_depend_on_what_was_drawn_before(runs: Runs, tmp_path: Path) -> None:
@@ -172,7 +195,7 @@ def test_re_estimated_statistics_are_kept_and_taken_again(runs: Runs, tmp_path: 
     paths = [str(first / "samples" / name) for name in kept]
     other = Runs(tmp_path, runs.checkpoint)
     _, reused = other.run("reused", statistics=paths, **asked)
-    assert files(reused) == {k: v for k, v in files(first).items() if k.endswith(".png")}
+    assert files(reused) == {k: v for k, v in files(first).items() if k not in kept}
     _, running = runs.run("running", temperature=[0.5, 0.9])
     assert files(running).keys() == files(reused).keys()
     assert files(running) != files(reused)
