@@ -143,7 +143,7 @@ class WorkerSettings(BaseSettings):
     cache_bytes: Annotated[int, Field(ge=1)] | None = None
     # Of a run directory, for each of its slots; none: the slots share half of the disk.
     run_bytes_per_slot: Annotated[int, Field(ge=1)] | None = None
-    # Of the models that stay loaded for sampling, in the node's resident sampler; 0: there is none.
+    # Of the models that stay loaded for sampling, on the cores or on each GPU; 0: none stays.
     sampler_bytes: Annotated[int, Field(ge=0)] = 2 * 10**9
     sampler_idle_seconds: Annotated[float, Field(gt=0)] = 900.0  # after which it ends
     # Logs of attempts that have ended: the newest, unless they are too old.

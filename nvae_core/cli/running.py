@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,9 +55,16 @@ def run_program(config_type: type[ConfigT], work: Callable[[ConfigT, RunDirector
 
 
 def carry_out(
-    run: RunDirectory, config_type: type[ConfigT], work: Callable[[ConfigT, RunDirectory], Result]
+    run: RunDirectory,
+    config_type: type[ConfigT],
+    work: Callable[[ConfigT, RunDirectory], Result],
+    *,
+    unsaid: Collection[ExitReason] = (),
 ) -> Result:
-    """Do the work of a run directory, and leave its result there, whatever goes wrong."""
+    """Do the work of a run directory, and leave its result there, whatever goes wrong.
+
+    A failure for one of the reasons in `unsaid` is returned only, and leaves no result.
+    """
     try:
         if own_rank() == 0:
             run.reserve_result()
@@ -66,6 +73,8 @@ def carry_out(
     except Exception as error:  # whatever it is, the result says so
         traceback.print_exc()
         result = Result(status="failed", reason=reason_for(error), message=_describe(error))
+        if result.reason in unsaid:
+            return result
     if result.status == "failed" or own_rank() == 0:
         run.write_result(result)
     return result

@@ -16,6 +16,7 @@ from nvae_core.run_directory import (
     ExitReason,
     InvalidRunDirectory,
     MetricsLine,
+    Phase,
     Result,
     RunDirectory,
     StartedLine,
@@ -47,12 +48,19 @@ def sample_run(
     """
     num_images = config.num_images * len(config.temperature)
     parameters = count_parameters(sampler.model)
-    drawing = _Drawing(config, run, sampler, should_stop)
+    rank_file = run.open_rank_file(0)
+
+    def alive() -> bool:
+        rank_file.enter(Phase.SAMPLE, drawing.num_drawn)
+        return should_stop()
+
+    drawing = _Drawing(config, run, sampler, alive)
     run.append(StartedLine(at=time.time(), num_steps=num_images, num_parameters=parameters))
     try:
         for temperature in config.temperature:
             drawing.draw(temperature)
         drawing.leave_record()
+        rank_file.enter(Phase.END, num_images)
     except SamplingStopped:
         return Result(status="stopped", reason=ExitReason.STOPPED, step=sampler.manifest.step)
     return Result(

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,6 +23,14 @@ from nvae_core.sampling.statistics import (
 MAX_RE_ESTIMATED = 16  # sets of statistics that stay, the last used ones
 
 
+@dataclass(frozen=True)
+class _ReEstimated:
+    """Statistics, and the decoder that they are folded into."""
+
+    statistics: dict[str, Tensor]
+    decoder: FoldedDecoder
+
+
 class Sampler:
     """A model and its folded decoders; no call changes what a later one returns."""
 
@@ -30,7 +39,7 @@ class Sampler:
         self.manifest = manifest
         self.device = device
         self._running: FoldedDecoder | None = None
-        self._re_estimated: OrderedDict[StatisticsKey, FoldedDecoder] = OrderedDict()
+        self._re_estimated: OrderedDict[StatisticsKey, _ReEstimated] = OrderedDict()
 
     @classmethod
     def load(cls, checkpoint: Path, device: torch.device) -> "Sampler":
@@ -75,28 +84,34 @@ class Sampler:
 
         Args:
             key: of this sampler.
-            given: the statistics, where they were estimated before.
-            keep: called with those that had to be estimated.
+            given: the statistics, where they are kept already.
+            keep: called with them where they are not, if they had to be estimated now or not.
             should_stop: asked before each draw.
 
         Raises:
             SamplingStopped: `should_stop` said so.
         """
-        decoder = self._re_estimated.pop(key, None)
-        if decoder is None:
-            decoder = self._fold_with(key, given, keep, should_stop)
-        self._re_estimated[key] = decoder
+        found = self._re_estimated.pop(key, None) or self._fold_with(key, given, should_stop)
+        self._re_estimated[key] = found
         if len(self._re_estimated) > MAX_RE_ESTIMATED:
+            self.drop_statistics()
+        if given is None and keep is not None:
+            keep(found.statistics)
+        return found.decoder
+
+    def drop_statistics(self) -> bool:
+        """Forget the longest unused re-estimated statistics; return whether there were any."""
+        if self._re_estimated:
             self._re_estimated.popitem(last=False)
-        return decoder
+            return True
+        return False
 
     def _fold_with(
         self,
         key: StatisticsKey,
         given: Mapping[str, Tensor] | None,
-        keep: Callable[[dict[str, Tensor]], None] | None,
         should_stop: Callable[[], bool],
-    ) -> FoldedDecoder:
+    ) -> _ReEstimated:
         own = copy_statistics(self.model)
         try:
             if given is not None:
@@ -110,9 +125,7 @@ class Sampler:
                     num_draws=key.num_draws,
                     should_stop=should_stop,
                 )
-                if keep is not None:
-                    keep(copy_statistics(self.model))
-            return fold_decoder(self.model)
+            return _ReEstimated(copy_statistics(self.model), fold_decoder(self.model))
         finally:
             set_statistics(self.model, own)
 

@@ -31,7 +31,7 @@ from services.worker.attempt_folders import (
 from services.worker.housekeeping import clean_node
 from services.worker.launching import Launcher
 from services.worker.rank_traces import trace_ranks
-from services.worker.resident import Resident
+from services.worker.resident import Residents
 from services.worker.slots import take_inventory
 from services.worker.trainer import attempt_marker
 
@@ -50,7 +50,7 @@ class NodeAgent:
         self._rung = asyncio.Event()
         self._name = settings.node_name
         self._launcher = Launcher(settings)
-        self._resident = Resident(settings)
+        self._residents = Residents(settings)
         self._stale_since: dict[str, float] = {}
         self._clean_at = 0.0
         self.node_id = ""
@@ -108,7 +108,7 @@ class NodeAgent:
         for claim in live:
             if not is_runner_alive(self._settings.data_folder, claim.attempt_id):
                 await self._finish_lost(claim)
-        await asyncio.to_thread(self._resident.start_if_wanted)
+        await asyncio.to_thread(self._residents.start_wanted)
         await self._end_stale({claim.attempt_id for claim in live})
         if time.monotonic() >= self._clean_at:
             self._clean_at = time.monotonic() + CLEAN_SECONDS

@@ -24,6 +24,7 @@ from services.worker.lease import HeardOrders
 from services.worker.patience import LOOK_SECONDS, patiently, publish_last, publish_until
 from services.worker.publishing import Publisher
 from services.worker.rank_traces import trace_ranks
+from services.worker.resident_access import release_gpus
 from services.worker.slots import take_inventory
 from services.worker.sources import SourceLocator, staging_folder
 from services.worker.stalls import StallWatch, dump_stacks
@@ -36,7 +37,7 @@ from services.worker.trainer import (
 )
 from services.worker.uploads import PreparedDataset
 from services.worker.verdict import ending_of, judge
-from services.worker.warm_sampling import release_devices, try_warm
+from services.worker.warm_or_cold import try_warm
 
 log = structlog.get_logger()
 
@@ -136,11 +137,11 @@ class Execution:
             self.orders.hear(await attempts.make_ready(session, self.claim))
 
     async def _train(self, plan: TrainerPlan, publisher: Publisher) -> Ending | None:
-        warm = await asyncio.to_thread(self._try_warm, plan)
         attempt = contextvars.copy_context()  # what is published is a part of it, in the trace
         with tracing.span("run trainer") as traced:
-            # From the main thread.
-            trainer = warm or Trainer(replace(plan, traceparent=traced.traceparent))
+            plan = replace(plan, traceparent=traced.traceparent)
+            warm = await asyncio.to_thread(self._try_warm, plan)
+            trainer = warm or Trainer(plan)  # from the main thread
             watched: Ending | None = None
             ended = asyncio.Event()
             publishing = asyncio.create_task(
@@ -173,16 +174,16 @@ class Execution:
         return ending
 
     def _try_warm(self, plan: TrainerPlan) -> RunningTrainer | None:
-        """Let the node's resident sampler do it, if it can; for all else it makes way."""
-        if plan.kind != "sample":
-            if plan.slot_kind == "gpu":
-                release_devices(self.settings.data_folder, plan.slots)
-            return None
+        """Let a resident sampler do it, if it can; for all else it leaves its GPU."""
+        warm = None
         # A checkpoint that ends the resident would do so again: a second attempt does without.
         is_first = self.assignment.attempt_number == 1
-        if not is_first or not self.settings.sampler_bytes or plan.given_command is not None:
-            return None
-        return try_warm(plan, self.settings.data_folder)
+        has_resident = self.settings.sampler_bytes > 0 and plan.given_command is None
+        if plan.kind == "sample" and is_first and has_resident:
+            warm = try_warm(plan, self.settings.data_folder)
+        elif plan.slot_kind == "gpu":
+            release_gpus(self.settings.data_folder, plan.slots)
+        return warm
 
     async def _judge(self, trainer: RunningTrainer) -> Ending | None:
         result = self.run_directory.read_result()

@@ -92,9 +92,11 @@ def trainer_environment(inherited: Mapping[str, str], *, num_threads: int) -> di
 
 
 class RunningTrainer(Protocol):
-    """Whatever carries out a plan: processes of its own, or the node's resident sampler."""
+    """Whatever carries out a plan: processes of its own, or a resident sampler."""
 
-    reason_without_result: Reason
+    @property
+    def reason_without_result(self) -> Reason:
+        """Why it ended, where it left no result."""
 
     def is_running(self) -> bool:
         """Whether it is there."""

@@ -1,67 +1,58 @@
-"""The runner's side of warm sampling: a run that the node's resident sampler carries out.
-
-The resident has its models loaded, so that a picture takes a fraction of a second instead of the
-seconds in which torch is imported. It is there when it was wanted before: the first run finds none,
-leaves word for the worker, and is carried out by a process of its own, as any other.
-"""
+"""The runner's side of warm sampling: a run that a resident sampler carries out."""
 
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
-import struct
 import time
-from collections.abc import Sequence
-from pathlib import Path
-
-import structlog
 
 from services.domain.statuses import Reason
-from services.worker.trainer import TERM_SECONDS, TrainerPlan, tail
+from services.worker.resident_access import kill_peer
+from services.worker.trainer import TERM_SECONDS, TrainerPlan
 
-FOLDER_NAME = "sampler"
-SOCKET_NAME = "socket"
-WANTED_NAME = "wanted"
-LOG_NAME = "sampler.log"
-CONNECT_SECONDS = 1.0
-RELEASE_SECONDS = 30.0  # it may have a grid to finish
+HEARD_SECONDS = 10.0  # in which a resident that does not hang says that it has heard
+BEGUN = b"begun\n"
 DONE = b"done\n"
-CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of the peer, from SO_PEERCRED
-
-log = structlog.get_logger()
 
 
 class WarmSampling:
-    """One sample run, carried out by the resident; it lives as long as the connection."""
+    """One sample run, carried out by a resident; it lives as long as the connection."""
 
     reason_without_result = Reason.WORKER_LOST  # the resident ended: another attempt does without
 
-    def __init__(self, plan: TrainerPlan, connection: socket.socket, *, log_path: Path) -> None:
+    def __init__(self, plan: TrainerPlan, connection: socket.socket) -> None:
         self._connection = connection
-        self._log_path = log_path
-        self._heard = b""
+        self._answer = b""
         self._has_ended = False
-        request = {"run_directory": str(plan.run_directory.path), "device": plan.slots[0]}
+        self._silent_until = time.monotonic() + HEARD_SECONDS
+        request = {"run_directory": str(plan.run_directory.path)}
         connection.sendall(json.dumps(request).encode() + b"\n")
         connection.setblocking(False)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its turn has come; before it nothing has happened to the run."""
+        return BEGUN in self._answer
+
     def is_running(self) -> bool:
-        """Whether the resident has not answered yet."""
+        """Whether the resident has it, and has not answered yet."""
         while not self._has_ended:
             try:
                 heard = self._connection.recv(64)
             except BlockingIOError:
-                return True
+                break
             except OSError:
                 heard = b""
-            self._heard += heard
-            self._has_ended = not heard or self._heard == DONE
-        return False
+            self._answer += heard
+            self._has_ended = not heard or self._answer.endswith(DONE)
+        if not self._answer and not self._has_ended and time.monotonic() > self._silent_until:
+            kill_peer(self._connection)
+            self._has_ended = True
+        return not self._has_ended
 
     async def pause(self, seconds: float) -> None:
-        """Wait for the answer, but not longer."""
+        """Wait for a word, but not longer."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await _wait_readable(self._connection)
@@ -70,7 +61,7 @@ class WarmSampling:
         """Return 0 for an answer, and as for a killed process where the resident ended without."""
         if self.is_running():
             return None
-        return 0 if self._heard == DONE else -signal.SIGKILL
+        return 0 if self._answer.endswith(DONE) else -signal.SIGKILL
 
     def terminate(self) -> None:
         """Let the resident see that nobody waits for the picture any more."""
@@ -78,76 +69,31 @@ class WarmSampling:
             self._connection.shutdown(socket.SHUT_WR)
 
     async def kill(self) -> set[int]:
-        """Take the run from the resident; if it does not let go of it, end the resident."""
+        """Take the run from the resident; if it does not let go of it, end the resident.
+
+        A resident that has not begun with it works for somebody else, and is left alone.
+        """
         self.terminate()
         deadline = time.monotonic() + TERM_SECONDS
-        while self.is_running() and time.monotonic() < deadline:
+        while self.is_running() and self.has_begun and time.monotonic() < deadline:
             await self.pause(TERM_SECONDS)
-        if self.is_running():
+        if self.is_running() and self.has_begun:
             kill_peer(self._connection)
-        self._connection.close()
+        self.close()
         return set()
 
-    def last_log_lines(self, count: int = 20) -> str:
-        """Return the end of what the resident printed."""
-        return "\n".join(tail(self._log_path, count))
+    def close(self) -> None:
+        """Have no more to do with the resident."""
+        self._has_ended = True
+        self._connection.close()
+
+    def last_log_lines(self, _: int = 20) -> str:
+        """Return what happened; what a resident prints is of everybody's runs."""
+        return "" if self._answer.endswith(DONE) else "the resident sampler ended while it drew"
 
     def torchrun_log(self) -> str:
         """Return nothing: there is no torchrun."""
         return ""
-
-
-def try_warm(plan: TrainerPlan, data_folder: Path) -> WarmSampling | None:
-    """Let the resident carry out the plan; without one return None, and leave word for it."""
-    folder = data_folder / FOLDER_NAME
-    connection = connect(folder)
-    if connection is not None:
-        try:
-            return WarmSampling(plan, connection, log_path=folder / LOG_NAME)
-        except OSError:
-            connection.close()
-    folder.mkdir(exist_ok=True)
-    (folder / WANTED_NAME).touch()
-    return None
-
-
-def release_devices(data_folder: Path, slots: Sequence[int]) -> None:
-    """Have the resident leave these GPUs, before something else takes them; blocks."""
-    connection = connect(data_folder / FOLDER_NAME)
-    if connection is None:
-        return
-    with connection:
-        connection.settimeout(RELEASE_SECONDS)
-        try:
-            connection.sendall(json.dumps({"release": list(slots)}).encode() + b"\n")
-            connection.recv(len(DONE))  # or nothing, from a process that has ended
-        except OSError:
-            kill_peer(connection)
-
-
-def connect(folder: Path) -> socket.socket | None:
-    """Return a connection to the resident of a node, or None where it is not there."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(CONNECT_SECONDS)
-    try:
-        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-        try:  # the path of a socket may not be long; this one is
-            connection.connect(f"/proc/self/fd/{descriptor}/{SOCKET_NAME}")
-        finally:
-            os.close(descriptor)
-    except OSError:
-        connection.close()
-        return None
-    return connection
-
-
-def kill_peer(connection: socket.socket) -> None:
-    """Kill the process at the other end."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    pid, _, _ = CREDENTIALS.unpack(credentials)
-    log.warning("sampler.killed", pid=pid)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 async def _wait_readable(connection: socket.socket) -> None:

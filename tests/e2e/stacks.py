@@ -14,7 +14,7 @@ import pytest
 from services.adapters.processes import find_marked
 from services.local.ports import free_ports
 from services.local.stack_file import load_or_create
-from services.worker.warm_sampling import connect
+from services.worker.resident_access import connect, resident_folder
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class Stack:
         marked = find_marked(f"NVAE_STACK={load_or_create(self.folder).stack_id}")
         return [pid for pid in marked if "resident_sampler" in _command_of(pid)]
 
-    def wait_for_resident(self) -> None:
-        """Wait until a resident sampler answers."""
+    def wait_for_resident(self, slot_kind: str = "cpu", slot: int = 0) -> None:
+        """Wait until the resident sampler of a slot answers."""
+        folder = resident_folder(self.folder / "worker", slot_kind, slot)
         deadline = time.monotonic() + 60
-        while not (connection := connect(self.folder / "worker" / "sampler")):
+        while not (connection := connect(folder)):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         connection.close()

@@ -18,24 +18,30 @@ def stack(tmp_path_factory):
         yield stack
 
 
-def test_resident_ends_before_training_takes_its_gpu(stack, client, wait_until):
+def test_resident_of_a_gpu_ends_before_training_takes_it(stack, client, wait_until):
     client.datasets.register("digits", {"kind": "bundled", "name": "mnist_5k"}).job.wait()
     [node] = client.nodes.list()
     assert node.slot_kind == "gpu"
     train = {"kind": "train", "preset": "mnist-test", "dataset": "digits"}
     checkpoint = client.jobs.submit(train).wait().checkpoints()[-1]
-
-    def sample():
-        return client.jobs.submit({"kind": "sample", "checkpoint": checkpoint.id}).wait()
-
-    sample()
-    stack.wait_for_resident()
-    sample()
+    sample = {"kind": "sample", "checkpoint": checkpoint.id}
+    client.jobs.submit(sample).wait()
+    stack.wait_for_resident("gpu", 0)
+    client.jobs.submit(sample).wait()
     [pid] = stack.residents()
-    both = client.jobs.submit(train | {"resources": {"slots": 2}, "seed": 1})
+    # One GPU draws for long, while training takes the other: the picture is let be.
+    long = sample | {"batch_norm": "re-estimate", "re_estimation_draws": 10_000, "num_images": 1}
+    drawing = client.jobs.submit(long)
+    wait_until(lambda: drawing.refresh().progress.num_steps)
+    client.jobs.submit(train | {"seed": 1}).wait()
+    assert stack.residents() == [pid]
+    assert drawing.refresh().status == "running"
+    drawing.cancel()
+    wait_until(lambda: drawing.refresh().status == "cancelled")
+    both = client.jobs.submit(train | {"resources": {"slots": 2}, "seed": 2})
     wait_until(lambda: both.refresh().progress.step)
     assert stack.residents() == []
     both.wait()
-    sample()
-    stack.wait_for_resident()
+    client.jobs.submit(sample).wait()
+    stack.wait_for_resident("gpu", 0)
     assert pid not in stack.residents()

@@ -12,7 +12,14 @@ from nvae_core.checkpoint import MODEL_NAME, load_model
 from nvae_core.config import ModelConfig, OptimizationConfig, SampleConfig
 from nvae_core.inference.network import fold_decoder
 from nvae_core.model.nvae import NVAE
-from nvae_core.run_directory import ArtifactLine, InvalidRunDirectory, Result, RunDirectory
+from nvae_core.run_directory import (
+    ArtifactLine,
+    InvalidRunDirectory,
+    Phase,
+    Result,
+    RunDirectory,
+)
+from nvae_core.run_directory.rank_file import RankFile
 from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import SEPARATOR_COLOR, arrange_grid, report_grid
 from nvae_core.sampling.run import sample_run
@@ -199,6 +206,8 @@ def test_re_estimated_statistics_are_kept_and_taken_again(runs: Runs, tmp_path: 
     _, running = runs.run("running", temperature=[0.5, 0.9])
     assert files(running).keys() == files(reused).keys()
     assert files(running) != files(reused)
+    _, held = runs.run("held", **asked)  # in memory, and of a run that may have left no file
+    assert files(held) == files(first)
     before, _ = load_model(runs.checkpoint, CPU)
     after = runs.sampler.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.state_dict().items())
@@ -226,6 +235,15 @@ def test_statistics_of_another_checkpoint_are_refused(runs: Runs, tmp_path: Path
 def test_scale_that_does_not_exist_is_refused(runs: Runs) -> None:
     with pytest.raises(InvalidRunDirectory, match="fixed_scales: is 16, and the model has"):
         runs.run("a", fixed_scales=16)
+
+
+def test_sampling_says_that_it_is_alive(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[tuple[Phase, int]] = []
+    monkeypatch.setattr(RankFile, "enter", lambda self, phase, step: entered.append((phase, step)))
+    runs.run("a", temperature=[0.5, 0.9], batch_norm="re-estimate")
+    draws = 3 + 1  # of the statistics, and a batch of images
+    signs = [(Phase.SAMPLE, 0)] * draws + [(Phase.SAMPLE, 3)] * draws
+    assert entered == [*signs, (Phase.END, 6)]
 
 
 def test_sampling_stops_where_it_is_asked_to(runs: Runs) -> None:

@@ -1,0 +1,95 @@
+"""Which models stay loaded, and what goes first when memory is short."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from nvae_core.checkpoint import CheckpointCorrupt
+from nvae_core.cli.loaded_samplers import LoadedSamplers
+from nvae_core.config import ModelConfig, OptimizationConfig
+from nvae_core.sampling.sampler import Sampler
+from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.state import start_training
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def save(tmp_path: Path, model_config: ModelConfig) -> Callable[[str, int], Path]:
+    """Return a function that saves a checkpoint of a seed below a folder."""
+
+    def save_one(name: str, seed: int) -> Path:
+        optimization = OptimizationConfig(epochs=1, batch_size=4, warmup_epochs=0)
+        state = start_training(model_config, optimization, seed=seed, device=CPU)
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        return save_checkpoint(folder, state, optimization=optimization, seed=seed)
+
+    return save_one
+
+
+class Loads:
+    """Loads, and counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, checkpoint: Path, device: torch.device) -> Sampler:
+        self.count += 1
+        return Sampler.load(checkpoint, device)
+
+
+def re_estimate(sampler: Sampler, temperature: float) -> None:
+    sampler.re_estimated(sampler.key(temperature, 1))
+
+
+def test_last_used_models_stay_within_the_budget(save: Callable[[str, int], Path]) -> None:
+    load = Loads()
+    first, second, third = (save(name, seed) for seed, name in enumerate("abc"))
+    size = Sampler.load(first, CPU).num_bytes
+    loaded = LoadedSamplers(2 * size, CPU, load=load)
+    for checkpoint in (first, second, first, third):
+        loaded.take(checkpoint)
+        loaded.trim()
+    assert (load.count, loaded.num_bytes) == (3, 2 * size)
+    loaded.take(first)
+    assert load.count == 3
+    loaded.take(second)
+    assert load.count == 4
+
+
+def test_statistics_go_before_models(save: Callable[[str, int], Path]) -> None:
+    load = Loads()
+    checkpoint = save("a", 0)
+    size = Sampler.load(checkpoint, CPU).num_bytes
+    loaded = LoadedSamplers(2 * size, CPU, load=load)
+    sampler = loaded.take(checkpoint)
+    for temperature in (0.5, 0.6, 0.7, 0.8):
+        re_estimate(sampler, temperature)
+    assert loaded.num_bytes > 2 * size
+    loaded.trim()
+    assert size < loaded.num_bytes <= 2 * size
+    assert loaded.take(checkpoint) is sampler
+    small = LoadedSamplers(size // 2, CPU, load=load)
+    re_estimate(small.take(checkpoint), 0.5)
+    small.trim()
+    assert small.num_bytes == 0
+
+
+def test_another_checkpoint_at_the_same_path_is_another_model(
+    save: Callable[[str, int], Path],
+) -> None:
+    loaded = LoadedSamplers(10**9, CPU)
+    checkpoint = save("a", 0)
+    first = loaded.take(checkpoint)
+    assert loaded.take(checkpoint) is first
+    for path in sorted(checkpoint.iterdir()):
+        path.unlink()
+    with pytest.raises(CheckpointCorrupt):
+        loaded.take(checkpoint)
+    other = save("b", 1)
+    for path in other.iterdir():
+        path.rename(checkpoint / path.name)
+    assert loaded.take(checkpoint).model_sha256 != first.model_sha256
