@@ -60,7 +60,7 @@ class Uploads:
         self._job_id = job_id
         self._claim = claim
         self._prefix = attempt_prefix(job_id, attempt_number)
-        self._waiting: list[ArtifactLine | CheckpointLine] = []
+        self._waiting: dict[str, ArtifactLine | CheckpointLine] = {}  # by what a newer one replaces
         self._one_at_a_time = asyncio.Lock()
         self._described: dict[str, StoredFile] = {}  # by key, until the row is committed
         self._uploaded: set[str] = set()
@@ -71,9 +71,9 @@ class Uploads:
         One of a name that waits already takes its place: the older file may be gone.
         """
         for line in lines:
-            if isinstance(line, ArtifactLine):
-                self._waiting = [other for other in self._waiting if not _is_newer(line, other)]
-            self._waiting.append(line)
+            key = f"artifact {line.name}" if isinstance(line, ArtifactLine) else line.path
+            self._waiting.pop(key, None)
+            self._waiting[key] = line
 
     async def publish_next(self) -> bool:
         """Publish one file or checkpoint; return whether there was one.
@@ -87,22 +87,22 @@ class Uploads:
         async with self._one_at_a_time:
             if not self._waiting:
                 return False
-            line = self._next()
+            key, line = self._next()
             if isinstance(line, ArtifactLine):
                 with tracing.span("publish artifact", attributes={"nvae.artifact": line.name}):
                     await self.publish_artifact(line)
             else:
                 with tracing.span("publish checkpoint", attributes={"nvae.step": line.step}):
                     await self._publish_checkpoint(line)
-            if line in self._waiting:
-                self._waiting.remove(line)
+            if self._waiting.get(key) is line:
+                del self._waiting[key]
             return True
 
-    def _next(self) -> ArtifactLine | CheckpointLine:
-        for line in self._waiting:
+    def _next(self) -> tuple[str, ArtifactLine | CheckpointLine]:
+        for key, line in self._waiting.items():
             if isinstance(line, ArtifactLine):
-                return line
-        return max(self._waiting, key=lambda line: line.step or 0)
+                return key, line
+        return max(self._waiting.items(), key=lambda waiting: waiting[1].step or 0)
 
     async def publish_artifact(self, line: ArtifactLine) -> None:
         """Upload an artifact and store its row."""
@@ -185,10 +185,6 @@ class Uploads:
         for key in [key for key in self._described if key.startswith(prefix)]:
             del self._described[key]
         self._uploaded = {key for key in self._uploaded if not key.startswith(prefix)}
-
-
-def _is_newer(line: ArtifactLine, other: ArtifactLine | CheckpointLine) -> bool:
-    return isinstance(other, ArtifactLine) and other.name == line.name and other.path != line.path
 
 
 def hold(folder: Path, held: Path) -> bool:
