@@ -18,6 +18,7 @@ from safetensors import safe_open
 from nvae_core.checkpoint import load_model
 from nvae_core.config import EvaluateConfig, TrainConfig
 from nvae_core.distributed import Ranks
+from nvae_core.evaluation import likelihood
 from nvae_core.evaluation.estimates import BatchEstimates, Estimates
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.evaluation.run import evaluate_run
@@ -119,6 +120,26 @@ def test_every_image_counts_once_and_is_scored_as_alone(evaluate, config: Evalua
     assert alone.values["num_images"] == 1
     _, run = evaluate(first_image=3, num_images=6)
     assert tensors(kept(run))["importance_weighted_nll"] == found["importance_weighted_nll"][3:9]
+
+
+def test_each_pass_is_a_sign_of_life(
+    config: EvaluateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", 1)  # a sample in each
+    passes: list[str] = []
+    entered: list[int] = []
+
+    def should_stop() -> bool:
+        passes.append("pass")
+        return False
+
+    run = RunDirectory(tmp_path / "run")
+    run.create(config)
+    ranks = Ranks(0, 1, CPU)
+    evaluate_run(config, run, ranks, should_stop=should_stop, enter=entered.append)
+    assert len(passes) == 4 * config.importance_samples
+    # Beside the passes also at the beginning and after each round: a rank may have no batch in it.
+    assert entered == [0, *[0] * 3, 3, *[3] * 3, 6, *[6] * 3, 9, *[9] * 3, 10]
 
 
 def test_more_samples_give_a_tighter_bound(evaluate) -> None:
