@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from joined_ranks import together
+from pydantic import ValidationError
 from safetensors import safe_open
 
 from nvae_core.checkpoint import load_model
 from nvae_core.config import EvaluateConfig, TrainConfig
 from nvae_core.distributed import Ranks
-from nvae_core.evaluation import likelihood
+from nvae_core.evaluation import likelihood, scoring
 from nvae_core.evaluation.estimates import BatchEstimates, Estimates
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.evaluation.run import evaluate_run
@@ -266,6 +267,27 @@ def test_estimates_of_another_evaluation_are_refused(evaluate, tmp_path: Path) -
     garbage.write_bytes(b"x" * 100)
     with pytest.raises(InvalidRunDirectory, match="resume_from: garbage cannot be read"):
         evaluate(resume_from=str(garbage))
+
+
+def test_ranks_exchange_no_more_than_there_are_images(
+    evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+
+    def gather(row: torch.Tensor) -> torch.Tensor:
+        rows.append(len(row))
+        return row[None]
+
+    monkeypatch.setattr(scoring, "gather_over_ranks", gather)
+    result, _ = evaluate(batch_size=10_000, num_images=2)
+    evaluate(batch_size=2, num_images=2)
+    assert result.values["num_images"] == 2
+    assert rows[0] == rows[1]
+
+
+def test_batch_of_more_images_than_fit_anywhere_is_refused() -> None:
+    with pytest.raises(ValidationError, match="batch_size"):
+        EvaluateConfig(checkpoint="c", dataset="d", batch_size=10_001)
 
 
 def test_batches_are_small_where_there_are_many_samples_of_each_image() -> None:
