@@ -23,7 +23,7 @@ async def _wait_seconds(
         Lines,
         Header(
             description="`wait=N` (RFC 7240) answers when the job has ended, or after N seconds, "
-            "60 at most, with 202 and the job as it is then; it goes on. `wait` alone is `wait=60`."
+            "60 at most, with the job as it is then; it goes on. `wait` alone is `wait=60`."
         ),
     ] = None,
 ) -> float | None:
