@@ -87,7 +87,7 @@ class Scorer:
         row = torch.zeros(length, dtype=torch.float64, device=self.ranks.device)
         row[0] = count
         if parts:
-            flat = torch.cat([part.double().flatten() for part in parts])
+            flat = torch.cat([part.flatten() for part in parts])
             row[1 : 1 + len(flat)] = flat
         return row
 
