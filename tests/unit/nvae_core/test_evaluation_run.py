@@ -110,6 +110,13 @@ def test_means_and_their_errors_are_over_images_and_in_both_units() -> None:
     assert values["active_channels"] == 3
 
 
+def test_one_image_has_no_standard_error() -> None:
+    one = torch.ones(1, dtype=torch.float64)
+    values = Estimates(10, [BatchEstimates(one, one, one[:, None], one[:, None])]).values()
+    assert values["negative_elbo"] == 1
+    assert [name for name in values if name.endswith("standard_error")] == []
+
+
 def test_every_image_counts_once_and_is_scored_as_alone(evaluate, config: EvaluateConfig) -> None:
     result, run = evaluate()
     assert (result.status, result.step) == ("succeeded", NUM_IMAGES)
