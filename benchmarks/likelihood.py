@@ -27,7 +27,7 @@ from nvae_core.config import (
     PrepareDatasetConfig,
 )
 from nvae_core.data.preparing import prepare_dataset
-from nvae_core.distributed import Ranks, limit_threads
+from nvae_core.distributed import Ranks, compute_on_one_thread
 from nvae_core.evaluation.run import evaluate_run
 from nvae_core.kernels.memory import keep_freed_memory
 from nvae_core.run_directory import RunDirectory
@@ -111,7 +111,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.checkpoint and not arguments.dataset:
         parser.error("a checkpoint needs a data set")
-    limit_threads()
+    compute_on_one_thread()
     keep_freed_memory()  # as the program does
     with tempfile.TemporaryDirectory() as name:
         print(json.dumps(compare_with_published(Path(name), arguments.rounds)), flush=True)

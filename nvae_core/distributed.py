@@ -132,6 +132,14 @@ def limit_threads() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
+def compute_on_one_thread() -> None:
+    """Compute on one thread, whatever is set: what is computed must not depend on their number.
+
+    The kernels in C are for one thread, and torch's sums are of as many parts as there are threads.
+    """
+    torch.set_num_threads(1)
+
+
 def world_size(scope: StatisticsScope = "all_ranks") -> int:
     """Return the number of ranks that joined, or of those within the scope; 1 where none did."""
     if scope == "local" or not dist.is_initialized():

@@ -26,7 +26,7 @@ from nvae_core.config import (
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.data.loader import check_fits
 from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared, read_manifest
-from nvae_core.distributed import choose_device
+from nvae_core.distributed import choose_device, compute_on_one_thread
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
 from nvae_core.sampling.drawing import SamplingStopped
 from nvae_core.sampling.given import read_given
@@ -41,6 +41,7 @@ def main() -> int:
 
 
 def _analyze(config: Analysis, run: RunDirectory) -> Result:
+    compute_on_one_thread()
     stop = StopSignal(run)
     stop.listen()
     run.append(StartedLine(at=time.time(), num_steps=1))

@@ -4,7 +4,7 @@ import sys
 
 from nvae_core.cli.running import run_program
 from nvae_core.config import EvaluateConfig
-from nvae_core.distributed import join_ranks, own_rank
+from nvae_core.distributed import compute_on_one_thread, join_ranks, own_rank
 from nvae_core.evaluation.run import evaluate_run
 from nvae_core.run_directory import Phase, Result, RunDirectory
 from nvae_core.training.introspection import watch_for_stall
@@ -17,6 +17,7 @@ def main() -> int:
 
 
 def _evaluate(config: EvaluateConfig, run: RunDirectory) -> Result:
+    compute_on_one_thread()
     stop = StopSignal(run)
     stop.listen()
     rank_file = run.open_rank_file(own_rank())

@@ -4,7 +4,7 @@ import sys
 
 from nvae_core.cli.running import run_program
 from nvae_core.config import SampleConfig
-from nvae_core.distributed import choose_device
+from nvae_core.distributed import choose_device, compute_on_one_thread
 from nvae_core.run_directory import Result, RunDirectory
 from nvae_core.sampling.run import sample_run
 from nvae_core.sampling.sampler import Sampler
@@ -17,6 +17,7 @@ def main() -> int:
 
 
 def _sample(config: SampleConfig, run: RunDirectory) -> Result:
+    compute_on_one_thread()
     stop = StopSignal(run)
     stop.listen()
     sampler = Sampler.load(run.path / config.checkpoint, choose_device())

@@ -25,7 +25,7 @@ class EvaluationOptions(Config):
     importance_samples: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1000
     # What a rank takes at a time, and what is lost at most when it is killed; None: 100 images,
     # and fewer where there are many samples of each.
-    batch_size: PositiveInt | None = None
+    batch_size: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
     seed: Seed = 0
 
     @property

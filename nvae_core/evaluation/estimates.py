@@ -54,16 +54,10 @@ class Estimates:
         active = (channels / self.num_images > ACTIVE_CHANNEL_KL).sum(dim=1)
         nats_per_bit = math.log(2) * self.num_dimensions
         return {
-            "negative_elbo": negative_elbo.mean().item(),
-            "negative_elbo_standard_error": _standard_error(negative_elbo),
-            "negative_elbo_bits_per_dim": negative_elbo.mean().item() / nats_per_bit,
-            "negative_elbo_bits_per_dim_standard_error": (
-                _standard_error(negative_elbo) / nats_per_bit
-            ),
-            "importance_weighted_nll": nll.mean().item(),
-            "importance_weighted_nll_standard_error": _standard_error(nll),
-            "bits_per_dim": nll.mean().item() / nats_per_bit,
-            "bits_per_dim_standard_error": _standard_error(nll) / nats_per_bit,
+            **_summarize("negative_elbo", negative_elbo),
+            **_summarize("negative_elbo_bits_per_dim", negative_elbo / nats_per_bit),
+            **_summarize("importance_weighted_nll", nll),
+            **_summarize("bits_per_dim", nll / nats_per_bit),
             "num_images": float(self.num_images),
             "kl": kl.sum().item(),
             **name_groups("kl", kl),
@@ -105,6 +99,9 @@ def read_estimates(path: Path, identity: Mapping[str, object], num_dimensions: i
     return Estimates(num_dimensions, [BatchEstimates(*batch) for batch in batches])
 
 
-def _standard_error(per_image: Tensor) -> float:
-    spread = per_image.std().item() if len(per_image) > 1 else 0.0
-    return spread / math.sqrt(len(per_image))
+def _summarize(name: str, per_image: Tensor) -> dict[str, float]:
+    """Return the mean over the images and its standard error, which one image alone has not."""
+    summary = {name: per_image.mean().item()}
+    if len(per_image) > 1:
+        summary[f"{name}_standard_error"] = per_image.std().item() / math.sqrt(len(per_image))
+    return summary

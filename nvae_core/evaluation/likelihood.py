@@ -21,7 +21,7 @@ class EvaluationStopped(Exception):
 
 @dataclass(frozen=True)
 class ImageLikelihoods:
-    """Estimates for a batch of images, in nats."""
+    """Estimates for a batch of images, in nats and float64."""
 
     negative_elbo: Tensor  # (B,), mean over the samples
     importance_weighted_nll: Tensor  # (B,)
@@ -64,22 +64,26 @@ def score_by(
 
 
 class StreamingEstimate:
-    """Means over the samples so far, and the logarithm of the mean weight."""
+    """Means over the samples so far, and the logarithm of the mean weight.
+
+    In float64: sums of many samples of a large image are beyond the digits of float32.
+    """
 
     def __init__(self) -> None:
         self._num_samples = 0
-        self._log_sum = torch.tensor(-math.inf)
-        self._negative_elbo = torch.zeros(())
-        self._kl_per_group = torch.zeros(())
+        self._log_sum = torch.tensor(-math.inf, dtype=torch.float64)
+        self._negative_elbo = torch.zeros((), dtype=torch.float64)
+        self._kl_per_group = torch.zeros((), dtype=torch.float64)
 
     def add(self, scores: SampleScores) -> None:
         """Add samples."""
-        log_weights = scores.log_prob + scores.log_ratio
+        log_prob, kl_per_group = scores.log_prob.double(), scores.kl_per_group.double()
+        log_weights = log_prob + scores.log_ratio.double()
         self._num_samples += len(log_weights)
         self._log_sum = torch.logaddexp(self._log_sum.to(log_weights), log_weights.logsumexp(dim=0))
-        negative_elbo = scores.kl_per_group.sum(dim=2) - scores.log_prob
+        negative_elbo = kl_per_group.sum(dim=2) - log_prob
         self._negative_elbo = self._negative_elbo.to(log_weights) + negative_elbo.sum(dim=0)
-        self._kl_per_group = self._kl_per_group.to(log_weights) + scores.kl_per_group.sum(dim=0)
+        self._kl_per_group = self._kl_per_group.to(log_weights) + kl_per_group.sum(dim=0)
 
     def result(self) -> ImageLikelihoods:
         """Return the estimates."""

@@ -45,7 +45,7 @@ def evaluate_run(
         run: where it reports, and leaves its estimates.
         ranks: who takes part.
         should_stop: asked before each pass.
-        enter: called with the number of images so far, as a sign of life.
+        enter: called with the number of images so far, as a sign of life, before each pass too.
 
     Raises:
         InvalidRunDirectory: the images are not there, or the estimates are of something else.
@@ -59,7 +59,12 @@ def evaluate_run(
     report = _Report(config, run, _identity(config, checkpoint, split, indices), ranks.is_first)
     estimates = report.resume(model.config.num_dimensions)
     report.started(estimates, len(indices), count_parameters(model))
-    scorer = Scorer(model, split, indices, config, ranks, should_stop)
+
+    def should_stop_alive() -> bool:
+        enter(estimates.num_images)
+        return should_stop()
+
+    scorer = Scorer(model, split, indices, config, ranks, should_stop_alive)
     status, reason = "succeeded", None
     enter(estimates.num_images)
     try:

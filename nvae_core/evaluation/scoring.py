@@ -82,12 +82,12 @@ class Scorer:
     def _row(self, count: float, parts: Sequence[Tensor]) -> Tensor:
         """Return the number of images and their estimates in a row of fixed length."""
         groups = self.model.hierarchy.groups
-        per_image = self.config.images_per_batch * (2 + len(groups))
+        per_image = len(self._batches[0]) * (2 + len(groups))  # none is larger than the first
         length = 1 + per_image + len(groups) * self.model.config.num_latents_per_group
         row = torch.zeros(length, dtype=torch.float64, device=self.ranks.device)
         row[0] = count
         if parts:
-            flat = torch.cat([part.double().flatten() for part in parts])
+            flat = torch.cat([part.flatten() for part in parts])
             row[1 : 1 + len(flat)] = flat
         return row
 

@@ -64,8 +64,8 @@ class Validation:
             yield torch.stack(
                 [
                     torch.tensor(float(len(x)), dtype=torch.float64, device=x.device),
-                    part.negative_elbo.double().sum(),
-                    part.kl_per_group.double().sum(),
+                    part.negative_elbo.sum(),
+                    part.kl_per_group.sum(),
                 ]
             )
 

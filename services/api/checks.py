@@ -26,6 +26,7 @@ from services.domain.jobs import (
     SubmittedSpec,
     TrainSpec,
 )
+from services.domain.statuses import TERMINAL
 
 
 class Problems:
@@ -182,6 +183,9 @@ async def find_checkpoint(session: Session, project: str, checkpoint_id: str) ->
 
 
 async def _trained_model(session: Session, checkpoint: Checkpoint) -> ModelConfig:
-    """Return the model that the checkpoint's job trained."""
+    """Return the model that the checkpoint's job trained or imported, or point at the field."""
     job = await jobs.find(session, checkpoint.job_id)
+    if job.resolved is None:  # an import knows its model when it has succeeded
+        state = f"ended as {job.status}" if job.status in TERMINAL else "has not ended yet"
+        raise InvalidSpec.at("/checkpoint", f"its import, job {job.id}, {state}")
     return ResolvedTraining.model_validate(job.resolved).model

@@ -15,6 +15,7 @@ from services.api.dependencies import Stores
 from services.api.ranges import NoSuchPart, Part, asked_part
 from services.domain.statuses import JobStatus
 
+GRID_NAME = "grid.png"
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
 
@@ -62,15 +63,15 @@ async def deliver(stores: Stores, request: Request, file: Download) -> Response:
 
 
 async def read_picture(stores: Stores, job: Job) -> bytes | None:
-    """Return the picture that a sample job made, None if it made none or several."""
+    """Return the grid that a sample job made, None if it made none or one for each temperature."""
     if job.kind != "sample" or job.status != JobStatus.SUCCEEDED:
         return None
     async with stores.database.transaction() as session:
         artifacts = await results.list_artifacts(session, job.id)
-    pictures = [artifact for artifact in artifacts if artifact.content_type == "image/png"]
-    if len(pictures) != 1 or pictures[0].size_bytes > MAX_PICTURE_BYTES:
+    grid = next((artifact for artifact in artifacts if artifact.name == GRID_NAME), None)
+    if grid is None or grid.size_bytes > MAX_PICTURE_BYTES:
         return None
-    return await asyncio.to_thread(stores.storage.read, pictures[0].key)
+    return await asyncio.to_thread(stores.storage.read, grid.key)
 
 
 async def _pieces(body: ObjectBody) -> AsyncIterator[bytes]:

@@ -10,34 +10,46 @@ from typing import Annotated
 from fastapi import Depends, Header
 
 MAX_WAIT_SECONDS = 60.0
-WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
+WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{0,9})\"?)?", re.IGNORECASE)
+NO_WEIGHT = re.compile(r"q\s*=\s*0(\.0*)?", re.IGNORECASE)
 PICTURE = "image/png"
 EVENT_STREAM = "text/event-stream"
+
+Lines = list[str] | None  # a header may come in several lines, which are one list
 
 
 async def _wait_seconds(
     prefer: Annotated[
-        str | None,
+        Lines,
         Header(
             description="`wait=N` (RFC 7240) answers when the job has ended, or after N seconds, "
-            "60 at most, with 202 and the job as it is then; it goes on."
+            "60 at most, with the job as it is then; it goes on. `wait` alone is `wait=60`."
         ),
     ] = None,
 ) -> float | None:
-    for preference in (prefer or "").split(","):
+    for preference in _members(prefer):
         if found := WAIT.fullmatch(preference.split(";")[0].strip()):
-            return min(float(found[1]), MAX_WAIT_SECONDS)
+            return min(float(found[1] or MAX_WAIT_SECONDS), MAX_WAIT_SECONDS)
     return None
 
 
 def _wants(media_type: str) -> Callable[..., Awaitable[bool]]:
     async def accepts(
-        accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+        accept: Annotated[Lines, Header(include_in_schema=False)] = None,
     ) -> bool:
-        kinds = [kind.split(";")[0].strip().lower() for kind in (accept or "").split(",")]
-        return media_type in kinds
+        return any(_names(kind, media_type) for kind in _members(accept))
 
     return accepts
+
+
+def _names(kind: str, media_type: str) -> bool:
+    """Whether a member of `Accept` is of this type, and not there to say that it is not wanted."""
+    name, *parameters = (part.strip() for part in kind.split(";"))
+    return name.lower() == media_type and not any(map(NO_WEIGHT.fullmatch, parameters))
+
+
+def _members(lines: Lines) -> list[str]:
+    return ",".join(lines or ()).split(",")
 
 
 WaitSeconds = Annotated[float | None, Depends(_wait_seconds)]

@@ -31,8 +31,10 @@ SubmittedBody = Annotated[JobSpec, Body(openapi_examples=JOB_EXAMPLES)]
     status_code=201,
     response_model=JobResource,
     responses={
-        200: {"model": JobResource, "description": "The job has ended within the wait."},
-        201: {"content": {PICTURE: {}}, "description": "The job, or of a sample job the picture."},
+        201: {
+            "content": {PICTURE: {}},
+            "description": "The job: at once, or with a wait as it has ended; or its grid.",
+        },
         202: {"model": JobResource, "description": "The wait has run out; the job goes on."},
     },
 )

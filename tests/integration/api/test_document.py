@@ -73,6 +73,11 @@ def example_of(schema, schemas):
     return any(schemas[name].get("examples") for name in names)
 
 
+def test_submission_is_created_or_goes_on(document):
+    answers = document["paths"]["/v1/jobs"]["post"]["responses"]
+    assert {status for status in answers if status < "300"} == {"201", "202"}
+
+
 def test_problems_have_their_own_type(document):
     for methods in document["paths"].values():
         for operation in methods.values():

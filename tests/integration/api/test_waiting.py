@@ -38,8 +38,10 @@ async def go(database, job, node_id):
     return claim
 
 
-async def end_next_sample(database, storage, node_id, tmp_path, *, reason=Reason.SUCCEEDED):
-    """End the sample job that is submitted next, with a grid."""
+async def end_next_sample(
+    database, storage, node_id, tmp_path, *, reason=Reason.SUCCEEDED, names=("grid.png",)
+):
+    """End the sample job that is submitted next, with pictures of these names, each its own."""
     while True:
         async with database.transaction() as session:
             queued = await jobs.list_newest(
@@ -49,22 +51,29 @@ async def end_next_sample(database, storage, node_id, tmp_path, *, reason=Reason
             break
         await asyncio.sleep(0.01)
     claim = await go(database, queued[0], node_id)
-    key = f"jobs/{queued[0].id}/grid.png"
-    (tmp_path / "grid.png").write_bytes(PNG)
-    await asyncio.to_thread(storage.upload, tmp_path / "grid.png", key)
+    for name in names:
+        await add_picture(database, storage, claim, tmp_path / "picture.png", name)
+    await finish(database, claim, reason)
+
+
+async def add_picture(database, storage, claim, path, name):
+    """Publish a picture of a claimed attempt, in which its name can be read."""
+    content = PNG + name.encode()
+    path.write_bytes(content)
+    key = f"attempts/{claim.attempt_id}/{name}"
+    await asyncio.to_thread(storage.upload, path, key)
     async with attempts.fenced_write(database, claim) as (session, attempt):
-        grid = Artifact(
+        picture = Artifact(
             id=new_id("art"),
-            job_id=queued[0].id,
+            job_id=attempt.job_id,
             attempt_id=attempt.id,
-            name="grid.png",
+            name=name,
             key=key,
             content_type="image/png",
-            size_bytes=len(PNG),
+            size_bytes=len(content),
             sha256="0" * 64,
         )
-        await results.add_artifact(session, attempt, grid)
-    await finish(database, claim, reason)
+        await results.add_artifact(session, attempt, picture)
 
 
 async def submit(api, spec, *, wait=20, accept="image/png"):
@@ -82,7 +91,7 @@ async def test_picture_is_the_answer_to_who_waits_for_it(
     assert response.status_code == 201
     assert response.headers["Content-Type"] == "image/png"
     assert response.headers["Preference-Applied"] == "wait=20"
-    assert response.content == PNG
+    assert response.content == PNG + b"grid.png"
     job = (await api.get(response.headers["Location"])).json()
     assert job["status"] == "succeeded"
 
@@ -100,6 +109,26 @@ async def test_job_is_the_answer_where_no_picture_is_asked_for_or_there_is_none(
         assert response.json()["status"] == (
             "succeeded" if reason == Reason.SUCCEEDED else "failed"
         )
+
+
+@pytest.mark.parametrize(
+    ("names", "content_type"),
+    [
+        (("grid.png", "images/0000.png", "images/0001.png"), "image/png"),
+        (("images/0000.png",), "application/json"),
+        (("grid_temperature_0.7.png", "grid_temperature_1.png"), "application/json"),
+    ],
+)
+async def test_picture_is_the_grid_whatever_else_there_is(
+    api, database, storage, node_id, sample, tmp_path, names, content_type
+):
+    ending = asyncio.create_task(end_next_sample(database, storage, node_id, tmp_path, names=names))
+    response = await submit(api, sample)
+    await ending
+    assert response.status_code == 201
+    assert response.headers["Content-Type"] == content_type
+    if content_type == "image/png":
+        assert response.content == PNG + b"grid.png"
 
 
 async def test_wait_that_runs_out_answers_with_the_job_which_goes_on(api, sample):

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from joined_ranks import together
+from pydantic import ValidationError
 from safetensors import safe_open
 
 from nvae_core.checkpoint import load_model
 from nvae_core.config import EvaluateConfig, TrainConfig
 from nvae_core.distributed import Ranks
+from nvae_core.evaluation import likelihood, scoring
 from nvae_core.evaluation.estimates import BatchEstimates, Estimates
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.evaluation.run import evaluate_run
@@ -108,6 +110,13 @@ def test_means_and_their_errors_are_over_images_and_in_both_units() -> None:
     assert values["active_channels"] == 3
 
 
+def test_one_image_has_no_standard_error() -> None:
+    one = torch.ones(1, dtype=torch.float64)
+    values = Estimates(10, [BatchEstimates(one, one, one[:, None], one[:, None])]).values()
+    assert values["negative_elbo"] == 1
+    assert [name for name in values if name.endswith("standard_error")] == []
+
+
 def test_every_image_counts_once_and_is_scored_as_alone(evaluate, config: EvaluateConfig) -> None:
     result, run = evaluate()
     assert (result.status, result.step) == ("succeeded", NUM_IMAGES)
@@ -119,6 +128,26 @@ def test_every_image_counts_once_and_is_scored_as_alone(evaluate, config: Evalua
     assert alone.values["num_images"] == 1
     _, run = evaluate(first_image=3, num_images=6)
     assert tensors(kept(run))["importance_weighted_nll"] == found["importance_weighted_nll"][3:9]
+
+
+def test_each_pass_is_a_sign_of_life(
+    config: EvaluateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", 1)  # a sample in each
+    passes: list[str] = []
+    entered: list[int] = []
+
+    def should_stop() -> bool:
+        passes.append("pass")
+        return False
+
+    run = RunDirectory(tmp_path / "run")
+    run.create(config)
+    ranks = Ranks(0, 1, CPU)
+    evaluate_run(config, run, ranks, should_stop=should_stop, enter=entered.append)
+    assert len(passes) == 4 * config.importance_samples
+    # Beside the passes also at the beginning and after each round: a rank may have no batch in it.
+    assert entered == [0, *[0] * 3, 3, *[3] * 3, 6, *[6] * 3, 9, *[9] * 3, 10]
 
 
 def test_more_samples_give_a_tighter_bound(evaluate) -> None:
@@ -245,6 +274,27 @@ def test_estimates_of_another_evaluation_are_refused(evaluate, tmp_path: Path) -
     garbage.write_bytes(b"x" * 100)
     with pytest.raises(InvalidRunDirectory, match="resume_from: garbage cannot be read"):
         evaluate(resume_from=str(garbage))
+
+
+def test_ranks_exchange_no_more_than_there_are_images(
+    evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+
+    def gather(row: torch.Tensor) -> torch.Tensor:
+        rows.append(len(row))
+        return row[None]
+
+    monkeypatch.setattr(scoring, "gather_over_ranks", gather)
+    result, _ = evaluate(batch_size=10_000, num_images=2)
+    evaluate(batch_size=2, num_images=2)
+    assert result.values["num_images"] == 2
+    assert rows[0] == rows[1]
+
+
+def test_batch_of_more_images_than_fit_anywhere_is_refused() -> None:
+    with pytest.raises(ValidationError, match="batch_size"):
+        EvaluateConfig(checkpoint="c", dataset="d", batch_size=10_001)
 
 
 def test_batches_are_small_where_there_are_many_samples_of_each_image() -> None:

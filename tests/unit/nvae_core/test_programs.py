@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 
 from nvae_core.config import (
+    RUN_CONFIG,
+    AnyRunConfig,
     BundledSource,
     EvaluateConfig,
     FolderSource,
@@ -31,7 +33,7 @@ DEADLINE_SECONDS = 60
 
 
 def start(
-    program: str, run: RunDirectory, *, num_ranks: int | None = None
+    program: str, run: RunDirectory, *, num_ranks: int | None = None, num_threads: int = 1
 ) -> subprocess.Popen[bytes]:
     launcher = [sys.executable] if num_ranks is None else [*TORCHRUN, str(num_ranks)]
     with (run.path / "output.txt").open("wb") as output:
@@ -39,7 +41,7 @@ def start(
             [*launcher, "-m", f"nvae_core.cli.{program}", str(run.path)],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": str(num_threads)},
         )
 
 
@@ -181,6 +183,37 @@ def test_sample_draws_one_grid(tmp_path: Path, checkpoint: Path, batch_norm: str
     assert finish(start("sample", run), run).status == "succeeded"
     with Image.open(run.samples / "grid.png") as image:
         assert image.size == (3 * 14 + 2, 2 * 14 + 2)
+
+
+@pytest.mark.parametrize(
+    ("program", "asked"),
+    [
+        ("sample", {"output": ["grid", "array"], "batch_norm": "re-estimate"}),
+        ("evaluate", {"importance_samples": 3}),
+        ("analyze", {"analysis": "temperature_table", "temperatures": [0.7]}),
+    ],
+)
+def test_what_is_left_does_not_depend_on_the_number_of_threads(
+    tmp_path: Path, checkpoint: Path, dataset: Path, program: str, asked: dict[str, object]
+) -> None:
+    own = {"dataset": str(dataset)} if program == "evaluate" else {"re_estimation_draws": 3}
+    given = {"kind": program, "checkpoint": str(checkpoint)} | asked | own
+    config = RUN_CONFIG.validate_python(given)
+    found = [files_on(tmp_path, program, config, num_threads) for num_threads in (1, 2)]
+    assert found[0]
+    assert found[0] == found[1]
+
+
+def files_on(
+    folder: Path, program: str, config: AnyRunConfig, num_threads: int
+) -> dict[str, bytes]:
+    """Return what a program leaves that is allowed so many threads."""
+    run = RunDirectory(folder / f"threads_{num_threads}")
+    run.create(config)
+    process = start(program, run, num_threads=num_threads)
+    assert finish(process, run).status == "succeeded"
+    left = [*run.path.glob("samples/*"), *run.path.glob("estimates/*")]
+    return {path.name: path.read_bytes() for path in left}
 
 
 def test_damaged_checkpoint_is_named_in_the_result(tmp_path: Path, checkpoint: Path) -> None:
