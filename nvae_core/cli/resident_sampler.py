@@ -23,7 +23,7 @@ from nvae_core.cli.loaded_samplers import LoadedSamplers
 from nvae_core.cli.resident_requests import BEGUN, DONE, Request, Requests
 from nvae_core.cli.running import carry_out
 from nvae_core.config import SampleConfig
-from nvae_core.distributed import choose_device, limit_threads
+from nvae_core.distributed import choose_device, compute_on_one_thread
 from nvae_core.kernels.memory import keep_freed_memory
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
 from nvae_core.sampling.run import sample_run
@@ -35,7 +35,7 @@ def main() -> int:
     """Serve until idle, released or broken."""
     path, budget_bytes, idle_seconds = sys.argv[1:]
     threading.Thread(target=_end_with_input, daemon=True).start()
-    limit_threads()
+    compute_on_one_thread()
     keep_freed_memory()
     samplers = LoadedSamplers(int(budget_bytes), choose_device())
     requests = Requests(Path(path))
