@@ -6,6 +6,7 @@ import numpy as np
 
 from nvae_core.analysis.charts import draw_histogram
 from nvae_core.analysis.image_rows import Pixels, draw_rows
+from nvae_core.analysis.model_output import to_pixels
 from nvae_core.analysis.nearest import Floats, find_nearest
 from nvae_core.analysis.pictures import Picture
 from nvae_core.config import NearestImages
@@ -13,7 +14,6 @@ from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import PreparedSplit
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.sampling.drawing import draw_images
-from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 
 MAX_HELD_OUT = 1000  # enough for the shape of a distribution
@@ -32,7 +32,7 @@ def show_nearest(
     `held_out` are images that were not trained on: how near they are to the split says how near a
     new image is when nothing is memorized.
     """
-    samples = as_bytes(
+    samples = to_pixels(
         draw_images(
             sampler.running(),
             config.num_samples,
@@ -69,6 +69,7 @@ def show_nearest(
         rows,
         title=title,
         row_labels=[f"{distance:.3f}" for distance in found.distances[:, 0]],
+        corner="distance to 1.",
         column_labels=["sample", *(f"{k + 1}." for k in range(found.indices.shape[1]))],
         apart=1,
     )

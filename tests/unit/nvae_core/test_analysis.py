@@ -1,38 +1,30 @@
 """The appendix's experiments: their numbers have known answers, their pictures are whole."""
 
-import io
 import json
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
+from analyses import OF_IMAGES, artifacts, write_progress
 from PIL import Image
 from pydantic import ValidationError
 
 from nvae_core.analysis import nearest
 from nvae_core.analysis.charts import Curve, draw_bars, draw_curves
-from nvae_core.analysis.image_rows import draw_rows
 from nvae_core.analysis.mixing import mix, reconstruct
 from nvae_core.analysis.nearest import coarse_centres, find_nearest
 from nvae_core.analysis.of_neighbours import choose_evenly, compare_with_held_out
 from nvae_core.analysis.of_samples import pixel_spread
-from nvae_core.cli import analyze
-from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig, TrainConfig
+from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig
 from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.streams import stream_arrays
 from nvae_core.model.nvae import NVAE
-from nvae_core.run_directory import ArtifactLine, MetricsLine, Result, RunDirectory
 from nvae_core.sampling.drawing import SamplingStopped
-from nvae_core.training.snapshot import save_checkpoint
-from nvae_core.training.state import start_training
-
-OF_IMAGES = {"nearest_images", "reconstructions", "interpolation"}
 
 
 def random_images(count: int, size: int = 16, colors: int = 3, seed: int = 0) -> np.ndarray:
@@ -86,11 +78,7 @@ def test_mixture_begins_at_one_image_and_ends_at_the_other(
     model: NVAE, padded_images: torch.Tensor
 ) -> None:
     model.eval()
-    first, second = (
-        padded_images[:1].expand(3, -1, -1, -1),
-        padded_images[1:2].expand(3, -1, -1, -1),
-    )
-    way = mix(model, first, second, torch.tensor([0.0, 0.5, 1.0]))
+    way = mix(model, padded_images[:2], torch.tensor([0.0, 0.5, 1.0]))
     zeros = [torch.zeros(shape) for shape in model.noise_shapes(2)]
     ends = reconstruct(model, padded_images[:2], zeros).images
     torch.testing.assert_close(way[0], ends[0])
@@ -108,50 +96,6 @@ def test_reconstruction_has_the_negative_elbo_of_its_latents(
         expected = model(padded_images, noise)
     elbo = expected.log_prob(padded_images) - expected.kl_per_channel().sum(dim=(1, 2))
     torch.testing.assert_close(found.bits_per_dim(), -elbo / (math.log(2) * 144))
-
-
-@pytest.fixture
-def run_analysis(
-    tmp_path: Path, train_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[Result, RunDirectory]]:
-    """Return a function that runs an analysis of a new model on the small data set."""
-    state = start_training(
-        train_config.model, train_config.optimization, seed=0, device=torch.device("cpu")
-    )
-    checkpoint = save_checkpoint(
-        tmp_path / "ckpt", state, optimization=train_config.optimization, seed=0
-    )
-    numbers = iter(range(100))
-
-    def run(**fields: object) -> tuple[Result, RunDirectory]:
-        directory = RunDirectory(tmp_path / f"analysis_{next(numbers)}")
-        given = {"kind": "analyze"} | fields
-        if "runs" not in fields:
-            given["checkpoint"] = str(checkpoint)
-        if fields["analysis"] in OF_IMAGES:
-            given = {"dataset": train_config.dataset} | given
-        directory.create(RUN_CONFIG.validate_python(given))
-        monkeypatch.setattr("nvae_core.cli.running.watch_deadman", lambda run: None)
-        monkeypatch.setattr("sys.argv", ["analyze", str(directory.path)])
-        analyze.main()
-        result = directory.read_result()
-        assert result is not None
-        return result, directory
-
-    return run
-
-
-def artifacts(run: RunDirectory) -> dict[str, bytes]:
-    lines = [line for _, line in run.read_progress() if isinstance(line, ArtifactLine)]
-    return {line.name: (run.path / line.path).read_bytes() for line in lines}
-
-
-def write_progress(path: Path, values: dict[int, dict[str, float]]) -> Path:
-    run = RunDirectory(path)
-    run.path.mkdir()
-    for step, measured in values.items():
-        run.append(MetricsLine(at=0.0, step=step, values=measured))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -372,21 +316,6 @@ def test_what_a_picture_could_not_tell_apart_is_refused_by_field(fields) -> None
     with pytest.raises(ValidationError) as error:
         RUN_CONFIG.validate_python({"kind": "analyze"} | fields)
     assert error.value.errors()[0]["loc"][-1] in {"runs", "temperatures"}
-
-
-def opened(png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(png)) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-@pytest.mark.parametrize(("size", "magnification"), [(32, 3), (256, 1)])
-def test_each_pixel_of_an_image_is_a_square_of_whole_pixels(size: int, magnification: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
-    picture = opened(draw_rows([image], title="T", row_labels=["r"], column_labels=["c"]))
-    large = image[0].repeat(magnification, 0).repeat(magnification, 1)
-    places = np.argwhere((picture == large[0, 0]).all(axis=2))
-    found = [picture[y : y + len(large), x : x + len(large)] for y, x in places]
-    assert any(np.array_equal(part, large) for part in found)
 
 
 @pytest.mark.parametrize("name", ["$\\frac$", "_hidden", "cost: 5 $ or 6 $"])
