@@ -99,9 +99,10 @@ def _of_images(
         return show_nearest(config, sampler, split, held_out, should_stop=should_stop)
     if isinstance(config, Reconstructions):
         split = _open(run, config, config.split, sampler)
-        return [show_reconstructions(config, sampler, split)]
+        return [show_reconstructions(config, sampler, split, should_stop=should_stop)]
     assert isinstance(config, Interpolation)
-    return [show_interpolation(config, sampler, _open(run, config, config.split, sampler))]
+    split = _open(run, config, config.split, sampler)
+    return [show_interpolation(config, sampler, split, should_stop=should_stop)]
 
 
 def _open(run: RunDirectory, config: OfImages, split: SplitName, sampler: Sampler) -> PreparedSplit:
