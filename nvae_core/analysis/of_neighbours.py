@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nvae_core.analysis.charts import draw_histogram
+from nvae_core.analysis.histogram import draw_histogram
 from nvae_core.analysis.image_rows import Pixels, draw_rows
 from nvae_core.analysis.model_output import to_pixels
 from nvae_core.analysis.nearest import Floats, find_nearest
@@ -99,6 +99,7 @@ def _show_distances(config: NearestImages, distances: Floats, reference: Floats)
         reference.tolist(),
         distances.tolist(),
         title=f"Distance to the nearest {config.split} image",
+        label="root of the mean squared difference of coarse pixels",
         names=(f"{len(reference)} images that were not trained on", "samples"),
     )
     numbers: dict[str, object] = {

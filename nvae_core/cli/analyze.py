@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from nvae_core.analysis.of_latents import show_interpolation, show_reconstructions
 from nvae_core.analysis.of_neighbours import show_nearest
-from nvae_core.analysis.of_runs import read_runs, show_active_channels, show_training_curves
+from nvae_core.analysis.of_runs import show_active_channels, show_training_curves
 from nvae_core.analysis.of_samples import tabulate_temperatures, traverse_scales
 from nvae_core.analysis.pictures import Picture, Sources, report_picture
+from nvae_core.analysis.run_series import read_runs
 from nvae_core.cli.running import run_program
 from nvae_core.config import (
     ActiveChannels,

@@ -5,16 +5,14 @@ import math
 import re
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
-from analyses import OF_IMAGES, artifacts, write_progress
+from analyses import OF_IMAGES, artifacts
 from PIL import Image
 from pydantic import ValidationError
 
 from nvae_core.analysis import nearest
-from nvae_core.analysis.charts import Curve, draw_bars, draw_curves
 from nvae_core.analysis.mixing import mix, reconstruct
 from nvae_core.analysis.nearest import coarse_centres, find_nearest
 from nvae_core.analysis.of_neighbours import choose_evenly, compare_with_held_out
@@ -228,41 +226,11 @@ def test_rows_of_a_traversal_vary_less_the_more_is_held_fixed(run_analysis) -> N
     assert rows[-1]["pixel_standard_deviation"] == 0 < rows[0]["pixel_standard_deviation"]
 
 
-def test_curves_and_channels_of_runs_are_what_they_reported(run_analysis, tmp_path: Path) -> None:
-    values = {
-        step: {
-            "loss": 9.0 / step,
-            "kl": math.nan if step == 2 else 1.0,
-            "active_channels": 5.0 + step,
-            "active_channels/group_00": 3.0,
-            "active_channels/group_01": 2.0 + step,
-        }
-        for step in (1, 2, 3)
-    }
-    first = write_progress(tmp_path / "first", values)
-    second = write_progress(tmp_path / "second", {1: {"loss": 4.0, "spectral_weight": 0.1}})
-    runs = [{"name": "a", "path": str(first)}, {"name": "b", "path": str(second)}]
-    result, run = run_analysis(analysis="training_curves", runs=runs)
-    assert result.status == "succeeded", result.message
-    curves = json.loads(artifacts(run)["training_curves.json"])["curves"]
-    assert curves["loss (nats)"][0] == {"name": "a", "steps": [1, 2, 3], "values": [9.0, 4.5, 3.0]}
-    assert curves["KL (nats)"][0]["steps"] == [1, 3]
-    assert curves["λ"] == [
-        {"name": "a", "steps": [], "values": []},
-        {"name": "b", "steps": [1], "values": [0.1]},
-    ]
-    result, run = run_analysis(analysis="active_channels", runs=runs)
-    assert result.values == {"pictures": ["active_channels.png", "active_channels_per_group.png"]}
-    groups = json.loads(artifacts(run)["active_channels_per_group.json"])["groups"]
-    assert groups == {"a": [3.0, 5.0], "b": []}
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"analysis": "reconstructions", "images": [10]}, "images: 10 is not one of the 10"),
         ({"analysis": "interpolation", "images": [0, 99]}, "images: 99 is not one of the 10"),
-        ({"analysis": "training_curves", "runs": [{"name": "a", "path": "no"}]}, "runs.0: .* no"),
     ],
 )
 def test_what_is_not_there_is_refused_by_field(run_analysis, fields, message) -> None:
@@ -298,6 +266,10 @@ def test_images_of_another_shape_or_split_are_refused_by_field(
         ({"analysis": "training_curves", "runs": []}, "runs"),
         ({"analysis": "temperature_table", "temperatures": [0.5, math.nan]}, "temperatures"),
         ({"analysis": "scale_traversal", "temperature": math.inf}, "temperature"),
+        ({"analysis": "interpolation", "images": [3, 3]}, "images"),
+        ({"analysis": "scale_traversal", "checkpoint": "a\0b"}, "checkpoint"),
+        ({"analysis": "nearest_images", "dataset": "a\0b"}, "dataset"),
+        ({"analysis": "scale_traversal", "checkpoint": ""}, "checkpoint"),
     ],
 )
 def test_bad_fields_of_an_analysis_are_named(fields: dict[str, object], named: str) -> None:
@@ -316,21 +288,3 @@ def test_what_a_picture_could_not_tell_apart_is_refused_by_field(fields) -> None
     with pytest.raises(ValidationError) as error:
         RUN_CONFIG.validate_python({"kind": "analyze"} | fields)
     assert error.value.errors()[0]["loc"][-1] in {"runs", "temperatures"}
-
-
-@pytest.mark.parametrize("name", ["$\\frac$", "_hidden", "cost: 5 $ or 6 $"])
-def test_any_name_of_a_run_stands_in_the_legend(name: str) -> None:
-    def drawn(name: str) -> bytes:
-        return draw_curves({"loss": [Curve(name, [1, 2], [1.0, 1000.0])]}, title="T")
-
-    assert drawn(name) == drawn(name) != drawn("x")
-
-
-def test_pictures_do_not_depend_on_the_settings_of_the_process() -> None:
-    def drawn() -> bytes:
-        return draw_bars({"a": [1.0, 2.0], "b": []}, title="T", label="l")
-
-    first = drawn()
-    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black"}):
-        assert drawn() == first
-        assert matplotlib.rcParams["font.size"] == 20
