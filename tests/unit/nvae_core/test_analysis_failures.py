@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from analyses import artifacts, save_untrained
+from analyses import OF_IMAGES, artifacts, save_untrained
 
+from nvae_core.cli import analyze
 from nvae_core.config import TrainConfig
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import RunDirectory
@@ -44,3 +45,30 @@ def test_every_analysis_of_a_checkpoint_stops_when_asked(run_analysis, monkeypat
     result, run = run_analysis(**fields)
     assert (result.status, result.reason) == ("stopped", "stopped")
     assert artifacts(run) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [("checkpoint", fields) for fields in OF_CHECKPOINT]
+    + [("dataset", fields) for fields in OF_CHECKPOINT if fields["analysis"] in OF_IMAGES],
+)
+def test_what_is_not_there_is_named_by_its_field(run_analysis, field: str, fields) -> None:
+    result, run = run_analysis(**fields | {field: "nowhere"})
+    reasons = {"checkpoint": "checkpoint_corrupt", "dataset": "invalid_dataset"}
+    assert (result.status, result.reason) == ("failed", reasons[field])
+    assert result.message.startswith(f"{field}: {run.path / 'nowhere'}")
+
+
+def test_a_damaged_split_is_named_by_its_field(run_analysis, train_config: TrainConfig) -> None:
+    (Path(train_config.dataset) / "test.npy").write_bytes(b"")
+    result, _ = run_analysis(analysis="reconstructions", images=[0])
+    assert result.reason == "invalid_dataset"
+    assert result.message.startswith("dataset: ")
+
+
+def test_several_ranks_of_an_analysis_are_refused(run: RunDirectory, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("sys.argv", ["analyze", str(run.path)])
+    assert analyze.main() == 2
+    assert "one process" in capsys.readouterr().err
+    assert run.read_result() is None
