@@ -14,7 +14,7 @@ from nvae_core.analysis.lettering import text_width, write
 Pixels = npt.NDArray[np.uint8]
 
 IMAGE_PIXELS = 96  # about, of the height of an image; a large one is never made smaller
-LETTERS = (15, 40)  # least and greatest size of labels, in pixels
+LETTERS = (15, 24)  # least and greatest size of labels, in pixels
 LETTERS_PER_IMAGE = 0.09  # size of labels in heights of an image, between those
 TITLE_LETTERS = 1.4  # size of the title in that of labels
 MARGIN = 14
