@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
@@ -24,6 +25,7 @@ from nvae_core.analysis.style import (
 # From dense to sparse, in line widths: of equal curves the earlier ones show through the gaps.
 DASHES: tuple[Any, ...] = ("solid", (0, (6, 3)), (0, (3, 3)), (0, (2, 4)), (0, (1, 3)))
 MARK: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 4}
+MAX_DRAWN = 1e200  # where axes of larger values would end is no number
 MARKS_BOTTOM = 0.03  # of the height of the panel, of the marks of the first curve
 MARKS_PITCH = 0.035
 
@@ -69,7 +71,7 @@ def _draw_panel(panel: Axes, name: str, curves: Sequence[Curve]) -> None:
         steps, values = [step for step, _ in points], [value for _, value in points]
         lone = _find_lone(values)
         marks: dict[str, Any] = {"marker": "o", "markersize": 4, "markevery": lone} if lone else {}
-        panel.plot(steps, values, **_style(position), **marks)
+        panel.plot(steps, np.clip(values, -MAX_DRAWN, MAX_DRAWN), **_style(position), **marks)
     _mark_not_finite(panel, curves)
     panel.grid(color=GRID, linewidth=0.6)
     style_axes(panel, y_label=name)

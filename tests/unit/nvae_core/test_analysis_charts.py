@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import sys
 from collections.abc import Callable
 
 import matplotlib
@@ -117,6 +118,12 @@ def test_line_breaks_where_a_value_was_not_finite_and_the_step_is_marked(drawn) 
 def test_points_that_no_line_shows_have_markers(drawn, curve, marked) -> None:
     figure = drawn(draw_curves, {"loss": [curve]}, title="T")
     assert figure.axes[0].get_lines()[0].get_markevery() == marked
+
+
+def test_the_largest_values_are_drawn() -> None:
+    largest = sys.float_info.max
+    assert draw_curves({"loss": [Curve("a", [1, 2], [-largest, largest])]}, title="T")
+    assert draw_curves({"loss": [Curve("a", [1, 2], [sys.float_info.min, largest])]}, title="T")
 
 
 def shown_ticks(axis: object) -> list[float]:
