@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from nvae_core.analysis import nearest
-from nvae_core.analysis.mixing import mix, reconstruct
+from nvae_core.analysis.mixing import BATCH_SIZE, mix, reconstruct
 from nvae_core.analysis.nearest import coarse_centres, find_nearest
 from nvae_core.analysis.of_neighbours import choose_evenly, compare_with_held_out
 from nvae_core.analysis.of_samples import pixel_spread
@@ -82,6 +82,23 @@ def test_mixture_begins_at_one_image_and_ends_at_the_other(
     torch.testing.assert_close(way[0], ends[0])
     torch.testing.assert_close(way[2], ends[1])
     assert not torch.allclose(way[1], way[0])
+
+
+def test_way_stops_before_its_next_batch(model: NVAE, padded_images: torch.Tensor) -> None:
+    model.eval()
+    answers = iter([False, True])
+    share = torch.linspace(0, 1, BATCH_SIZE + 1)
+    with pytest.raises(SamplingStopped):
+        mix(model, padded_images[:2], share, should_stop=lambda: next(answers))
+    assert next(answers, None) is None
+
+
+def test_batches_of_a_way_are_as_one(model: NVAE, padded_images: torch.Tensor, monkeypatch) -> None:
+    model.eval()
+    share = torch.linspace(0, 1, 5)
+    whole = mix(model, padded_images[:2], share)
+    monkeypatch.setattr("nvae_core.analysis.mixing.BATCH_SIZE", 2)
+    torch.testing.assert_close(mix(model, padded_images[:2], share), whole)
 
 
 def test_reconstruction_has_the_negative_elbo_of_its_latents(
