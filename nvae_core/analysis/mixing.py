@@ -1,7 +1,7 @@
 """Images made from the latents of others: reconstructions, and the way between two."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from nvae_core.model.encoder import PosteriorHead
 from nvae_core.model.nvae import NVAE
+from nvae_core.sampling.drawing import SamplingStopped, never
+
+BATCH_SIZE = 8  # of images at a time: between two one may stop
 
 
 @dataclass(frozen=True)
@@ -27,31 +30,57 @@ class Reconstructed:
 
 
 @torch.no_grad()
-def reconstruct(model: NVAE, x: Tensor, noise: Sequence[Tensor]) -> Reconstructed:
+def reconstruct(
+    model: NVAE, x: Tensor, noise: Sequence[Tensor], *, should_stop: Callable[[], bool] = never
+) -> Reconstructed:
     """Return what padded images x (B, C, R, R) become by samples of their posteriors.
 
     Noise of zeros stands for the means: those of each group, given the means above.
+
+    Raises:
+        SamplingStopped: `should_stop`, asked before each batch, said so.
     """
-    found = model(x, noise)
-    kl = found.kl_per_channel().sum(dim=(1, 2))
-    return Reconstructed(found.image.mean(), -found.log_prob(x), kl)
+    images, losses, kls = [], [], []
+    for start in range(0, len(x), BATCH_SIZE):
+        if should_stop():
+            raise SamplingStopped
+        own = slice(start, start + BATCH_SIZE)
+        found = model(x[own], [group[own] for group in noise])
+        images.append(found.image.mean())
+        losses.append(-found.log_prob(x[own]))
+        kls.append(found.kl_per_channel().sum(dim=(1, 2)))
+    return Reconstructed(torch.cat(images), torch.cat(losses), torch.cat(kls))
 
 
 @torch.no_grad()
-def mix(model: NVAE, first: Tensor, second: Tensor, share: Tensor) -> Tensor:
-    """Return mean images by latents between those of two batches of padded images (B, C, R, R).
+def mix(
+    model: NVAE, ends: Tensor, share: Tensor, *, should_stop: Callable[[], bool] = never
+) -> Tensor:
+    """Return mean images (B, C, H, W) by latents between those of two padded ones, (2, C, R, R).
 
     At each group, top first, the means of both posteriors are mixed, given the mixed latents
     above: (1 - share) of the first and share (B,) of the second.
+
+    Raises:
+        SamplingStopped: `should_stop`, asked before each batch, said so.
     """
-    features = zip(model.encode(first), model.encode(second), strict=True)
-    weight = share.to(first).view(-1, 1, 1, 1)
-    state = model.decoder.initial_state(len(first))
+    features = model.encode(ends)
+    mixed = []
+    for own in torch.split(share.to(ends), BATCH_SIZE):
+        if should_stop():
+            raise SamplingStopped
+        mixed.append(_decode_between(model, features, own))
+    return torch.cat(mixed)
+
+
+def _decode_between(model: NVAE, features: Sequence[Tensor], share: Tensor) -> Tensor:
+    weight = share.view(-1, 1, 1, 1)
+    state = model.decoder.initial_state(len(share))
     heads = cast(Sequence[PosteriorHead], model.posteriors)
     steps = zip(model.decoder.steps(), heads, features, strict=True)
-    for index, (group, head, (of_first, of_second)) in enumerate(steps):
+    for index, (group, head, of_ends) in enumerate(steps):
         state = group.advance(state)
-        raw = [head(of_first, state), head(of_second, state)]
+        raw = [head(_repeat(of_end, len(share)), state) for of_end in torch.split(of_ends, 1)]
         if model.config.residual_posterior and index > 0:
             prior = group.prior(state)
             raw = [prior + change for change in raw]
@@ -59,3 +88,7 @@ def mix(model: NVAE, first: Tensor, second: Tensor, share: Tensor) -> Tensor:
         z = head.flow(torch.lerp(means[0], means[1], weight))
         state = group.combine(state, z)
     return model.decoder.image(state).mean()
+
+
+def _repeat(features: Tensor, count: int) -> Tensor:
+    return features.expand(count, -1, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nvae_core.analysis.charts import draw_histogram
+from nvae_core.analysis.histogram import draw_histogram
 from nvae_core.analysis.image_rows import Pixels, draw_rows
+from nvae_core.analysis.model_output import to_pixels
 from nvae_core.analysis.nearest import Floats, find_nearest
-from nvae_core.analysis.pictures import Picture
+from nvae_core.analysis.pictures import Picture, was_trained_on
 from nvae_core.config import NearestImages
 from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import PreparedSplit
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.sampling.drawing import draw_images
-from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 
 MAX_HELD_OUT = 1000  # enough for the shape of a distribution
@@ -29,10 +29,10 @@ def show_nearest(
 ) -> list[Picture]:
     """Draw samples, and find the nearest images of the split to each.
 
-    `held_out` are images that were not trained on: how near they are to the split says how near a
-    new image is when nothing is memorized.
+    `held_out` are images of the test split: if the model was trained on this data set, how near
+    they are to the split says how near a new image is when nothing is memorized.
     """
-    samples = as_bytes(
+    samples = to_pixels(
         draw_images(
             sampler.running(),
             config.num_samples,
@@ -64,11 +64,15 @@ def show_nearest(
             should_stop=should_stop,
         ).distances[:, 0]
         numbers |= compare_with_held_out(found.distances[:, 0], reference)
-        pictures = [_show_distances(config, found.distances[:, 0], reference)]
+        # Of another data set, images of the test split may be among those that were trained on.
+        is_new = was_trained_on(sampler.manifest, split.manifest) is True
+        name = f"{len(reference)} test images" + (", not trained on" if is_new else "")
+        pictures = [_show_distances(config, found.distances[:, 0], reference, name)]
     png = draw_rows(
         rows,
         title=title,
         row_labels=[f"{distance:.3f}" for distance in found.distances[:, 0]],
+        corner="distance to 1.",
         column_labels=["sample", *(f"{k + 1}." for k in range(found.indices.shape[1]))],
         apart=1,
     )
@@ -82,7 +86,7 @@ def compare_with_held_out(distances: Floats, reference: Floats) -> dict[str, obj
             reference, [0.0, 0.25, 0.5, 0.75, 1.0]
         ).tolist(),
         "median_nearest_distance": float(np.median(distances)),
-        # Of a copy it is 0: no image that was not trained on has one as near.
+        # Of a copy it is 0: no held-out image has one as near.
         "shares_of_held_out_nearer": (reference[None] < distances[:, None]).mean(axis=1).tolist(),
     }
 
@@ -93,12 +97,15 @@ def choose_evenly(images: Pixels, count: int) -> Pixels:
     return images[chosen]
 
 
-def _show_distances(config: NearestImages, distances: Floats, reference: Floats) -> Picture:
+def _show_distances(
+    config: NearestImages, distances: Floats, reference: Floats, name: str
+) -> Picture:
     png = draw_histogram(
         reference.tolist(),
         distances.tolist(),
         title=f"Distance to the nearest {config.split} image",
-        names=(f"{len(reference)} images that were not trained on", "samples"),
+        label="root of the mean squared difference of coarse pixels",
+        names=(name, "samples"),
     )
     numbers: dict[str, object] = {
         "samples": distances.tolist(),

@@ -6,7 +6,8 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
-from nvae_core.analysis.image_rows import Pixels, draw_rows
+from nvae_core.analysis.image_rows import Pixels, choose_magnification, draw_rows
+from nvae_core.analysis.model_output import check_finite, to_pixels
 from nvae_core.analysis.pictures import Picture
 from nvae_core.config import ScaleTraversal, TemperatureTable
 from nvae_core.inference.network import FoldedDecoder
@@ -36,32 +37,24 @@ def tabulate_temperatures(
     """
     rows: list[Pixels] = []
     spreads: list[list[float]] = []
+    magnification = choose_magnification(sampler.manifest.model.image_size)
     for temperature in config.temperatures:
         key = sampler.key(temperature, config.re_estimation_draws)
-        decoders = [
-            sampler.running(),
-            sampler.re_estimated(
-                key, given=given.get(key), keep=_keeper(key, keep), should_stop=should_stop
-            ),
-        ]
-        drawn = [
-            draw_images(
-                decoder,
-                config.num_images,
-                temperature=temperature,
-                generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
-                should_stop=should_stop,
-            )
-            for decoder in decoders
-        ]
-        rows.append(np.stack([arrange_grid(images) for images in drawn]))
+        drawn = [_draw(config, sampler, sampler.running(), temperature, should_stop)]
+        # After those of the running ones, which say whether the model gives anything: statistics
+        # that are kept are used again.
+        estimated = sampler.re_estimated(
+            key, given=given.get(key), keep=_keeper(key, keep), should_stop=should_stop
+        )
+        drawn.append(_draw(config, sampler, estimated, temperature, should_stop))
+        rows.append(np.stack([_arrange(images, magnification) for images in drawn]))
         spreads.append([pixel_spread(as_bytes(images)) for images in drawn])
     png = draw_rows(
         rows,
         title="Samples by temperature and batch-norm statistics",
         row_labels=[f"temperature {value:g}" for value in config.temperatures],
         column_labels=["running", f"re-estimated by {config.re_estimation_draws} draws"],
-        image_size=sampler.manifest.model.image_size,
+        magnification=1,
     )
     numbers = {
         "rows": [
@@ -73,6 +66,31 @@ def tabulate_temperatures(
         ]
     }
     return Picture("temperature_table", png, cast(dict[str, object], numbers))
+
+
+def _draw(
+    config: TemperatureTable,
+    sampler: Sampler,
+    decoder: FoldedDecoder,
+    temperature: float,
+    should_stop: ShouldStop,
+) -> Tensor:
+    images = draw_images(
+        decoder,
+        config.num_images,
+        temperature=temperature,
+        generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
+        should_stop=should_stop,
+    )
+    check_finite(images)
+    return images
+
+
+def _arrange(images: Tensor, magnification: int) -> Pixels:
+    """Return a grid of images that are magnified before, so that lines between them are thin."""
+    return arrange_grid(
+        images.repeat_interleave(magnification, 2).repeat_interleave(magnification, 3)
+    )
 
 
 def _keeper(key: StatisticsKey, keep: Keep) -> Callable[[dict[str, Tensor]], None]:
@@ -87,7 +105,7 @@ def traverse_scales(
     groups_per_scale = sampler.manifest.model.num_groups_per_scale
     num_fixed = [sum(groups_per_scale[:scales]) for scales in range(len(groups_per_scale) + 1)]
     rows = [
-        as_bytes(
+        to_pixels(
             draw_images(
                 decoder,
                 config.num_samples,

@@ -35,11 +35,20 @@ def report_picture(run: RunDirectory, config: Analysis, picture: Picture, source
     report_sample(run, f"{picture.name}.png", picture.png, "image/png", step=step)
 
 
+def was_trained_on(checkpoint: CheckpointManifest, dataset: DatasetManifest) -> bool | None:
+    """Whether a checkpoint was trained on a data set; None where it does not say on which."""
+    if checkpoint.trained_on is None:
+        return None
+    return checkpoint.trained_on.dataset_hash == dataset.content_hash
+
+
 def _describe(config: Analysis, sources: Sources) -> dict[str, object]:
     described: dict[str, object] = {}
     if sources.checkpoint is not None:
         assert isinstance(config, OfCheckpoint)
         described["checkpoint"] = describe_checkpoint(config.checkpoint, sources.checkpoint)
     if sources.dataset is not None:
+        assert sources.checkpoint is not None
         described["dataset"] = {"content_hash": sources.dataset.content_hash}
+        described["trained_on_this_dataset"] = was_trained_on(sources.checkpoint, sources.dataset)
     return described

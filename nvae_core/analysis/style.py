@@ -3,19 +3,18 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 DPI = 130
 WIDTH_INCHES = 9.0
 INK = "#222222"
 GRID = "#dddddd"
 PALE = "#b6c2cf"
-LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False}
 
 
 @contextmanager
@@ -41,6 +40,11 @@ def style_axes(axes: Axes, *, x_label: str = "", y_label: str = "") -> None:
     axes.set_ylabel(y_label, fontsize=9, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, labelcolor=INK)
+
+
+def whole_numbers(most: int = 10) -> MaxNLocator:
+    """Return where ticks are on an axis of counts, or of steps: one is enough for one of those."""
+    return MaxNLocator(most, integer=True, min_n_ticks=1, steps=[1, 2, 4, 5, 10])
 
 
 def encode_figure(figure: Figure) -> bytes:

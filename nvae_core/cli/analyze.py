@@ -1,15 +1,19 @@
 """Look inside a checkpoint or runs: `python -m nvae_core.cli.analyze RUN_DIRECTORY`."""
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from nvae_core.analysis.of_latents import show_interpolation, show_reconstructions
 from nvae_core.analysis.of_neighbours import show_nearest
-from nvae_core.analysis.of_runs import read_runs, show_active_channels, show_training_curves
+from nvae_core.analysis.of_runs import show_active_channels, show_training_curves
 from nvae_core.analysis.of_samples import tabulate_temperatures, traverse_scales
 from nvae_core.analysis.pictures import Picture, Sources, report_picture
-from nvae_core.cli.running import run_program
+from nvae_core.analysis.run_series import read_runs
+from nvae_core.checkpoint import CheckpointCorrupt
+from nvae_core.cli.running import USAGE_STATUS, run_program
 from nvae_core.config import (
     ActiveChannels,
     Analysis,
@@ -37,6 +41,9 @@ from nvae_core.training.shutdown import StopSignal
 
 def main() -> int:
     """Run the program."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stderr.write("an analysis is made by one process, not by several ranks of torchrun\n")
+        return USAGE_STATUS
     return run_program(Analysis, _analyze)
 
 
@@ -47,10 +54,11 @@ def _analyze(config: Analysis, run: RunDirectory) -> Result:
     run.append(StartedLine(at=time.time(), num_steps=1))
     sampler = None
     if isinstance(config, OfCheckpoint):
-        sampler = Sampler.load(run.path / config.checkpoint, choose_device())
+        sampler = _load(config, run)
     dataset = None
     if isinstance(config, OfImages):
-        dataset = read_manifest(run.path / config.dataset)
+        with _named_dataset():
+            dataset = read_manifest(run.path / config.dataset)
     try:
         pictures = _pictures(config, run, sampler, stop.is_set)
     except SamplingStopped:
@@ -60,6 +68,13 @@ def _analyze(config: Analysis, run: RunDirectory) -> Result:
         report_picture(run, config, picture, sources)
     names = [f"{picture.name}.png" for picture in pictures]
     return Result(status="succeeded", step=1, values={"pictures": [*names]})
+
+
+def _load(config: OfCheckpoint, run: RunDirectory) -> Sampler:
+    try:
+        return Sampler.load(run.path / config.checkpoint, choose_device())
+    except CheckpointCorrupt as error:
+        raise CheckpointCorrupt(f"checkpoint: {error}") from error
 
 
 def _pictures(
@@ -100,21 +115,30 @@ def _of_images(
         return show_nearest(config, sampler, split, held_out, should_stop=should_stop)
     if isinstance(config, Reconstructions):
         split = _open(run, config, config.split, sampler)
-        return [show_reconstructions(config, sampler, split)]
+        return [show_reconstructions(config, sampler, split, should_stop=should_stop)]
     assert isinstance(config, Interpolation)
-    return [show_interpolation(config, sampler, _open(run, config, config.split, sampler))]
+    split = _open(run, config, config.split, sampler)
+    return [show_interpolation(config, sampler, split, should_stop=should_stop)]
 
 
 def _open(run: RunDirectory, config: OfImages, split: SplitName, sampler: Sampler) -> PreparedSplit:
-    manifest = read_manifest(run.path / config.dataset)
-    try:
+    with _named_dataset():
+        manifest = read_manifest(run.path / config.dataset)
         check_fits(manifest, sampler.model.config)
-    except InvalidDataset as error:
-        raise InvalidDataset(f"dataset: {error}") from error
     if split not in manifest.splits:
         there = ", ".join(sorted(manifest.splits))
         raise InvalidDataset(f"split: the data set has no split {split!r}, but {there}")
-    return open_prepared(run.path / config.dataset, split)
+    with _named_dataset():
+        return open_prepared(run.path / config.dataset, split)
+
+
+@contextmanager
+def _named_dataset() -> Iterator[None]:
+    """Name the field in what is wrong with a data set."""
+    try:
+        yield
+    except InvalidDataset as error:
+        raise InvalidDataset(f"dataset: {error}") from error
 
 
 if __name__ == "__main__":

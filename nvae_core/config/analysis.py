@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictInt, field_validator
+from pydantic import Field, StrictInt, StringConstraints, field_validator
 
 from nvae_core.config.base import Config, Seed, Temperature, Temperatures
 
@@ -10,6 +10,17 @@ Split = Literal["train", "validation", "test"]
 CURVES = ("loss", "kl", "spectral_weight")  # the metrics of training curves
 ACTIVE_CHANNELS = "active_channels"  # and `active_channels/group_00`, …
 MAX_RUNS = 10  # as many colours there are
+LocalPath = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*$")]
+# In one line: neither control characters nor separators of lines.
+RunName = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        min_length=1,
+        max_length=60,
+        pattern=r"^[^\p{Cc}\p{Zl}\p{Zp}]*$",
+    ),
+]
 ImageIndex = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 
 
@@ -22,14 +33,14 @@ class Analysis(Config):
 class OfCheckpoint(Analysis):
     """An analysis of a checkpoint."""
 
-    checkpoint: str
+    checkpoint: LocalPath
     seed: Seed = 0
 
 
 class OfImages(OfCheckpoint):
     """An analysis of a checkpoint on images of a data set."""
 
-    dataset: str
+    dataset: LocalPath
 
 
 class NearestImages(OfImages):
@@ -54,7 +65,7 @@ class TemperatureTable(OfCheckpoint):
 class TemperatureTableConfig(TemperatureTable):
     """With the files of statistics that earlier runs of this checkpoint left."""
 
-    statistics: tuple[str, ...] = ()
+    statistics: tuple[LocalPath, ...] = ()
 
 
 class ScaleTraversal(OfCheckpoint):
@@ -82,12 +93,20 @@ class Interpolation(OfImages):
     images: tuple[ImageIndex, ImageIndex]
     num_steps: Annotated[StrictInt, Field(ge=3, le=21)] = 9  # with both ends
 
+    @field_validator("images")
+    @classmethod
+    def _check(cls, images: tuple[int, int]) -> tuple[int, int]:
+        if images[0] == images[1]:
+            raise ValueError("they must differ")
+        return images
+
 
 class RunMetrics(Config):
     """A run by the name it has in the picture."""
 
-    name: Annotated[str, Field(min_length=1, max_length=60)]
-    path: str  # its folder, or a file of the lines of `progress.jsonl`
+    name: RunName
+    path: LocalPath  # its folder, or a file of the lines of `progress.jsonl`
+    job: str | None = None  # its id, where it is one
 
 
 class OfRuns(Analysis):

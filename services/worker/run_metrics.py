@@ -1,5 +1,6 @@
 """Metrics of other jobs, written as the trainer reads them: lines of progress."""
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from services.domain.analyses import OfJobs, TrainingCurvesSpec
 
 MAX_POINTS = 2000  # of each metric: more than a picture has pixels
 MAX_NAME = 60
+MAX_BESIDE_ID = 20
+BREAKS = ("Cc", "Zl", "Zp")  # control characters, and separators of lines
 LAST_STEP = 2**31 - 1
 
 
@@ -22,6 +25,7 @@ LAST_STEP = 2**31 - 1
 class JobMetrics:
     """What a job reported, and what it is called in a picture."""
 
+    job_id: str
     name: str
     charts: dict[str, Chart]
 
@@ -29,18 +33,30 @@ class JobMetrics:
 async def read_job_metrics(session: Session, spec: OfJobs) -> tuple[JobMetrics, ...]:
     """Return the metrics that are compared; where two jobs have one name, ids stand beside it."""
     found = [await jobs.find(session, job_id) for job_id in spec.jobs]
-    names = [(job.name or job.id)[:MAX_NAME] for job in found]
     window = charts.Window(from_step=0, to_step=LAST_STEP, max_points=MAX_POINTS)
     metrics = []
-    for job, name in zip(found, names, strict=True):
-        own = name if names.count(name) == 1 else f"{name[:20]} {job.id}"
-        metrics.append(
-            JobMetrics(
-                own,
-                await charts.read_charts(session, job.id, window, names=_metrics_of(spec, job)),
-            )
-        )
+    for job, name in zip(found, _names_of(found), strict=True):
+        wanted = _metrics_of(spec, job)
+        read = await charts.read_charts(session, job.id, window, names=wanted)
+        metrics.append(JobMetrics(job.id, name, read))
     return tuple(metrics)
+
+
+def _names_of(found: Sequence[Job]) -> list[str]:
+    names = [_in_one_line(job.name or "")[:MAX_NAME].strip() or job.id for job in found]
+    with_ids = [f"{name[:MAX_BESIDE_ID]} {job.id}" for name, job in zip(names, found, strict=True)]
+    told_apart = [
+        name if names.count(name) == 1 else with_id
+        for name, with_id in zip(names, with_ids, strict=True)
+    ]
+    # A third job may be called as one of two is with its id.
+    return told_apart if len({*told_apart}) == len(found) else with_ids
+
+
+def _in_one_line(name: str) -> str:
+    """Return a name, which may be any text, without what a legend cannot show."""
+    shown = (" " if unicodedata.category(letter) in BREAKS else letter for letter in name)
+    return " ".join("".join(shown).split())
 
 
 def _metrics_of(spec: OfJobs, job: Job) -> list[str]:
@@ -67,5 +83,5 @@ def write_job_metrics(metrics: Sequence[JobMetrics], folder: Path) -> list[RunMe
             for step, values in sorted(by_step.items())
         ]
         path.write_text("".join(f"{line}\n" for line in lines))
-        runs.append(RunMetrics(name=job.name, path=str(path)))
+        runs.append(RunMetrics(name=job.name, path=str(path), job=job.job_id))
     return runs

@@ -72,6 +72,26 @@ async def test_jobs_whose_names_are_alike_for_long_are_told_apart(database, trai
     assert [run.name for run in runs] == [f"{'x' * 20} {job_id}" for job_id in ids]
 
 
+async def names_of(database, ids, folder):
+    async with database.transaction() as session:
+        metrics = await read_job_metrics(session, TrainingCurvesSpec(jobs=ids))
+    runs = write_job_metrics(metrics, folder)
+    assert [run.job for run in runs] == ids
+    return [run.name for run in runs]
+
+
+async def test_a_job_named_as_another_is_with_its_id_is_told_apart(database, trained, tmp_path):
+    first, second = [await trained("foo") for _ in range(2)]
+    third = await trained(f"foo {first}")
+    names = await names_of(database, [first, second, third], tmp_path)
+    assert names == [f"foo {first}", f"foo {second}", f"foo {first}"[:20] + f" {third}"]
+
+
+async def test_names_of_jobs_are_as_a_legend_can_show_them(database, trained, tmp_path):
+    ids = [await trained(name) for name in ("a\nb\x01c", " \t", "y" * 59 + " z")]
+    assert await names_of(database, ids, tmp_path) == ["a b c", ids[1], "y" * 59]
+
+
 async def test_table_of_temperatures_gets_the_statistics_that_were_estimated_before(
     database, node_id
 ):

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from analyses import OF_IMAGES, save_untrained
 
+from nvae_core.cli import analyze
 from nvae_core.config import (
+    RUN_CONFIG,
     BundledSource,
     CheckpointPolicy,
     ModelConfig,
@@ -18,7 +21,7 @@ from nvae_core.config import (
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.streams import stream_arrays
 from nvae_core.model.nvae import NVAE, build_model
-from nvae_core.run_directory import RunDirectory
+from nvae_core.run_directory import Result, RunDirectory
 
 NUM_TRAIN_IMAGES = 38
 
@@ -87,6 +90,30 @@ def run(tmp_path: Path, train_config: TrainConfig) -> RunDirectory:
     directory = RunDirectory(tmp_path / "run")
     directory.create(train_config)
     return directory
+
+
+@pytest.fixture
+def run_analysis(
+    tmp_path: Path, train_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Result, RunDirectory]]:
+    """Return a function that runs an analysis, of a new model, on the small data set."""
+    checkpoint = save_untrained(tmp_path / "ckpt", train_config)
+    numbers = iter(range(100))
+
+    def run(**fields: object) -> tuple[Result, RunDirectory]:
+        directory = RunDirectory(tmp_path / f"analysis_{next(numbers)}")
+        given = {} if "runs" in fields else {"checkpoint": str(checkpoint)}
+        if fields["analysis"] in OF_IMAGES:
+            given["dataset"] = train_config.dataset
+        directory.create(RUN_CONFIG.validate_python({"kind": "analyze"} | given | fields))
+        monkeypatch.setattr("nvae_core.cli.running.watch_deadman", lambda run: None)
+        monkeypatch.setattr("sys.argv", ["analyze", str(directory.path)])
+        analyze.main()
+        result = directory.read_result()
+        assert result is not None
+        return result, directory
+
+    return run
 
 
 @pytest.fixture

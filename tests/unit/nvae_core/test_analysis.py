@@ -1,38 +1,28 @@
 """The appendix's experiments: their numbers have known answers, their pictures are whole."""
 
-import io
 import json
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
+from analyses import OF_IMAGES, artifacts
 from PIL import Image
 from pydantic import ValidationError
 
 from nvae_core.analysis import nearest
-from nvae_core.analysis.charts import Curve, draw_bars, draw_curves
-from nvae_core.analysis.image_rows import draw_rows
-from nvae_core.analysis.mixing import mix, reconstruct
+from nvae_core.analysis.mixing import BATCH_SIZE, mix, reconstruct
 from nvae_core.analysis.nearest import coarse_centres, find_nearest
 from nvae_core.analysis.of_neighbours import choose_evenly, compare_with_held_out
 from nvae_core.analysis.of_samples import pixel_spread
-from nvae_core.cli import analyze
-from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig, TrainConfig
+from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig
 from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.streams import stream_arrays
 from nvae_core.model.nvae import NVAE
-from nvae_core.run_directory import ArtifactLine, MetricsLine, Result, RunDirectory
 from nvae_core.sampling.drawing import SamplingStopped
-from nvae_core.training.snapshot import save_checkpoint
-from nvae_core.training.state import start_training
-
-OF_IMAGES = {"nearest_images", "reconstructions", "interpolation"}
 
 
 def random_images(count: int, size: int = 16, colors: int = 3, seed: int = 0) -> np.ndarray:
@@ -86,16 +76,29 @@ def test_mixture_begins_at_one_image_and_ends_at_the_other(
     model: NVAE, padded_images: torch.Tensor
 ) -> None:
     model.eval()
-    first, second = (
-        padded_images[:1].expand(3, -1, -1, -1),
-        padded_images[1:2].expand(3, -1, -1, -1),
-    )
-    way = mix(model, first, second, torch.tensor([0.0, 0.5, 1.0]))
+    way = mix(model, padded_images[:2], torch.tensor([0.0, 0.5, 1.0]))
     zeros = [torch.zeros(shape) for shape in model.noise_shapes(2)]
     ends = reconstruct(model, padded_images[:2], zeros).images
     torch.testing.assert_close(way[0], ends[0])
     torch.testing.assert_close(way[2], ends[1])
     assert not torch.allclose(way[1], way[0])
+
+
+def test_way_stops_before_its_next_batch(model: NVAE, padded_images: torch.Tensor) -> None:
+    model.eval()
+    answers = iter([False, True])
+    share = torch.linspace(0, 1, BATCH_SIZE + 1)
+    with pytest.raises(SamplingStopped):
+        mix(model, padded_images[:2], share, should_stop=lambda: next(answers))
+    assert next(answers, None) is None
+
+
+def test_batches_of_a_way_are_as_one(model: NVAE, padded_images: torch.Tensor, monkeypatch) -> None:
+    model.eval()
+    share = torch.linspace(0, 1, 5)
+    whole = mix(model, padded_images[:2], share)
+    monkeypatch.setattr("nvae_core.analysis.mixing.BATCH_SIZE", 2)
+    torch.testing.assert_close(mix(model, padded_images[:2], share), whole)
 
 
 def test_reconstruction_has_the_negative_elbo_of_its_latents(
@@ -108,50 +111,6 @@ def test_reconstruction_has_the_negative_elbo_of_its_latents(
         expected = model(padded_images, noise)
     elbo = expected.log_prob(padded_images) - expected.kl_per_channel().sum(dim=(1, 2))
     torch.testing.assert_close(found.bits_per_dim(), -elbo / (math.log(2) * 144))
-
-
-@pytest.fixture
-def run_analysis(
-    tmp_path: Path, train_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[Result, RunDirectory]]:
-    """Return a function that runs an analysis of a new model on the small data set."""
-    state = start_training(
-        train_config.model, train_config.optimization, seed=0, device=torch.device("cpu")
-    )
-    checkpoint = save_checkpoint(
-        tmp_path / "ckpt", state, optimization=train_config.optimization, seed=0
-    )
-    numbers = iter(range(100))
-
-    def run(**fields: object) -> tuple[Result, RunDirectory]:
-        directory = RunDirectory(tmp_path / f"analysis_{next(numbers)}")
-        given = {"kind": "analyze"} | fields
-        if "runs" not in fields:
-            given["checkpoint"] = str(checkpoint)
-        if fields["analysis"] in OF_IMAGES:
-            given = {"dataset": train_config.dataset} | given
-        directory.create(RUN_CONFIG.validate_python(given))
-        monkeypatch.setattr("nvae_core.cli.running.watch_deadman", lambda run: None)
-        monkeypatch.setattr("sys.argv", ["analyze", str(directory.path)])
-        analyze.main()
-        result = directory.read_result()
-        assert result is not None
-        return result, directory
-
-    return run
-
-
-def artifacts(run: RunDirectory) -> dict[str, bytes]:
-    lines = [line for _, line in run.read_progress() if isinstance(line, ArtifactLine)]
-    return {line.name: (run.path / line.path).read_bytes() for line in lines}
-
-
-def write_progress(path: Path, values: dict[int, dict[str, float]]) -> Path:
-    run = RunDirectory(path)
-    run.path.mkdir()
-    for step, measured in values.items():
-        run.append(MetricsLine(at=0.0, step=step, values=measured))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -284,41 +243,11 @@ def test_rows_of_a_traversal_vary_less_the_more_is_held_fixed(run_analysis) -> N
     assert rows[-1]["pixel_standard_deviation"] == 0 < rows[0]["pixel_standard_deviation"]
 
 
-def test_curves_and_channels_of_runs_are_what_they_reported(run_analysis, tmp_path: Path) -> None:
-    values = {
-        step: {
-            "loss": 9.0 / step,
-            "kl": math.nan if step == 2 else 1.0,
-            "active_channels": 5.0 + step,
-            "active_channels/group_00": 3.0,
-            "active_channels/group_01": 2.0 + step,
-        }
-        for step in (1, 2, 3)
-    }
-    first = write_progress(tmp_path / "first", values)
-    second = write_progress(tmp_path / "second", {1: {"loss": 4.0, "spectral_weight": 0.1}})
-    runs = [{"name": "a", "path": str(first)}, {"name": "b", "path": str(second)}]
-    result, run = run_analysis(analysis="training_curves", runs=runs)
-    assert result.status == "succeeded", result.message
-    curves = json.loads(artifacts(run)["training_curves.json"])["curves"]
-    assert curves["loss (nats)"][0] == {"name": "a", "steps": [1, 2, 3], "values": [9.0, 4.5, 3.0]}
-    assert curves["KL (nats)"][0]["steps"] == [1, 3]
-    assert curves["λ"] == [
-        {"name": "a", "steps": [], "values": []},
-        {"name": "b", "steps": [1], "values": [0.1]},
-    ]
-    result, run = run_analysis(analysis="active_channels", runs=runs)
-    assert result.values == {"pictures": ["active_channels.png", "active_channels_per_group.png"]}
-    groups = json.loads(artifacts(run)["active_channels_per_group.json"])["groups"]
-    assert groups == {"a": [3.0, 5.0], "b": []}
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"analysis": "reconstructions", "images": [10]}, "images: 10 is not one of the 10"),
         ({"analysis": "interpolation", "images": [0, 99]}, "images: 99 is not one of the 10"),
-        ({"analysis": "training_curves", "runs": [{"name": "a", "path": "no"}]}, "runs.0: .* no"),
     ],
 )
 def test_what_is_not_there_is_refused_by_field(run_analysis, fields, message) -> None:
@@ -354,6 +283,10 @@ def test_images_of_another_shape_or_split_are_refused_by_field(
         ({"analysis": "training_curves", "runs": []}, "runs"),
         ({"analysis": "temperature_table", "temperatures": [0.5, math.nan]}, "temperatures"),
         ({"analysis": "scale_traversal", "temperature": math.inf}, "temperature"),
+        ({"analysis": "interpolation", "images": [3, 3]}, "images"),
+        ({"analysis": "scale_traversal", "checkpoint": "a\0b"}, "checkpoint"),
+        ({"analysis": "nearest_images", "dataset": "a\0b"}, "dataset"),
+        ({"analysis": "scale_traversal", "checkpoint": ""}, "checkpoint"),
     ],
 )
 def test_bad_fields_of_an_analysis_are_named(fields: dict[str, object], named: str) -> None:
@@ -372,36 +305,3 @@ def test_what_a_picture_could_not_tell_apart_is_refused_by_field(fields) -> None
     with pytest.raises(ValidationError) as error:
         RUN_CONFIG.validate_python({"kind": "analyze"} | fields)
     assert error.value.errors()[0]["loc"][-1] in {"runs", "temperatures"}
-
-
-def opened(png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(png)) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-@pytest.mark.parametrize(("size", "magnification"), [(32, 3), (256, 1)])
-def test_each_pixel_of_an_image_is_a_square_of_whole_pixels(size: int, magnification: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
-    picture = opened(draw_rows([image], title="T", row_labels=["r"], column_labels=["c"]))
-    large = image[0].repeat(magnification, 0).repeat(magnification, 1)
-    places = np.argwhere((picture == large[0, 0]).all(axis=2))
-    found = [picture[y : y + len(large), x : x + len(large)] for y, x in places]
-    assert any(np.array_equal(part, large) for part in found)
-
-
-@pytest.mark.parametrize("name", ["$\\frac$", "_hidden", "cost: 5 $ or 6 $"])
-def test_any_name_of_a_run_stands_in_the_legend(name: str) -> None:
-    def drawn(name: str) -> bytes:
-        return draw_curves({"loss": [Curve(name, [1, 2], [1.0, 1000.0])]}, title="T")
-
-    assert drawn(name) == drawn(name) != drawn("x")
-
-
-def test_pictures_do_not_depend_on_the_settings_of_the_process() -> None:
-    def drawn() -> bytes:
-        return draw_bars({"a": [1.0, 2.0], "b": []}, title="T", label="l")
-
-    first = drawn()
-    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black"}):
-        assert drawn() == first
-        assert matplotlib.rcParams["font.size"] == 20
