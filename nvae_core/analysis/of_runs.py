@@ -8,11 +8,11 @@ from nvae_core.analysis.pictures import Picture
 from nvae_core.analysis.run_series import RunSeries
 from nvae_core.config import ACTIVE_CHANNELS, CURVES, ActiveChannels, TrainingCurves
 
-LABELS = ("loss (nats)", "KL (nats)", "λ")
+LABELS = ("loss (nats)", "−ELBO (nats)", "KL (nats)", "λ")
 
 
 def show_training_curves(_: TrainingCurves, runs: Sequence[RunSeries]) -> Picture:
-    """Show loss, KL and λ over the steps."""
+    """Show loss, −ELBO, which λ is no part of, KL and λ over the steps."""
     curves = {
         label: [run.curve(name) for run in runs] for name, label in zip(CURVES, LABELS, strict=True)
     }

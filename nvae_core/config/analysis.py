@@ -7,7 +7,7 @@ from pydantic import Field, StrictInt, StringConstraints, field_validator
 from nvae_core.config.base import Config, Seed, Temperature, Temperatures
 
 Split = Literal["train", "validation", "test"]
-CURVES = ("loss", "kl", "spectral_weight")  # the metrics of training curves
+CURVES = ("loss", "negative_elbo", "kl", "spectral_weight")  # the metrics of training curves
 ACTIVE_CHANNELS = "active_channels"  # and `active_channels/group_00`, …
 MAX_RUNS = 10  # as many colours there are
 LocalPath = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*$")]

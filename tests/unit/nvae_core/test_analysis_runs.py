@@ -41,7 +41,7 @@ def test_curves_are_what_runs_reported_and_say_where_it_was_not_finite(compare) 
     result, run = compare("training_curves", {"a": first, "b": second})
     assert result.status == "succeeded", result.message
     curves = record_of(run, "training_curves")["curves"]
-    assert [*curves] == ["loss (nats)", "KL (nats)", "λ"]
+    assert [*curves] == ["loss (nats)", "−ELBO (nats)", "KL (nats)", "λ"]
     assert curves["loss (nats)"] == [
         {"name": "a", "steps": [1, 2, 3], "values": [9.0, 4.5, 3.0]} | WHOLE,
         {"name": "b", "steps": [1], "values": [4.0]} | WHOLE,
