@@ -3,7 +3,6 @@
 import hashlib
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,14 +53,14 @@ def read_runs(config: OfRuns, run: RunDirectory) -> list[RunSeries]:
     """Read the metrics of every run.
 
     Raises:
-        InvalidRunDirectory: one is not there, has none of those that are shown, or a line is not
+        InvalidRunDirectory: one is not there, has not what is shown, or a line is not
             one of progress.
     """
-    wanted = CURVES if isinstance(config, TrainingCurves) else (ACTIVE_CHANNELS,)
+    wanted = CURVES[0] if isinstance(config, TrainingCurves) else ACTIVE_CHANNELS
     return [_read(index, given, run.path, wanted) for index, given in enumerate(config.runs)]
 
 
-def _read(index: int, given: RunMetrics, folder: Path, wanted: Sequence[str]) -> RunSeries:
+def _read(index: int, given: RunMetrics, folder: Path, wanted: str) -> RunSeries:
     path = folder / given.path
     named = f"runs.{index}: {f'job {given.job}' if given.job else path}"
     try:
@@ -70,8 +69,8 @@ def _read(index: int, given: RunMetrics, folder: Path, wanted: Sequence[str]) ->
         raise InvalidRunDirectory(f"{named}: {error.strerror}") from error
     except ValueError as error:
         raise InvalidRunDirectory(f"{named}: {error}") from error
-    if not any(series.values.get(metric) for metric in wanted):
-        raise InvalidRunDirectory(f"{named}: reported no {' or '.join(wanted)}")
+    if wanted not in series.values:
+        raise InvalidRunDirectory(f"{named}: reported no {wanted}")
     return series
 
 
