@@ -1,6 +1,7 @@
 """Real Postgres, Valkey and SeaweedFS, started once for all tests that need them."""
 
 import os
+import signal
 
 import boto3
 import pytest
@@ -14,6 +15,10 @@ from services.adapters.postgres.migrate import migrate
 from services.adapters.s3_storage import S3Storage
 from services.local.stack import running_servers
 from services.settings import BrokerSettings, DatabaseSettings, StorageSettings
+
+# A shell lets what it starts in the background ignore Ctrl-C, and children take that over: tests
+# send it to commands, and expect what happens at a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
