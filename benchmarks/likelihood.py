@@ -8,6 +8,7 @@ and 1000 samples; without one only the cost beside the published code is measure
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -94,7 +95,9 @@ def raise_samples(
             "images": num_images,
             "negative_elbo": round(values["negative_elbo"], 3),
             "importance_weighted_nll": round(values["importance_weighted_nll"], 3),
-            "standard_error": round(values["importance_weighted_nll_standard_error"], 3),
+            "standard_error": round(
+                values.get("importance_weighted_nll_standard_error", math.nan), 3
+            ),
             "seconds": round(seconds, 1),
             "processor_seconds": round(processor_seconds, 1),
             "samples_per_second": round(num_images * num_samples / seconds),
