@@ -15,7 +15,6 @@ from services.worker.resident_access import (
     SOCKET_NAME,
     WANTED_NAME,
 )
-from services.worker.slots import take_inventory
 from services.worker.trainer import trainer_environment
 
 PROGRAM = "nvae_core.cli.resident_sampler"
@@ -40,7 +39,7 @@ class Residents:
             try:
                 wanted.unlink()
                 self._start(wanted.parent)
-            except (OSError, subprocess.SubprocessError) as error:
+            except OSError as error:
                 log.error("sampler.not_started", name=wanted.parent.name, exc_info=error)
 
     def _start(self, folder: Path) -> None:
@@ -59,16 +58,16 @@ class Residents:
                     str(self._settings.sampler_bytes),
                     str(self._settings.sampler_idle_seconds),
                 ],
-                env=self._environment(folder.name),
+                env=_environment(folder.name),
                 stdin=subprocess.PIPE,  # its end is that of the worker
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
 
-    def _environment(self, name: str) -> dict[str, str]:
-        num_threads = take_inventory(self._settings).threads_per_slot
-        environment = trainer_environment(os.environ, num_threads=num_threads)
-        if name.startswith(GPU_PREFIX):
-            environment["CUDA_VISIBLE_DEVICES"] = name.removeprefix(GPU_PREFIX)
-        return environment
+
+def _environment(name: str) -> dict[str, str]:
+    environment = trainer_environment(os.environ, num_threads=1)  # as it computes
+    if name.startswith(GPU_PREFIX):
+        environment["CUDA_VISIBLE_DEVICES"] = name.removeprefix(GPU_PREFIX)
+    return environment
