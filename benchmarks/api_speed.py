@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 from benchmarks.claimed_attempts import claim_attempts, database_settings, own_servers
 from benchmarks.memory import resident_mebibytes
 from benchmarks.serving import add_key, new_key, served
-from services.adapters.postgres.database import Database
+from services.database.session import Database
 
 NUM_ROUNDS = 3
 NUM_PAGES = 300

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from sqlalchemy import select
 
-from services.adapters.postgres.database import Database
-from services.adapters.postgres.tables import Job
+from services.database.session import Database
+from services.database.tables import Job
 from services.local.ports import HOST
 from services.settings import ApiSettings, DatabaseSettings
 

@@ -32,11 +32,11 @@ from benchmarks.claimed_attempts import (
 )
 from benchmarks.memory import resident_mebibytes
 from nvae_core.run_directory import CheckpointLine, RunDirectory, file_sha256
-from services.adapters.postgres import checkpoints
-from services.adapters.postgres.attempts import Claim
-from services.adapters.postgres.database import Database
-from services.adapters.s3_storage import S3Storage
-from services.worker.publishing import Publisher
+from services.database import checkpoints
+from services.database.attempts import Claim
+from services.database.session import Database
+from services.storage.s3 import S3Storage
+from services.worker.publish.publisher import Publisher
 
 STEP = 1000
 SHARES = {"model.safetensors": 0.25, "training.safetensors": 0.75}

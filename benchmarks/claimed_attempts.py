@@ -5,15 +5,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, nodes, placing
-from services.adapters.postgres.attempts import Claim
-from services.adapters.postgres.database import Database
-from services.adapters.postgres.migrate import migrate
-from services.adapters.postgres.tables import Dataset, Job, Node
-from services.api.submission import submit_job
-from services.domain.jobs import TrainSpec
-from services.domain.placement import NodeShare, Placement
+from services.api.jobs.submission import submit_job
+from services.database import attempts, nodes, placement
+from services.database.attempts import Claim
+from services.database.migrate import migrate
+from services.database.session import Database, new_id
+from services.database.tables import Dataset, Job, Node
+from services.domain.cluster import NodeShare
+from services.domain.placement import Placement
+from services.domain.specs import TrainSpec
 from services.local.stack import running_servers
 from services.settings import DatabaseSettings, StorageSettings
 
@@ -72,7 +72,7 @@ async def _claim(database: Database, node_id: str, slot: int) -> tuple[str, Clai
     spec = {"kind": "train", "preset": _PRESET, "dataset": "mnist"}
     async with database.transaction() as session:
         job: Job = await submit_job(session, TrainSpec.model_validate(spec), project="default")
-        await placing.place(
+        await placement.place(
             session,
             Placement(job.id, (NodeShare(node_id, (slot,)),)),
             attempt_id=new_id("att"),

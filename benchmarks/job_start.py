@@ -24,13 +24,13 @@ from sqlalchemy import select
 
 from nvae_core.config import BundledSource
 from nvae_core.run_directory import RunDirectory
-from services.adapters.postgres import jobs
-from services.adapters.postgres.database import Database
-from services.adapters.postgres.migrate import migrate
-from services.adapters.postgres.tables import Attempt, Member, Node
-from services.api.submission import register_dataset, submit_job
-from services.domain.jobs import DatasetSpec, TrainSpec
-from services.domain.statuses import TERMINAL, MemberStatus
+from services.api.jobs.submission import register_dataset, submit_job
+from services.database import jobs
+from services.database.migrate import migrate
+from services.database.session import Database
+from services.database.tables import Attempt, Member, Node
+from services.domain.specs import DatasetSpec, TrainSpec
+from services.domain.states import TERMINAL, MemberStatus
 from services.local import processes, strays
 from services.local.stack import create_folder, running_servers
 from services.settings import DatabaseSettings

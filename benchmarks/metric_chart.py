@@ -22,9 +22,9 @@ from sqlalchemy import make_url
 from benchmarks.claimed_attempts import claim_attempts, database_settings, own_servers
 from benchmarks.serving import add_key, served
 from nvae_client import Columns, NvaeClient
-from services.adapters.postgres import attempts, results
-from services.adapters.postgres.database import Database
-from services.adapters.postgres.metrics import MetricValues
+from services.database import attempts, metrics
+from services.database.metrics import MetricValues
+from services.database.session import Database
 from services.domain.access import KEY_BYTES, make_key
 
 NUM_ROUNDS = 31
@@ -71,7 +71,7 @@ async def fill(environment: Mapping[str, str], num_steps: int, spikes: dict[int,
         losses = {step: spikes.get(step, draw.gauss(1.0, 0.1)) for step in steps}
         lines = [MetricValues(n, AT, {"loss": loss, "kl": 1.0}) for n, loss in losses.items()]
         async with attempts.fenced_write(database, claim) as (session, attempt):
-            await results.add_metrics(session, attempt, lines)
+            await metrics.add_metrics(session, attempt, lines)
     await database.close()
     return job_id
 

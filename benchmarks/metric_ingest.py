@@ -18,12 +18,12 @@ from itertools import pairwise
 from sqlalchemy import text
 
 from benchmarks.claimed_attempts import claim_attempts, database_settings, own_servers
-from services.adapters.postgres import attempts, results
-from services.adapters.postgres.attempts import Claim
-from services.adapters.postgres.database import Database
-from services.adapters.postgres.metrics import MetricValues
+from services.database import attempts, metrics
+from services.database.attempts import Claim
+from services.database.metrics import MetricValues
+from services.database.session import Database
 from services.settings import DatabaseSettings
-from services.worker.publishing import MAX_LINES
+from services.worker.publish.publisher import MAX_LINES
 
 NAMES = (
     *("loss", "reconstruction_loss", "kl", "weighted_kl", "negative_elbo", "bits_per_dim"),
@@ -110,7 +110,7 @@ async def store(database: Database, claim: Claim, lines: Sequence[MetricValues])
     num_points = 0
     for batch in batches(lines):
         async with attempts.fenced_write(database, claim) as (session, attempt):
-            await results.add_metrics(session, attempt, batch)
+            await metrics.add_metrics(session, attempt, batch)
         num_points += len(batch) * len(NAMES)
     return num_points
 

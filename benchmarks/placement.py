@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from services.domain.placement import NodeSlots, QueuedJob, Wait, place
+from services.domain.cluster import NodeSlots, QueuedJob
+from services.domain.placement import Wait, place
 
 NUM_SLOTS = 8
 NUM_ROUNDS = 7

@@ -25,8 +25,8 @@ from benchmarks.claimed_attempts import claim_attempts, database_settings, own_s
 from benchmarks.memory import resident_mebibytes
 from benchmarks.serving import add_key, new_key, served
 from nvae_core.run_directory import RunDirectory, file_sha256
-from services.adapters.postgres import checkpoints
-from services.adapters.postgres.database import Database
+from services.database import checkpoints
+from services.database.session import Database
 
 COMMAND = Path(sys.executable).with_name("nvae")
 POLL_SECONDS = 0.02

@@ -31,7 +31,7 @@ from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import arrange_grid, encode_png
 from nvae_core.sampling.sampler import Sampler
 from services.local.ports import free_ports
-from services.worker.resident_access import connect, resident_folder
+from services.worker.sampler.client import connect, sampler_folder
 
 NUM_IMAGES = 64
 
@@ -98,7 +98,7 @@ def picture_seconds(client: NvaeClient, spec: dict[str, object]) -> float:
 
 def wait_for_resident(folder: Path) -> None:
     """Return when the node's resident sampler answers."""
-    while not (connection := connect(resident_folder(folder / "worker", "cpu", 0))):
+    while not (connection := connect(sampler_folder(folder / "worker", "cpu", 0))):
         time.sleep(0.1)
     connection.close()
 

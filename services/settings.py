@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, IPvAnyAddress, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from services.domain.jobs import Labels
+from services.domain.specs import Labels
 
 
 class DatabaseSettings(BaseSettings):

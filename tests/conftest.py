@@ -9,12 +9,12 @@ from building import empty
 from pydantic_settings import BaseSettings
 
 from services import settings
-from services.adapters.celery_queue import DoorbellPublisher
-from services.adapters.postgres.database import Database
-from services.adapters.postgres.migrate import migrate
-from services.adapters.s3_storage import S3Storage
+from services.database.migrate import migrate
+from services.database.session import Database
 from services.local.stack import running_servers
+from services.messaging.celery import DoorbellPublisher
 from services.settings import BrokerSettings, DatabaseSettings, StorageSettings
+from services.storage.s3 import S3Storage
 
 # A shell lets what it starts in the background ignore Ctrl-C, and children take that over: tests
 # send it to commands, and expect what happens at a terminal.

@@ -46,4 +46,4 @@ ENV HOME=/tmp NVAE_VERSION=${NVAE_VERSION} NVIDIA_DRIVER_CAPABILITIES=compute,ut
 WORKDIR /tmp
 USER 10001:10001
 VOLUME /var/lib/nvae
-CMD ["python", "-m", "services.worker.container"]
+CMD ["python", "-m", "services.worker.node.container"]

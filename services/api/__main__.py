@@ -1,17 +1,16 @@
-"""The API server: `python -m services.api`."""
+"""The API server: `python -m services.api`; with `--openapi` only its document, on stdout."""
 
 import gc
+import sys
 
 import uvicorn
 
-from services.adapters import tracing
-from services.adapters.celery_queue import DoorbellPublisher
-from services.adapters.postgres.database import Database
-from services.adapters.rate_limits import RateLimits
-from services.adapters.s3_storage import S3Storage
-from services.adapters.telemetry import configure_logging
-from services.api.app import create_app
+from services.api.app import create_app, make_app
 from services.api.dependencies import Stores
+from services.api.openapi import render
+from services.database.session import Database
+from services.messaging.celery import DoorbellPublisher
+from services.messaging.rate_limits import RateLimits
 from services.settings import (
     ApiSettings,
     BrokerSettings,
@@ -19,6 +18,9 @@ from services.settings import (
     SourceSettings,
     StorageSettings,
 )
+from services.storage.s3 import S3Storage
+from services.telemetry import tracing
+from services.telemetry.logging import configure_logging
 
 
 def main() -> None:
@@ -55,4 +57,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--openapi"]:
+        sys.stdout.write(render(make_app()))
+    else:
+        main()

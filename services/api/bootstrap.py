@@ -6,8 +6,8 @@ and makes all others. Revoked, it stays so.
 
 import asyncio
 
-from services.adapters.postgres import api_keys
-from services.adapters.postgres.database import Database, DatabaseUnavailable
+from services.database import api_keys
+from services.database.session import Database, DatabaseUnavailable
 from services.domain.access import DEFAULT_PROJECT, Scope, hash_key
 from services.settings import BootstrapSettings, DatabaseSettings
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from services.adapters.postgres import results
-from services.adapters.postgres.tables import Job
-from services.adapters.s3_storage import ObjectBody
-from services.api.answers import matches
 from services.api.dependencies import Stores
-from services.api.ranges import NoSuchPart, Part, asked_part
-from services.domain.statuses import JobStatus
+from services.api.http_cache import NoSuchPart, Part, asked_part, matches
+from services.database import artifacts
+from services.database.tables import Job
+from services.domain.states import JobStatus
+from services.storage.s3 import ObjectBody
 
 GRID_NAME = "grid.png"
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
@@ -67,8 +66,8 @@ async def read_picture(stores: Stores, job: Job) -> bytes | None:
     if job.kind != "sample" or job.status != JobStatus.SUCCEEDED:
         return None
     async with stores.database.transaction() as session:
-        artifacts = await results.list_artifacts(session, job.id)
-    grid = next((artifact for artifact in artifacts if artifact.name == GRID_NAME), None)
+        rows = await artifacts.list_of_job(session, job.id)
+    grid = next((row for row in rows if row.name == GRID_NAME), None)
     if grid is None or grid.size_bytes > MAX_PICTURE_BYTES:
         return None
     return await asyncio.to_thread(stores.storage.read, grid.key)

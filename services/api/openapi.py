@@ -1,18 +1,17 @@
 """The OpenAPI document: FastAPI's, with examples, and with what it gets wrong put right.
 
-`python -m services.api.openapi > docs/openapi.json` writes the copy in which changes of the surface
-can be seen.
+`python -m services.api --openapi > docs/openapi.json` writes the copy in which changes of the
+surface can be seen.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from services.api.schemas.examples import OF_PARAMETERS, OF_SCHEMAS
+from services.api.examples import OF_PARAMETERS, OF_SCHEMAS
 
 PROBLEM_TYPE = "application/problem+json"
 PROBLEM = "#/components/schemas/Problem"
@@ -74,9 +73,3 @@ def _drop_nested_mappings(node: Any) -> None:
     elif isinstance(node, list):
         for value in node:
             _drop_nested_mappings(value)
-
-
-if __name__ == "__main__":
-    from services.api.surface import make_surface
-
-    sys.stdout.write(render(make_surface()))

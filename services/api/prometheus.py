@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from services.adapters.postgres.census import Census, take_census
-from services.adapters.postgres.database import Database
+from services.database.counts import Counts, read_counts
+from services.database.session import Database
 
 REMEMBERED_SECONDS = 5.0
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
@@ -63,7 +63,7 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        self._census: tuple[float, Census] | None = None
+        self._census: tuple[float, Counts] | None = None
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
@@ -75,7 +75,7 @@ class Metrics:
         now = self._monotonic()
         if self._census is None or now > self._census[0] + REMEMBERED_SECONDS:
             async with self._database.transaction() as session:
-                self._census = (now, await take_census(session))
+                self._census = (now, await read_counts(session))
         counted = CollectorRegistry()
         counted.register(_Families(self._census[1]))
         return generate_latest(self._registry) + generate_latest(counted)
@@ -84,7 +84,7 @@ class Metrics:
 class _Families:
     """A census as Prometheus has it."""
 
-    def __init__(self, census: Census) -> None:
+    def __init__(self, census: Counts) -> None:
         self._census = census
 
     def collect(self) -> Iterable[Metric]:

@@ -1,1 +1,1 @@
-"""What a job is: specs, statuses, placement and retry rules; pure Python, no I/O, no clock."""
+"""What a job is: specs, states, placement and retry rules; pure Python, no I/O, no clock."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Literal
 
 from nvae_core.config import CheckpointPolicy
-from services.domain.statuses import CheckpointStatus
+from services.domain.states import CheckpointStatus
 
 MIN_KEPT_UNFINISHED = 2  # a retry may go back to the last but one
 

@@ -1,10 +1,54 @@
-"""Whether a job is tried again after an attempt ended: by reason, in one table."""
+"""Whether a job is tried again after an attempt ended, by reason, and what is changed for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.domain.interventions import MAX_INTERVENTIONS
-from services.domain.statuses import Reason
+from nvae_core.config import OptimizationConfig
+from services.domain.states import Reason
+
+MAX_INTERVENTIONS = 3
+_RATE_FACTOR = 0.7
+_SPECTRAL_FACTOR = 2.0
+_SEED_STEP = 1_000_003
+_LARGEST_SEED = 2**63 - 1
+NODE_FAULTS = frozenset(
+    {
+        *(Reason.WORKER_LOST, Reason.NODE_LOST, Reason.NODE_NOT_READY, Reason.PORT_IN_USE),
+        *(Reason.NOT_CLAIMED, Reason.STALLED, Reason.RUNNER_FAILED, Reason.DISK_FULL),
+        # Where these are the store's fault they happen on all nodes, and then none is avoided.
+        *(Reason.STORAGE_UNAVAILABLE, Reason.CHECKPOINT_CORRUPT),
+    }
+)
+"""Reasons that are held against a node: a job avoids one that had two of them."""
+STOP_REASONS = frozenset(
+    {
+        *(Reason.PAUSED_BY_USER, Reason.CANCELLED_BY_USER),
+        *(Reason.DRAINED, Reason.DEADLINE_EXCEEDED),
+    }
+)
+"""Reasons for which runners are told to end an attempt in order."""
+FIRST_DELAY_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 300.0
+
+
+def adjust_optimization(optimization: OptimizationConfig, *, number: int) -> OptimizationConfig:
+    """Return the optimization after this many interventions; 0 changes nothing."""
+    rate = optimization.learning_rate * _RATE_FACTOR**number
+    update = {
+        "learning_rate": rate,
+        "min_learning_rate": min(optimization.min_learning_rate, rate),
+        "spectral_weight": optimization.spectral_weight * _SPECTRAL_FACTOR**number,
+    }
+    if optimization.initial_spectral_weight is not None:
+        update["initial_spectral_weight"] = (
+            optimization.initial_spectral_weight * _SPECTRAL_FACTOR**number
+        )
+    return optimization.model_copy(update=update) if number else optimization
+
+
+def adjust_seed(seed: int, *, number: int) -> int:
+    """Return the seed of the order and the noise after this many interventions."""
+    return (seed + number * _SEED_STEP) % _LARGEST_SEED if number else seed
 
 
 @dataclass(frozen=True)
@@ -34,27 +78,6 @@ RETRY_RULES: Mapping[Reason, RetryRule] = {
     Reason.TRAINER_CRASHED: RetryRule(budget=2, only_after_training=True),
 }
 """Every reason that is not here ends the job."""
-
-NODE_FAULTS = frozenset(
-    {
-        *(Reason.WORKER_LOST, Reason.NODE_LOST, Reason.NODE_NOT_READY, Reason.PORT_IN_USE),
-        *(Reason.NOT_CLAIMED, Reason.STALLED, Reason.RUNNER_FAILED, Reason.DISK_FULL),
-        # Where these are the store's fault they happen on all nodes, and then none is avoided.
-        *(Reason.STORAGE_UNAVAILABLE, Reason.CHECKPOINT_CORRUPT),
-    }
-)
-"""Reasons that are held against a node: a job avoids one that had two of them."""
-
-STOP_REASONS = frozenset(
-    {
-        *(Reason.PAUSED_BY_USER, Reason.CANCELLED_BY_USER),
-        *(Reason.DRAINED, Reason.DEADLINE_EXCEEDED),
-    }
-)
-"""Reasons for which runners are told to end an attempt in order."""
-
-FIRST_DELAY_SECONDS = 5.0
-LONGEST_DELAY_SECONDS = 300.0
 
 
 def retry_delay_seconds(

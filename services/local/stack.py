@@ -15,7 +15,7 @@ from services.local.servers.seaweedfs import seaweedfs
 from services.local.servers.valkey import valkey
 from services.local.stack_file import StackFile, load_or_create
 
-_S3_SELF_TEST = (sys.executable, "-m", "services.adapters.s3_storage")
+_S3_SELF_TEST = (sys.executable, "-m", "services.storage.s3")
 
 
 def server_parts(folder: Path, stack: StackFile) -> list[Part]:
@@ -32,7 +32,7 @@ def service_parts(stack: StackFile, options: ServiceOptions) -> list[Part]:
     """The migration and the first API key, then our services."""
     bootstrap = _service("bootstrap", "services.api.bootstrap", WhenItEnds.CONTINUE)
     return [
-        _service("migrate", "services.adapters.postgres.migrate", WhenItEnds.CONTINUE),
+        _service("migrate", "services.database.migrate", WhenItEnds.CONTINUE),
         replace(bootstrap, environment={"NVAE_API_BOOTSTRAP_KEY": stack.api_key}),
         Part(
             name="api",

@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from services.adapters.processes import end_all, find_marked
 from services.local.environment import MARKER
 from services.local.errors import StackError
+from services.processes import end_all, find_marked
 
 _SERVERS = {"postgres": "postgres", "valkey": "valkey-server", "seaweedfs": "weed"}
 

@@ -1,1 +1,1 @@
-"""The leader's loop: expire leases, place jobs, publish the outbox."""
+"""The leader's loop: expire leases, place jobs, publish the outbox, delete garbage."""

@@ -4,13 +4,10 @@ import asyncio
 import os
 import signal
 
-from services.adapters import tracing
-from services.adapters.celery_queue import DoorbellPublisher
-from services.adapters.postgres.database import Database
-from services.adapters.s3_storage import S3Storage
-from services.adapters.telemetry import configure_logging
-from services.scheduler.collection import Collection
-from services.scheduler.loop import Scheduler
+from services.database.session import Database
+from services.messaging.celery import DoorbellPublisher
+from services.scheduler.garbage_collector import GarbageCollector
+from services.scheduler.scheduler import Scheduler
 from services.settings import (
     BrokerSettings,
     CollectionSettings,
@@ -19,6 +16,9 @@ from services.settings import (
     SchedulerSettings,
     StorageSettings,
 )
+from services.storage.s3 import S3Storage
+from services.telemetry import tracing
+from services.telemetry.logging import configure_logging
 
 
 async def main() -> None:
@@ -31,7 +31,7 @@ async def main() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     database = Database(DatabaseSettings())
     doorbell = DoorbellPublisher(BrokerSettings())
-    collection = Collection(database, S3Storage(StorageSettings()), CollectionSettings())
+    collection = GarbageCollector(database, S3Storage(StorageSettings()), CollectionSettings())
     scheduler = Scheduler(database, doorbell, SchedulerSettings(), LeaseSettings())
     try:
         await scheduler.run(while_leading=collection.run_regularly)

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from services.adapters.postgres.database import Database, DatabaseUnavailable
-from services.adapters.postgres.leadership import is_led
+from services.database.leadership import is_led
+from services.database.session import Database, DatabaseUnavailable
 from services.settings import DatabaseSettings
 
 

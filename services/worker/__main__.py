@@ -3,11 +3,11 @@
 import fcntl
 import time
 
-from services.adapters import tracing
-from services.adapters.celery_queue import answer_doorbell
-from services.adapters.telemetry import configure_logging
+from services.messaging.celery import answer_doorbell
 from services.settings import BrokerSettings, WorkerSettings
-from services.worker.agent import AgentThread
+from services.telemetry import tracing
+from services.telemetry.logging import configure_logging
+from services.worker.node.agent import AgentThread
 
 TRIES, TRY_SECONDS = 10, 0.1
 

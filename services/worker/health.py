@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from services.adapters.processes import is_locked
+from services.processes import is_locked
 
 NODE = Path("/proc/1/cwd")  # the container's first process works in the node's data folder
 

@@ -24,7 +24,7 @@ def test_no_module_has_a_name_that_says_nothing():
 
 def test_services_read_the_environment_in_their_settings_only():
     # They pass it on to the processes that they start, as services.local does.
-    starters = {"trainer.py", "resident.py", "container.py"}
+    starters = {"process.py", "container.py"}
     readers = {
         path.name
         for path in (ROOT / "services").rglob("*.py")

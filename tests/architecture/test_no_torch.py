@@ -7,15 +7,15 @@ import pytest
 
 ENTRY_POINTS = [
     "services.api.__main__",
-    "services.api.prepare_stores",
+    "services.api.setup",
     "services.scheduler.__main__",
     "services.worker.__main__",
-    "services.worker.nursery",
-    "services.worker.container",
+    "services.worker.node.fork_server",
+    "services.worker.node.container",
     "services.local.commands",
     "services.local.demo",
-    "services.adapters.postgres.migrate",
-    "services.adapters.s3_storage",
+    "services.database.migrate",
+    "services.storage.s3",
 ]
 
 

@@ -9,13 +9,13 @@ import subprocess
 import sys
 
 API = "services.api.__main__"
-OTHERS = "services.scheduler.__main__, services.worker.__main__, services.worker.nursery"
-STARTED = "import sys, {module}; from services.adapters import tracing; tracing.start('api')"
+OTHERS = "services.scheduler.__main__, services.worker.__main__, services.worker.node.fork_server"
+STARTED = "import sys, {module}; from services.telemetry import tracing; tracing.start('api')"
 LOADED = "print(*(name for name in sys.modules if name.startswith({prefixes!r})))"
 MAKES_AND_SENDS = (
     "opentelemetry.sdk.trace",
     "opentelemetry.exporter",
-    "services.adapters.tracing.o",
+    "services.telemetry.tracing.o",
 )
 
 

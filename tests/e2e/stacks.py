@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from services.adapters.processes import find_marked
 from services.local.ports import free_ports
 from services.local.stack_file import load_or_create
-from services.worker.resident_access import connect, resident_folder
+from services.processes import find_marked
+from services.worker.sampler.client import connect, sampler_folder
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Stack:
 
     def wait_for_resident(self, slot_kind: str = "cpu", slot: int = 0) -> None:
         """Wait until the resident sampler of a slot answers."""
-        folder = resident_folder(self.folder / "worker", slot_kind, slot)
+        folder = sampler_folder(self.folder / "worker", slot_kind, slot)
         deadline = time.monotonic() + 60
         while not (connection := connect(folder)):
             assert time.monotonic() < deadline

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from nvae_core.run_directory import RunDirectory
-from services.domain.jobs import SampleSpec, run_config
+from services.domain.specs import SampleSpec, run_config
 
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "digits"}
 PICTURE = {"Prefer": "wait=60", "Accept": "image/png"}

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from nvae_client import JobFailed
-from services.adapters.processes import find_marked
-from services.adapters.s3_storage import S3Storage
 from services.local.environment import server_environment
 from services.local.stack_file import load_or_create
+from services.processes import find_marked
 from services.settings import StorageSettings
+from services.storage.s3 import S3Storage
 
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
 

@@ -10,9 +10,9 @@ from observed_rows import rows
 from runner_acts import Runner
 from virtual_time import let_pass
 
-from services.adapters.postgres import endings, requests
-from services.adapters.postgres.endings import Ending
-from services.domain.statuses import Reason
+from services.database import completion, control
+from services.database.completion import Outcome
+from services.domain.states import Reason
 
 ROUND_SECONDS = 2000.0
 """A lease runs out when it is not renewed in two rounds."""
@@ -112,9 +112,9 @@ class Scenario:
         running = {runner.claim for runner in self.runners}
         for claim in live:
             if claim not in running:
-                ending = Ending(Reason.WORKER_LOST, "the runner died")
+                ending = Outcome(Reason.WORKER_LOST, "the runner died")
                 with self.database.act(f"worker {node_id} tells of a loss"):
-                    await endings.finish_if_live(self.database, claim, ending)
+                    await completion.finish_if_live(self.database, claim, ending)
 
     async def _let_happen(self):
         if self.fault == Fault.LOST_NODE:
@@ -123,5 +123,5 @@ class Scenario:
             [job] = await rows(self.witness, "SELECT id FROM jobs")
             with self.database.act("user cancels"):
                 async with self.database.transaction() as session:
-                    await requests.cancel(session, job.id)
+                    await control.cancel(session, job.id)
         self.awaits_fault = False

@@ -3,7 +3,7 @@
 from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 
-from services.adapters.postgres.database import Database
+from services.database.session import Database
 
 
 class When(StrEnum):

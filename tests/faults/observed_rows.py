@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from services.adapters.postgres.attempts import Claim
-from services.adapters.postgres.tables import Base
+from services.database.attempts import Claim
+from services.database.tables import Base
 
 _ENDED = "('succeeded', 'failed', 'cancelled')"
 _DIGEST = " UNION ALL ".join(

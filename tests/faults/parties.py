@@ -2,15 +2,16 @@
 
 from datetime import UTC, datetime
 
-from services.adapters.celery_queue import BrokerUnavailable
-from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, checkpoints, endings, nodes, results
-from services.adapters.postgres.attempts import fenced_write
-from services.adapters.postgres.endings import Ending
-from services.adapters.postgres.results import MetricValues, StoredFile
-from services.adapters.postgres.tables import Artifact, Node
-from services.domain.object_keys import attempt_prefix
-from services.scheduler.loop import Scheduler
+from services.database import artifacts, attempts, checkpoints, completion, metrics, nodes
+from services.database.artifacts import StoredFile
+from services.database.attempts import fenced_write
+from services.database.completion import Outcome
+from services.database.metrics import MetricValues
+from services.database.session import new_id
+from services.database.tables import Artifact, Node
+from services.domain.keys import attempt_prefix
+from services.messaging.celery import BrokerUnavailable
+from services.scheduler.scheduler import Scheduler
 from services.settings import LeaseSettings, SchedulerSettings
 
 LEASE_SECONDS = 3000.0
@@ -91,7 +92,7 @@ async def add_metrics(database, held, values, *, step=1):
     """Publish values at a step."""
     measured = [MetricValues(step, datetime.now(UTC), values)]
     async with fenced_write(database, held) as (session, attempt):
-        await results.add_metrics(session, attempt, measured)
+        await metrics.add_metrics(session, attempt, measured)
 
 
 async def add_checkpoint(database, held, *, step=1):
@@ -123,11 +124,11 @@ async def add_artifact(database, held, *, name="samples.png"):
             size_bytes=1,
             sha256="0" * 64,
         )
-        await results.add_artifact(session, attempt, artifact)
+        await artifacts.add(session, attempt, artifact)
 
 
 async def finish(database, held, reason=None, *, result=None):
     """End a runner's share."""
-    ending = Ending(reason, f"it was {reason}", result) if reason else None
+    ending = Outcome(reason, f"it was {reason}", result) if reason else None
     async with fenced_write(database, held) as (session, attempt):
-        await endings.finish(session, attempt, ending, node_rank=held.node_rank)
+        await completion.finish(session, attempt, ending, node_rank=held.node_rank)

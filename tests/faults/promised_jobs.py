@@ -1,6 +1,6 @@
 """What is promised of jobs and their events: promise, and the query of what breaks it."""
 
-from services.domain.statuses import JOB_TRANSITIONS, TERMINAL, JobStatus
+from services.domain.states import JOB_TRANSITIONS, TERMINAL, JobStatus
 
 
 def _quoted(values):

@@ -4,12 +4,12 @@ import parties
 from crashing_database import Crashed
 
 from nvae_core.run_directory import NoticeLine
-from services.adapters.postgres import results
-from services.adapters.postgres.attempts import fenced_write
+from services.database import jobs, metrics
+from services.database.attempts import fenced_write
 from services.domain.errors import LeaseLost
 from services.domain.retry import STOP_REASONS
-from services.domain.statuses import Reason
-from services.worker.assignment import load_assignment
+from services.domain.states import Reason
+from services.worker.runner.assignment import load_assignment
 
 RESULT = {"step": 2}
 BEFORE_GO = {"loads": load_assignment, "gets ready": parties.make_ready}
@@ -17,7 +17,7 @@ BEFORE_GO = {"loads": load_assignment, "gets ready": parties.make_ready}
 
 async def tell_totals(database, claim):
     async with fenced_write(database, claim) as (session, attempt):
-        await results.set_totals(session, attempt, num_steps=2, num_parameters=7)
+        await metrics.set_totals(session, attempt, num_steps=2, num_parameters=7)
 
 
 async def add_metrics(database, claim):
@@ -27,7 +27,7 @@ async def add_metrics(database, claim):
 async def add_notice(database, claim):
     line = NoticeLine(at=0.0, name="disk_low", message="there is little room", step=1)
     async with fenced_write(database, claim) as (session, attempt):
-        await results.add_notice(session, attempt, line)
+        await jobs.add_notice(session, attempt, line)
 
 
 async def succeed(database, claim):

@@ -10,8 +10,8 @@ from observed_rows import digest, rows
 
 from services.domain.errors import LeaseLost
 from services.domain.retry import STOP_REASONS
-from services.domain.statuses import Reason
-from services.worker.assignment import load_assignment
+from services.domain.states import Reason
+from services.worker.runner.assignment import load_assignment
 
 FAILURES = [
     *(Reason.TRAINER_CRASHED, Reason.NON_FINITE_LOSS, Reason.PEER_LOST, Reason.PORT_IN_USE),

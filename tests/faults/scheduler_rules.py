@@ -9,8 +9,8 @@ from runner_rules import RunnerRules
 from service_model import ABSENT
 from virtual_time import let_pass
 
-from services.adapters.postgres import garbage
-from services.domain.statuses import Reason
+from services.database import garbage
+from services.domain.states import Reason
 
 MOMENT = 2000.0
 """Seconds; no sum of moments comes near to one of the time limits, so real time does not count."""

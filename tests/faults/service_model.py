@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from services.adapters.postgres.attempts import Orders, is_failure
+from services.database.attempts import Orders, is_failure
 from services.domain.retry import first_cause
-from services.domain.statuses import Reason, StopRequest
+from services.domain.states import Reason, StopRequest
 
 ABSENT = {Reason.NOT_CLAIMED, Reason.NODE_LOST, Reason.WORKER_LOST, Reason.NODE_NOT_READY}
 """What the scheduler reports of nodes and runners that it does not hear from."""

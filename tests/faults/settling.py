@@ -5,9 +5,9 @@ from observed_rows import observe, rows
 from scheduler_rules import let_pass_and_renew
 from service_model import ABSENT
 
-from services.adapters.postgres import requests
+from services.database import nodes
 from services.domain.retry import RETRY_RULES, STOP_REASONS
-from services.domain.statuses import Reason, StopRequest
+from services.domain.states import Reason, StopRequest
 
 PAUSE_SECONDS = 400.0
 """Longer than any delay before a retry, and far shorter than a lease."""
@@ -17,7 +17,7 @@ async def settle(database, model, node_ids):
     """Let the parties work, without faults, until nothing changes any more."""
     for node_id in node_ids:
         async with database.transaction() as session:
-            await requests.cordon(session, node_id, cordoned=False)
+            await nodes.cordon(session, node_id, cordoned=False)
     num_rounds = 5 + 3 * len(model.jobs)
     for _ in range(num_rounds):
         if not await _unsettled(database):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from service_machine import ServiceMachine
 
-from services.adapters.postgres.database import Database
+from services.database.session import Database
 from services.settings import DatabaseSettings
 
 QUICK = {"max_examples": 25, "stateful_step_count": 30}

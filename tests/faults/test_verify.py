@@ -5,9 +5,9 @@ from building import add_checkpoint, add_dataset, add_gang, add_job, add_node, e
 from sqlalchemy import text
 from verify import PROMISES, verify, verify_from
 
-from services.adapters.postgres import attempts, requests
-from services.adapters.postgres.database import Database
-from services.domain.statuses import Reason
+from services.database import attempts, control
+from services.database.session import Database
+from services.domain.states import Reason
 from services.settings import DatabaseSettings
 
 BREAKS = {
@@ -148,7 +148,7 @@ async def busy(servers):
     await place(database, starting, node_ids[1:], slots=(4, 5))
     cancelled = await add_job(database)
     async with database.transaction() as session:
-        await requests.cancel(session, cancelled.id)
+        await control.cancel(session, cancelled.id)
     await add_job(database, name="waits")
     yield database
     await database.close()

@@ -6,10 +6,10 @@ from hypothesis.stateful import precondition, rule
 from machine_base import MachineBase, chosen, which
 from observed_rows import rows
 
-from services.adapters.postgres import checkpoints, jobs, requests
-from services.api.forking import ForkOptions, fork_job
+from services.api.jobs.submission import ForkOptions, fork_job
+from services.database import checkpoints, control, jobs, nodes
 from services.domain.errors import Conflict
-from services.domain.statuses import Reason, StopRequest
+from services.domain.states import Reason, StopRequest
 
 MAX_JOBS = 6
 RUN_SECONDS = 5000.0
@@ -40,7 +40,7 @@ class UserRules(MachineBase):
         job_id = chosen(self.model.jobs, number)
         ended = self.model.ended.get(job_id)
         is_refused = ended is not None and ended.status != "cancelled"
-        if self.ask(requests.cancel, job_id, forced=forced, is_refused=is_refused) and not ended:
+        if self.ask(control.cancel, job_id, forced=forced, is_refused=is_refused) and not ended:
             self._stop(job_id, StopRequest.CANCEL, Reason.CANCELLED_BY_USER, forced=forced)
 
     @precondition(lambda self: self.model.jobs)
@@ -49,7 +49,7 @@ class UserRules(MachineBase):
         job_id = chosen(self.model.jobs, number)
         is_cancelled = self.model.wanted.get(job_id) == StopRequest.CANCEL
         is_refused = job_id in self.model.ended or is_cancelled
-        if self.ask(requests.pause, job_id, is_refused=is_refused):
+        if self.ask(control.pause, job_id, is_refused=is_refused):
             self._stop(job_id, StopRequest.PAUSE, Reason.PAUSED_BY_USER)
 
     def _stop(self, job_id, request, reason, *, forced=False):
@@ -65,7 +65,7 @@ class UserRules(MachineBase):
         is_wanted = job_id not in self.model.wanted
         is_stopping = not is_wanted and self.model.live_attempt(job_id) is not None
         is_refused = job_id in self.model.ended or is_stopping
-        if self.ask(requests.resume, job_id, is_refused=is_refused):
+        if self.ask(control.resume, job_id, is_refused=is_refused):
             self.model.wanted.pop(job_id, None)
 
     @precondition(lambda self: self.model.jobs)
@@ -75,7 +75,7 @@ class UserRules(MachineBase):
 
         async def change(session, job_id):
             job = await jobs.find(session, job_id, lock=True)
-            requests.change(session, job, {"priority": priority})
+            control.change(session, job, {"priority": priority})
 
         self.ask(change, job_id, is_refused=job_id in self.model.ended)
 
@@ -105,15 +105,15 @@ class UserRules(MachineBase):
 
     @rule(number=which, cordoned=st.sampled_from([False, False, True]))
     def cordon(self, number, cordoned):
-        self.ask(requests.cordon, chosen(self.node_ids, number), cordoned=cordoned)
+        self.ask(nodes.cordon, chosen(self.node_ids, number), cordoned=cordoned)
 
     @rule(number=which)
     def drain(self, number):
         node_id = chosen(self.node_ids, number)
-        self.ask(requests.cordon, node_id, cordoned=True)
+        self.ask(nodes.cordon, node_id, cordoned=True)
         query = "SELECT attempt_id FROM members WHERE node_id = :node_id AND status <> 'finished'"
         drained = self.do(rows(self.database, query, node_id=node_id))
-        self.ask(requests.drain, node_id)
+        self.ask(control.drain, node_id)
         for (attempt_id,) in drained:
             self.model.attempts[attempt_id].request_stop(Reason.DRAINED)
         self.may_end = {Reason.DRAINED}

@@ -2,7 +2,7 @@
 
 from sqlalchemy import DateTime, text
 
-from services.adapters.postgres.tables import Base
+from services.database.tables import Base
 
 
 def _columns(table):

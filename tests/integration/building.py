@@ -4,24 +4,25 @@ import secrets
 
 from sqlalchemy import text
 
-from services.adapters.ids import new_id
-from services.adapters.postgres import (
+from services.api.jobs.submission import submit_job
+from services.database import (
     api_keys,
+    artifacts,
     attempts,
     checkpoints,
-    endings,
+    completion,
     jobs,
     nodes,
-    placing,
-    results,
+    placement,
 )
-from services.adapters.postgres.endings import Ending
-from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import Artifact, Attempt, Base, Dataset, Job, Node
-from services.api.submission import submit_job
+from services.database.artifacts import StoredFile
+from services.database.completion import Outcome
+from services.database.session import new_id
+from services.database.tables import Artifact, Attempt, Base, Dataset, Job, Node
 from services.domain.access import KEY_BYTES, make_key
-from services.domain.jobs import STORED_SPEC
-from services.domain.placement import NodeShare, Placement
+from services.domain.cluster import NodeShare
+from services.domain.placement import Placement
+from services.domain.specs import STORED_SPEC
 
 DESCRIPTION = {
     "height": 28,
@@ -90,11 +91,11 @@ async def add_claimed_attempt(database, job, node_id, *, lease_seconds=30.0):
 async def place(database, job, node_ids, *, slots=None):
     """Give a job slots on these nodes, the first ones unless told, which nobody has claimed yet."""
     slots = slots or tuple(range(job.num_slots))
-    placement = Placement(job.id, tuple(NodeShare(node_id, slots) for node_id in node_ids))
+    decision = Placement(job.id, tuple(NodeShare(node_id, slots) for node_id in node_ids))
     async with database.transaction() as session:
-        return await placing.place(
+        return await placement.place(
             session,
-            placement,
+            decision,
             attempt_id=new_id("att"),
             claim_timeout_seconds=60,
             ports=range(29500, 29600),
@@ -115,8 +116,8 @@ async def finish(database, claim, reason, message="why", result=None):
     """End one node's share of an attempt."""
     async with database.transaction() as session:
         attempt = await attempts.fenced(session, claim)
-        ending = Ending(reason, message, result) if reason else None
-        await endings.finish(session, attempt, ending, node_rank=claim.node_rank)
+        ending = Outcome(reason, message, result) if reason else None
+        await completion.finish(session, attempt, ending, node_rank=claim.node_rank)
 
 
 async def find_attempt(database, attempt_id) -> Attempt:
@@ -155,7 +156,7 @@ async def add_artifact(database, claim, name):
             size_bytes=1,
             sha256="0" * 64,
         )
-        await results.add_artifact(session, live, artifact)
+        await artifacts.add(session, live, artifact)
 
 
 async def find_job(database, job_id) -> Job:

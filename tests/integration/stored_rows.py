@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text, update
 
-from services.adapters.ids import new_id
-from services.adapters.postgres.tables import Attempt, Checkpoint, Job, Node
-from services.domain.object_keys import attempt_prefix
+from services.database.session import new_id
+from services.database.tables import Attempt, Checkpoint, Job, Node
+from services.domain.keys import attempt_prefix
 
 FILES = [
     {"name": "checkpoint.json", "size_bytes": 3, "sha256": "0" * 64},

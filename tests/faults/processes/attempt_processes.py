@@ -42,7 +42,7 @@ def list_attempt_processes(marker: str) -> list[AttemptProcess]:
 def _kind(name: str, command: str, environment: str) -> str | None:
     if name == "nvae-runner":
         return "runner"
-    if "services.worker.nursery" in command:
+    if "services.worker.node.fork_server" in command:
         return "nursery"
     if "NVAE_ATTEMPT=" not in environment:
         return None

@@ -18,7 +18,7 @@ import psycopg
 from attempt_processes import AttemptProcess, list_attempt_processes
 from proxy import Proxy
 
-from services.adapters.postgres.migrate import migrate
+from services.database.migrate import migrate
 from services.local import lifeline, processes, strays
 from services.local.environment import inherited, server_environment
 from services.local.parts import Part, bring_up, take_down

@@ -7,9 +7,9 @@ from typing import TypeVar
 from building import add_dataset, add_job
 from sqlalchemy import select
 
-from services.adapters.postgres import requests
-from services.adapters.postgres.database import Database, Session
-from services.adapters.postgres.tables import Job, Node
+from services.database import control, nodes
+from services.database.session import Database, Session
+from services.database.tables import Job, Node
 from services.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -62,22 +62,22 @@ def submit(
 
 def cancel(url: str, job_id: str, *, forced: bool = False) -> None:
     """Cancel a job as the API does."""
-    within(url, lambda session: requests.cancel(session, job_id, forced=forced))
+    within(url, lambda session: control.cancel(session, job_id, forced=forced))
 
 
 def pause(url: str, job_id: str) -> None:
     """Pause a job as the API does."""
-    within(url, lambda session: requests.pause(session, job_id))
+    within(url, lambda session: control.pause(session, job_id))
 
 
 def resume(url: str, job_id: str) -> None:
     """Resume a job as the API does."""
-    within(url, lambda session: requests.resume(session, job_id))
+    within(url, lambda session: control.resume(session, job_id))
 
 
 def drain(url: str, node: str) -> None:
     """Cordon and drain a node as the API does."""
     query = select(Node.id).where(Node.name == node)
     node_id = within(url, lambda session: session.scalar(query))
-    within(url, lambda session: requests.cordon(session, node_id, cordoned=True))
-    within(url, lambda session: requests.drain(session, node_id))
+    within(url, lambda session: nodes.cordon(session, node_id, cordoned=True))
+    within(url, lambda session: control.drain(session, node_id))

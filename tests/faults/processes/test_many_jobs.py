@@ -12,8 +12,8 @@ from stand_in_trainer import chain
 from submitting import add_images, run
 from verify import verify
 
-from services.api.submission import submit_job
-from services.domain.jobs import TrainSpec
+from services.api.jobs.submission import submit_job
+from services.domain.specs import TrainSpec
 
 NUM_NODES, NUM_SLOTS, STEPS = 4, 4, 5
 FEW = 40

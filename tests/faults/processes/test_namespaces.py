@@ -80,7 +80,10 @@ def test_nodes_train_over_their_own_network_and_survive_that_it_is_cut(cluster, 
     assert what_came_out(cluster, job) == what_came_out(cluster, undisturbed)
 
 
-ASK = "import sys; from services.worker.gangs import interface_of; print(interface_of(sys.argv[1]))"
+ASK = (
+    "import sys; from services.worker.trainer.rendezvous import interface_of;"
+    " print(interface_of(sys.argv[1]))"
+)
 
 
 @pytest.mark.parametrize("address", ["10.213.7.101", "fd00:213::1", "10.213.7.1"])

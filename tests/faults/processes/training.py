@@ -6,8 +6,8 @@ from cluster import Cluster
 from submitting import run
 
 from nvae_core.config import BundledSource
-from services.api.submission import register_dataset, submit_job
-from services.domain.jobs import DatasetSpec, TrainSpec
+from services.api.jobs.submission import register_dataset, submit_job
+from services.domain.specs import DatasetSpec, TrainSpec
 
 SPEC = {
     "kind": "train",

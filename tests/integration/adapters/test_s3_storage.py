@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from services.adapters.ids import new_id
-from services.adapters.s3_storage import S3Storage, StorageUnavailable, UnfinishedUpload
+from services.database.session import new_id
 from services.settings import StorageSettings
+from services.storage.s3 import S3Storage, StorageUnavailable, UnfinishedUpload
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import httpx
 import pytest
 from building import add_key
 
-from services.adapters.rate_limits import RateLimits
 from services.api.app import create_app
 from services.api.dependencies import Stores
+from services.messaging.rate_limits import RateLimits
 from services.settings import BrokerSettings
 
 

@@ -9,8 +9,8 @@ import structlog
 from building import add_checkpoint, add_claimed_attempt, add_dataset, add_job, add_key, add_node
 from sqlalchemy import select, text
 
-from services.adapters.postgres.tables import ApiKey
 from services.api.bootstrap import make_first_key
+from services.database.tables import ApiKey
 from services.domain.access import hash_key
 
 PUBLIC = {"/healthz", "/readyz", "/metrics"}

@@ -8,7 +8,7 @@ from building import add_dataset, add_node
 from sqlalchemy import func, select
 
 from nvae_core.config import DatasetSource, PathSource
-from services.adapters.postgres.tables import Dataset, Event, Job
+from services.database.tables import Dataset, Event, Job
 
 JSON = {"Content-Type": "application/json"}
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}

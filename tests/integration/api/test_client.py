@@ -8,9 +8,9 @@ import uvicorn
 from building import add_claimed_attempt, add_dataset, add_job, add_key, add_node
 
 from nvae_client import NvaeClient
-from services.adapters.postgres import attempts, results
-from services.adapters.postgres.metrics import MetricValues
 from services.api.app import create_app
+from services.database import attempts, metrics
+from services.database.metrics import MetricValues
 from services.local.ports import HOST, free_ports
 
 
@@ -40,7 +40,7 @@ async def test_client_gets_the_metrics_that_it_asks_for(client, database):
     ]
     async with database.transaction() as session:
         live = await attempts.fenced(session, claim)
-        await results.add_metrics(session, live, lines)
+        await metrics.add_metrics(session, live, lines)
     seen = await asyncio.to_thread(client.jobs.get, job.id)
     everything = await asyncio.to_thread(seen.metrics)
     assert {name: len(series["step"]) for name, series in everything.items()} == {

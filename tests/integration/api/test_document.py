@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from services.api import planning
-from services.api.forking import ForkOptions
+from services.api import checkpoints, datasets, errors, keys, nodes, presets, results
+from services.api.app import make_app
+from services.api.examples import OF_SCHEMAS
+from services.api.jobs import plan, schemas
+from services.api.jobs.submission import ForkOptions
 from services.api.openapi import describe, render
-from services.api.schemas import jobs, keys, nodes, problems, results, stored
-from services.api.schemas.examples import OF_SCHEMAS
-from services.api.surface import make_surface
-from services.domain.jobs import CheckpointImport, DatasetSpec
+from services.domain.specs import CheckpointImport, DatasetSpec
 
 KEPT = Path(__file__).parents[3] / "docs" / "openapi.json"
 MODELS = {
     name: model
-    for module in (jobs, keys, nodes, problems, results, stored, planning)
+    for module in (schemas, keys, nodes, errors, results, checkpoints, datasets, presets, plan)
     for name, model in vars(module).items()
     if isinstance(model, type) and issubclass(model, BaseModel)
 } | {model.__name__: model for model in (ForkOptions, DatasetSpec, CheckpointImport)}
@@ -24,18 +24,18 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def document():
-    return describe(make_surface())
+    return describe(make_app())
 
 
 def test_surface_is_as_its_kept_document_says():
-    """`python -m services.api.openapi > docs/openapi.json` after a change that is meant."""
-    assert render(make_surface()) == KEPT.read_text()
+    """`python -m services.api --openapi > docs/openapi.json` after a change that is meant."""
+    assert render(make_app()) == KEPT.read_text()
 
 
 def test_page_about_the_api_has_every_code():
     page = (KEPT.parent / "api.md").read_text()
     listed = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
-    assert set(listed[1:]) == set(problems.ErrorCode)
+    assert set(listed[1:]) == set(errors.ErrorCode)
 
 
 @pytest.mark.parametrize("name", OF_SCHEMAS)

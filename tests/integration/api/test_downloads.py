@@ -7,12 +7,12 @@ import httpx
 import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_key, add_node
 
-from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, checkpoints, results
-from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import Artifact
-from services.adapters.s3_storage import S3Storage
+from services.database import artifacts, attempts, checkpoints
+from services.database.artifacts import StoredFile
+from services.database.session import new_id
+from services.database.tables import Artifact
 from services.settings import StorageSettings
+from services.storage.s3 import S3Storage
 
 CONTENT = bytes(range(256)) * 9000  # more than two pieces
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -59,7 +59,7 @@ async def path(database, storage, tmp_path):
             size_bytes=len(CONTENT),
             sha256=SHA256,
         )
-        await results.add_artifact(session, attempt, artifact)
+        await artifacts.add(session, attempt, artifact)
     return f"/v1/checkpoints/{checkpoint_id}/files/model.safetensors"
 
 

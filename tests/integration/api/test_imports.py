@@ -11,8 +11,8 @@ from building import (
 )
 
 from nvae_core.presets import find_preset
-from services.adapters.postgres import attempts
-from services.domain.statuses import Reason
+from services.database import attempts
+from services.domain.states import Reason
 
 
 async def test_import_makes_a_job(api):

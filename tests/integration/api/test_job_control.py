@@ -10,8 +10,8 @@ from building import (
     finish,
 )
 
-from services.adapters.postgres import attempts
-from services.domain.statuses import Reason
+from services.database import attempts
+from services.domain.states import Reason
 
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
 

@@ -15,10 +15,10 @@ from building import (
     finish,
 )
 
-from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, results
-from services.adapters.postgres.tables import Artifact
-from services.domain.statuses import Reason
+from services.database import artifacts, attempts, metrics
+from services.database.session import new_id
+from services.database.tables import Artifact
+from services.domain.states import Reason
 
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
 
@@ -126,18 +126,18 @@ async def test_artifact_and_metrics_of_a_job(api, database, storage, node_id, tm
     storage.upload(tmp_path / "grid.png", f"jobs/{job_id}/grid.png")
     losses = {1: 8.0, 2: 7.0}
     values = [
-        results.MetricValues(step, datetime.now(UTC), {"loss": loss, "kl": float("inf")})
+        metrics.MetricValues(step, datetime.now(UTC), {"loss": loss, "kl": float("inf")})
         for step, loss in losses.items()
     ]
     async with database.transaction() as session:
         live = await attempts.fenced(session, claim)
-        await results.add_metrics(session, live, values)
+        await metrics.add_metrics(session, live, values)
         artifact = Artifact(
             id=new_id("art"), job_id=job_id, attempt_id=claim.attempt_id, name="samples/grid.png",
             key=f"jobs/{job_id}/grid.png", content_type="image/png", size_bytes=3,
             sha256=hashlib.sha256(b"png").hexdigest(),
         )  # fmt: skip
-        await results.add_artifact(session, live, artifact)
+        await artifacts.add(session, live, artifact)
     series = (await api.get(f"/v1/jobs/{job_id}/metrics?names=loss")).json()
     assert series == {"loss": {"steps": [1, 2], "values": [8.0, 7.0]}}
     [listed] = (await api.get(f"/v1/jobs/{job_id}/artifacts")).json()

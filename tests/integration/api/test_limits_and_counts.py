@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from services.adapters.postgres import attempts, nodes
-from services.adapters.rate_limits import RateLimits
-from services.domain.statuses import Reason
+from services.database import attempts, nodes
+from services.domain.states import Reason
+from services.messaging.rate_limits import RateLimits
 from services.settings import BrokerSettings
 
 

@@ -8,8 +8,8 @@ import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node, find_job
 
 from nvae_core.presets import find_preset
-from services.adapters.postgres import attempts, results
-from services.adapters.postgres.metrics import MetricValues
+from services.database import attempts, metrics
+from services.database.metrics import MetricValues
 
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
 
@@ -103,7 +103,7 @@ async def test_wait_answers_when_the_job_changes_and_when_the_time_has_run_out(
     async with database.transaction() as session:
         live = await attempts.fenced(session, claim)
         point = MetricValues(7, datetime.now().astimezone(), {"loss": 1.0})
-        await results.add_metrics(session, live, [point])
+        await metrics.add_metrics(session, live, [point])
     answer = await asyncio.wait_for(waiting, 10)
     assert answer.json()["progress"]["step"] == 7
     headers = {"If-None-Match": answer.headers["ETag"], "Prefer": "wait=1"}

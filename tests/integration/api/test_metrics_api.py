@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node
 
-from services.adapters.postgres import attempts, results
-from services.adapters.postgres.metrics import MetricValues
+from services.database import attempts, metrics
+from services.database.metrics import MetricValues
 
 NUM_STEPS = 3000
 NOT_FINITE = {700: math.nan, 701: math.inf, 702: -math.inf, 703: math.nan}
@@ -20,7 +20,7 @@ async def report(database, claim, values):
     lines.append(MetricValues(max(values), at, {"kl": 1.0}))
     async with database.transaction() as session:
         live = await attempts.fenced(session, claim)
-        await results.add_metrics(session, live, lines)
+        await metrics.add_metrics(session, live, lines)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 
 from sqlalchemy import func, select
 
-from services.adapters.postgres.tables import ApiKey
+from services.database.tables import ApiKey
 
 
 async def test_stores_are_prepared_from_nothing_and_again(database, s3_client, service_environment):
@@ -15,7 +15,7 @@ async def test_stores_are_prepared_from_nothing_and_again(database, s3_client, s
         "NVAE_S3_BUCKET": "fresh",
         "NVAE_API_BOOTSTRAP_KEY": "first-key-of-a-fresh-installation-1234",
     }
-    command = [sys.executable, "-m", "services.api.prepare_stores"]
+    command = [sys.executable, "-m", "services.api.setup"]
     for _ in range(2):
         assert await asyncio.to_thread(subprocess.call, command, env=environment) == 0
     assert "fresh" in {bucket["Name"] for bucket in s3_client.list_buckets()["Buckets"]}
@@ -30,7 +30,7 @@ def test_store_that_is_away_is_named(service_environment):
         "NVAE_DATABASE_URL": "postgresql+psycopg://nobody:x@127.0.0.1:1/none",
         "NVAE_API_BOOTSTRAP_KEY": "first-key-of-a-fresh-installation-1234",
     }
-    command = [sys.executable, "-m", "services.api.prepare_stores"]
+    command = [sys.executable, "-m", "services.api.setup"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "the stores cannot be prepared" in ended.stderr

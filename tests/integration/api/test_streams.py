@@ -17,10 +17,10 @@ from building import (
     finish,
 )
 
-from services.adapters.postgres import attempts, requests, results
-from services.api import streams
+from services.api import streaming
 from services.api.app import create_app
-from services.domain.statuses import Reason
+from services.database import attempts, control, logs
+from services.domain.states import Reason
 from services.local.ports import HOST, free_ports
 
 STREAM = {"Accept": "text/event-stream"}
@@ -85,7 +85,7 @@ async def listen(client, path, *, after=None, until=lambda heard: False):
 
 async def print_line(database, claim, text, *, rank=0, offset=0):
     async with attempts.fenced_write(database, claim) as (session, attempt):
-        await results.add_log(session, attempt, rank=rank, offset=offset, text=text)
+        await logs.add(session, attempt, rank=rank, offset=offset, text=text)
 
 
 async def test_stream_has_every_event_and_ends_with_the_job(served, database, running):
@@ -136,7 +136,7 @@ async def test_stream_from_behind_the_last_event_ends_with_the_job(served, datab
 
 
 async def test_long_history_comes_whole(served, database, running, monkeypatch):
-    monkeypatch.setattr(streams, "PAGE", 2)
+    monkeypatch.setattr(streaming, "PAGE", 2)
     job, claim = running
     await finish(database, claim, Reason.SUCCEEDED)
     heard = await listen(served, f"/v1/jobs/{job.id}/events")
@@ -146,7 +146,7 @@ async def test_long_history_comes_whole(served, database, running, monkeypatch):
 async def test_silent_stream_is_kept_alive_and_holds_no_session(
     served, database, running, monkeypatch
 ):
-    monkeypatch.setattr(streams, "KEEP_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.2)
     job, _ = running
     lines = []
     async with served.stream("GET", f"/v1/jobs/{job.id}/events", headers=STREAM) as answer:
@@ -159,7 +159,7 @@ async def test_silent_stream_is_kept_alive_and_holds_no_session(
     await asyncio.sleep(1)
     assert (await served.get("/v1/jobs")).status_code == 200  # there are ten sessions
     async with database.transaction() as session:
-        await requests.cancel(session, job.id, forced=True)
+        await control.cancel(session, job.id, forced=True)
     for task in listening:
         task.cancel()
 
@@ -192,7 +192,7 @@ async def test_log_is_followed_through_attempts(served, database, running):
 
 
 async def test_long_log_keeps_its_end(served, database, running, monkeypatch):
-    monkeypatch.setattr(results, "MAX_LOG_BYTES", 100)
+    monkeypatch.setattr(logs, "MAX_LOG_BYTES", 100)
     job, claim = running
     for number in range(50):
         await print_line(database, claim, f"line {number:02}\n", offset=8 * number)

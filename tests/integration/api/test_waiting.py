@@ -6,11 +6,11 @@ import time
 import pytest
 from building import add_checkpoint, add_claimed_attempt, add_dataset, add_job, add_node, finish
 
-from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, jobs, results
-from services.adapters.postgres.jobs import JobFilter
-from services.adapters.postgres.tables import Artifact
-from services.domain.statuses import Reason
+from services.database import artifacts, attempts, jobs
+from services.database.jobs import JobFilter
+from services.database.session import new_id
+from services.database.tables import Artifact
+from services.domain.states import Reason
 
 PNG = b"\x89PNG, or what passes for one"
 
@@ -73,7 +73,7 @@ async def add_picture(database, storage, claim, path, name):
             size_bytes=len(content),
             sha256="0" * 64,
         )
-        await results.add_artifact(session, attempt, picture)
+        await artifacts.add(session, attempt, picture)
 
 
 async def submit(api, spec, *, wait=20, accept="image/png"):

@@ -11,11 +11,11 @@ from building import add_checkpoint, add_claimed_attempt, add_dataset, add_job, 
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
-from services.adapters.postgres import jobs, metrics
-from services.adapters.postgres.metrics import MetricValues
-from services.adapters.postgres.nodes import Disk, renew
 from services.api.prometheus import Metrics
-from services.domain.statuses import JobStatus
+from services.database import jobs, metrics
+from services.database.metrics import MetricValues
+from services.database.nodes import Disk, renew
+from services.domain.states import JobStatus
 
 MONITORING = Path(__file__).parents[3] / "deploy" / "monitoring"
 PASSWORD = "only-for-tests"

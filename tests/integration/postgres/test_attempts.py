@@ -20,12 +20,12 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from nvae_core.config import ESTIMATES_NAME
-from services.adapters.postgres import attempts, checkpoints, jobs, nodes, requests, results
-from services.adapters.postgres.database import DatabaseUnavailable
-from services.adapters.postgres.results import MetricValues
-from services.adapters.postgres.tables import Attempt, Metric
+from services.database import attempts, checkpoints, control, jobs, metrics, nodes, placement
+from services.database.metrics import MetricValues
+from services.database.session import DatabaseUnavailable
+from services.database.tables import Attempt, Metric
 from services.domain.errors import Conflict, LeaseLost
-from services.domain.statuses import Reason
+from services.domain.states import Reason
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -94,7 +94,7 @@ async def test_lost_worker_returns_the_job_to_the_queue(database, claim, job):
     assert (job.status, job.reason) == ("queued", "waiting_for_retry")
     assert "the runner died" in job.message
     async with database.transaction() as session:
-        assert [queued.id for queued in await jobs.list_placeable(session)] == [job.id]
+        assert [queued.id for queued in await placement.list_placeable(session)] == [job.id]
 
 
 async def test_second_loss_waits_before_the_next_attempt(database, claim, node_id, job):
@@ -102,7 +102,7 @@ async def test_second_loss_waits_before_the_next_attempt(database, claim, node_i
     job = await find_job(database, job.id)
     await finish(database, await add_claimed_attempt(database, job, node_id), Reason.WORKER_LOST)
     async with database.transaction() as session:
-        assert await jobs.list_placeable(session) == []
+        assert await placement.list_placeable(session) == []
 
 
 async def test_committed_checkpoint_refills_the_budget(database, claim, node_id, job):
@@ -112,7 +112,7 @@ async def test_committed_checkpoint_refills_the_budget(database, claim, node_id,
     await add_checkpoint(database, second)
     await finish(database, second, Reason.WORKER_LOST)
     async with database.transaction() as session:
-        assert len(await jobs.list_placeable(session)) == 1
+        assert len(await placement.list_placeable(session)) == 1
 
 
 async def test_new_estimates_of_an_evaluation_refill_the_budget(database, claim, node_id, job):
@@ -123,12 +123,12 @@ async def test_new_estimates_of_an_evaluation_refill_the_budget(database, claim,
     await add_artifact(database, second, ESTIMATES_NAME)
     await finish(database, second, Reason.WORKER_LOST)
     async with database.transaction() as session:
-        assert len(await jobs.list_placeable(session)) == 1
+        assert len(await placement.list_placeable(session)) == 1
     third = await add_claimed_attempt(database, job, node_id)
     await add_artifact(database, third, "grid.png")
     await finish(database, third, Reason.WORKER_LOST)
     async with database.transaction() as session:
-        assert await jobs.list_placeable(session) == []
+        assert await placement.list_placeable(session) == []
 
 
 async def test_evaluation_may_take_hours_and_is_placed_in_its_turn(database, claim, node_id):
@@ -137,7 +137,7 @@ async def test_evaluation_may_take_hours_and_is_placed_in_its_turn(database, cla
         more = {"dataset": "mnist"} if kind == "evaluate" else {}
         await add_job(database, kind=kind, **fields, **more)
     async with database.transaction() as session:
-        placeable = await jobs.list_placeable(session)
+        placeable = await placement.list_placeable(session)
     assert sorted(job.is_short for job in placeable) == [False, True]
 
 
@@ -154,7 +154,7 @@ async def test_fault_of_the_job_fails_it_with_reason_and_message(database, claim
 
 async def test_cancelled_job_ends_cancelled_whatever_the_runner_says(database, claim, job):
     async with database.transaction() as session:
-        await requests.cancel(session, job.id)
+        await control.cancel(session, job.id)
     async with database.transaction() as session:
         orders = await attempts.renew(session, claim, lease_seconds=30)
     assert (orders.stop, orders.forced) == (Reason.CANCELLED_BY_USER, False)
@@ -165,7 +165,7 @@ async def test_cancelled_job_ends_cancelled_whatever_the_runner_says(database, c
 async def test_job_that_succeeds_before_it_hears_of_the_cancel_has_succeeded(database, claim, job):
     async with database.transaction() as session:
         await attempts.make_ready(session, claim)
-        await requests.cancel(session, job.id)
+        await control.cancel(session, job.id)
     await finish(database, claim, Reason.SUCCEEDED)
     assert (await find_job(database, job.id)).status == "succeeded"
 
@@ -186,7 +186,7 @@ async def test_metrics_and_checkpoints_reported_twice_are_stored_once(database, 
     for _ in range(2):
         async with database.transaction() as session:
             live = await attempts.fenced(session, claim)
-            await results.add_metrics(session, live, [point])
+            await metrics.add_metrics(session, live, [point])
         await add_checkpoint(database, claim, step=3)
     async with database.transaction() as session:
         assert len((await session.scalars(select(Metric))).all()) == 2
@@ -199,7 +199,7 @@ async def test_job_shows_the_newest_value_of_each_metric(database, claim, job):
     for step, values in ((1, {"kl": 2.0}), (2, {"validation/kl": 5.0}), (3, {"kl": 1.0})):
         async with database.transaction() as session:
             live = await attempts.fenced(session, claim)
-            await results.add_metrics(session, live, [MetricValues(step, AT, values)])
+            await metrics.add_metrics(session, live, [MetricValues(step, AT, values)])
     job = await find_job(database, job.id)
     assert job.latest_metrics == {"kl": 1.0, "validation/kl": 5.0}
 
@@ -222,7 +222,7 @@ async def test_many_metrics_are_stored_in_one_go(database, claim):
     points = [MetricValues(step, AT, values) for step in range(200)]
     async with database.transaction() as session:
         live = await attempts.fenced(session, claim)
-        await results.add_metrics(session, live, points)
+        await metrics.add_metrics(session, live, points)
     async with database.transaction() as session:
         assert len((await session.scalars(select(Metric.step))).all()) == 20_000
 

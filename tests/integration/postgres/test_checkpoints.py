@@ -13,10 +13,10 @@ from stored_rows import (
     store_job,
 )
 
-from services.adapters.ids import new_id
-from services.adapters.postgres import checkpoints, garbage, jobs
-from services.adapters.postgres.results import StoredFile
-from services.adapters.postgres.tables import Checkpoint, Job
+from services.database import checkpoints, garbage, jobs
+from services.database.artifacts import StoredFile
+from services.database.session import new_id
+from services.database.tables import Checkpoint, Job
 from services.domain.errors import Conflict, NotFound
 
 FILE = StoredFile("model.safetensors", 3, "0" * 64)

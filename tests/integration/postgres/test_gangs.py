@@ -12,9 +12,9 @@ from building import (
     place,
 )
 
-from services.adapters.postgres import attempts, endings, nodes, overdue, requests
+from services.database import attempts, control, nodes, timeouts
 from services.domain.errors import Conflict, LeaseLost
-from services.domain.statuses import Reason
+from services.domain.states import Reason
 
 
 @pytest.fixture
@@ -92,9 +92,9 @@ async def test_runner_that_is_silent_ends_the_attempt_and_its_node_is_named(
     claims = await add_gang(database, job, node_ids, lease_seconds=30)
     async with database.transaction() as session:
         await attempts.renew(session, claims[2], lease_seconds=-1)
-        assert await attempts.list_expired(session) == [(job.id, claims[2].attempt_id)]
+        assert await timeouts.list_expired(session) == [(job.id, claims[2].attempt_id)]
         attempt = await attempts.lock_live(session, job.id, claims[2].attempt_id)
-        [ending] = await endings.finish_expired(session, attempt, lease_seconds=30)
+        [ending] = await timeouts.finish_expired(session, attempt, lease_seconds=30)
     assert ending.reason == Reason.WORKER_LOST
     assert len(await free_nodes(database)) == 3
     attempt = await find_attempt(database, claims[0].attempt_id)
@@ -110,7 +110,7 @@ async def test_node_that_is_silent_gets_no_job_while_its_own_lease_still_runs(
         await nodes.renew(session, node_ids[2], lease_seconds=10)  # it renewed after its runner
         await attempts.renew(session, claims[2], lease_seconds=-1)
         attempt = await attempts.lock_live(session, job.id, claims[2].attempt_id)
-        [ending] = await endings.finish_expired(session, attempt, lease_seconds=30)
+        [ending] = await timeouts.finish_expired(session, attempt, lease_seconds=30)
     assert ending.reason == Reason.NODE_LOST
     assert {node.id for node in await free_nodes(database)} == set(node_ids[:2])
     async with database.transaction() as session:
@@ -144,10 +144,10 @@ async def test_gang_with_a_node_that_does_not_get_ready_is_released(database, jo
     await make_ready(database, claims[0])
     await make_ready(database, claims[2])
     async with database.transaction() as session:
-        assert await overdue.list_unready(session, 60) == []
-        [(job_id, attempt_id)] = await overdue.list_unready(session, -1)
+        assert await timeouts.list_unready(session, 60) == []
+        [(job_id, attempt_id)] = await timeouts.list_unready(session, -1)
         attempt = await attempts.lock_live(session, job_id, attempt_id)
-        await overdue.give_up_unready(session, attempt)
+        await timeouts.give_up_unready(session, attempt)
     for claim in claims:
         assert (await look(database, claim)).stop == Reason.NODE_NOT_READY
         await finish(database, claim, None)
@@ -159,14 +159,14 @@ async def test_gang_with_a_node_that_does_not_get_ready_is_released(database, jo
 async def test_cancel_before_any_node_has_claimed_takes_no_node(database, job, node_ids):
     await place(database, job, node_ids)
     async with database.transaction() as session:
-        cancelled = await requests.cancel(session, job.id)
+        cancelled = await control.cancel(session, job.id)
     assert cancelled.status == "cancelled"
     assert await num_free(database) == 6
 
 
 async def test_gang_is_not_placed_on_a_node_that_was_cordoned_meanwhile(database, job, node_ids):
     async with database.transaction() as session:
-        await requests.cordon(session, node_ids[1], cordoned=True)
+        await nodes.cordon(session, node_ids[1], cordoned=True)
     with pytest.raises(Conflict, match="b was cordoned"):
         await place(database, job, node_ids)
     assert (await find_job(database, job.id)).status == "queued"

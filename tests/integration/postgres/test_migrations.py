@@ -4,7 +4,7 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, inspect, make_url, text
 
-from services.adapters.postgres.migrate import alembic_config
+from services.database.migrate import alembic_config
 from services.settings import DatabaseSettings
 
 JOB = """

@@ -12,9 +12,9 @@ from building import (
 )
 from sqlalchemy import text
 
-from services.adapters.postgres import attempts, checkpoints, jobs, overdue, requests
+from services.database import attempts, checkpoints, control, jobs, nodes, placement, timeouts
 from services.domain.errors import Conflict
-from services.domain.statuses import Reason
+from services.domain.states import Reason
 
 
 @pytest.fixture
@@ -55,36 +55,36 @@ async def events_of(database, job):
 async def test_paused_job_leaves_its_node_and_resumes_at_the_back_of_no_queue(
     database, job, running, node_id
 ):
-    assert (await ask(database, requests.pause, job)).status == "stopping"
+    assert (await ask(database, control.pause, job)).status == "stopping"
     assert await stop_of(database, running) == (Reason.PAUSED_BY_USER, False)
     with pytest.raises(Conflict, match="still stopping"):
-        await ask(database, requests.resume, job)
+        await ask(database, control.resume, job)
     await add_checkpoint(database, running, step=7)
     await finish(database, running, Reason.PAUSED_BY_USER, "stopped at step 7")
     paused = await find_job(database, job.id)
     assert (paused.status, paused.message) == ("paused", "stopped at step 7")
-    assert (await ask(database, requests.pause, job)).status == "paused"
+    assert (await ask(database, control.pause, job)).status == "paused"
     for _ in range(2):
-        assert (await ask(database, requests.resume, job)).status == "queued"
+        assert (await ask(database, control.resume, job)).status == "queued"
     second = await add_claimed_attempt(database, job, node_id)
     assert await stop_of(database, second) == (None, False)
 
 
 async def test_job_can_be_paused_before_it_starts(database, job):
-    assert (await ask(database, requests.pause, job)).status == "paused"
+    assert (await ask(database, control.pause, job)).status == "paused"
     async with database.transaction() as session:
-        assert await jobs.list_placeable(session) == []
-    assert (await ask(database, requests.cancel, job)).status == "cancelled"
+        assert await placement.list_placeable(session) == []
+    assert (await ask(database, control.cancel, job)).status == "cancelled"
     with pytest.raises(Conflict, match="fork"):
-        await ask(database, requests.resume, job)
+        await ask(database, control.resume, job)
 
 
 async def test_pause_can_become_a_cancel_and_a_cancel_can_become_forced(database, job, running):
-    await ask(database, requests.pause, job)
-    await ask(database, requests.cancel, job)
+    await ask(database, control.pause, job)
+    await ask(database, control.cancel, job)
     with pytest.raises(Conflict, match="cancelled"):
-        await ask(database, requests.pause, job)
-    await ask(database, requests.cancel, job, forced=True)
+        await ask(database, control.pause, job)
+    await ask(database, control.cancel, job, forced=True)
     assert (await stop_of(database, running))[1] is True
     await finish(database, running, Reason.PAUSED_BY_USER)
     assert (await find_job(database, job.id)).status == "cancelled"
@@ -92,19 +92,19 @@ async def test_pause_can_become_a_cancel_and_a_cancel_can_become_forced(database
 
 async def test_drained_job_goes_back_to_the_queue_at_once(database, job, running, node_id):
     async with database.transaction() as session:
-        await requests.cordon(session, node_id, cordoned=True)
+        await nodes.cordon(session, node_id, cordoned=True)
     async with database.transaction() as session:
-        await requests.drain(session, node_id)
+        await control.drain(session, node_id)
     assert await stop_of(database, running) == (Reason.DRAINED, False)
     assert (await find_job(database, job.id)).status == "running"
     await finish(database, running, Reason.DRAINED)
     async with database.transaction() as session:
-        assert [queued.id for queued in await jobs.list_placeable(session)] == [job.id]
+        assert [queued.id for queued in await placement.list_placeable(session)] == [job.id]
 
 
 async def test_job_that_has_run_for_as_long_as_it_may_is_stopped(database, job, running, node_id):
     async with database.transaction() as session:
-        await overdue.stop_jobs(session)
+        await timeouts.stop_overdue_jobs(session)
     assert await stop_of(database, running) == (None, False)
     await finish(database, running, Reason.WORKER_LOST)
     async with database.transaction() as session:  # it had run for 40 seconds then
@@ -115,7 +115,7 @@ async def test_job_that_has_run_for_as_long_as_it_may_is_stopped(database, job, 
         earlier = "UPDATE attempts SET started_at = started_at - interval '21 s'"
         await session.execute(text(f"{earlier} WHERE finished_at IS NULL"))
     async with database.transaction() as session:
-        await overdue.stop_jobs(session)
+        await timeouts.stop_overdue_jobs(session)
     assert await stop_of(database, second) == (Reason.DEADLINE_EXCEEDED, False)
     await finish(database, second, Reason.DEADLINE_EXCEEDED, "stopped at step 9")
     ended = await find_job(database, job.id)
@@ -160,11 +160,11 @@ async def test_corrupt_checkpoint_is_set_aside_for_the_one_before(database, job,
 async def test_node_that_failed_a_job_twice_is_avoided(database, job, node_id):
     for _ in range(2):
         async with database.transaction() as session:
-            [queued] = await jobs.list_placeable(session)
+            [queued] = await placement.list_placeable(session)
         assert queued.avoided == frozenset()
         claim = await add_claimed_attempt(database, job, node_id)
         await add_checkpoint(database, claim, step=claim.fence)
         await finish(database, claim, Reason.WORKER_LOST)
     async with database.transaction() as session:
-        [queued] = await jobs.list_placeable(session)
+        [queued] = await placement.list_placeable(session)
     assert queued.avoided == {node_id}

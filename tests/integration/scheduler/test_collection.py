@@ -18,14 +18,14 @@ from stored_rows import (
     store_job,
 )
 
-from services.adapters.ids import new_id
-from services.adapters.postgres import idempotency, results
-from services.adapters.postgres.tables import Artifact, Attempt, Checkpoint, Dataset
-from services.adapters.s3_storage import S3Storage, StorageUnavailable
-from services.domain.object_keys import attempt_prefix
+from services.database import idempotency, logs
+from services.database.session import new_id
+from services.database.tables import Artifact, Attempt, Checkpoint, Dataset
+from services.domain.keys import attempt_prefix
 from services.domain.retention import Garbage
-from services.scheduler.collection import Collection
+from services.scheduler.garbage_collector import GarbageCollector
 from services.settings import CollectionSettings, StorageSettings
+from services.storage.s3 import S3Storage, StorageUnavailable
 
 NO_GRACE = CollectionSettings(grace_seconds=0)
 
@@ -70,7 +70,7 @@ def stored_keys(storage, prefix="jobs/"):
 
 
 async def collect(database, storage, settings=NO_GRACE, **options) -> list[Garbage]:
-    collection = Collection(database, storage, settings, **options)
+    collection = GarbageCollector(database, storage, settings, **options)
     return [item async for item in collection.collect()]
 
 
@@ -259,7 +259,7 @@ async def test_search_for_orphans_goes_on_where_it_stopped(database, storage, jo
     await store_attempt(database, job, ended_hours_ago=25)
     prefix = attempt_prefix(job.id, 1)
     put(*(f"{prefix}/artifacts/{number}" for number in range(7)))
-    collection = Collection(database, storage, CollectionSettings(max_objects=3))
+    collection = GarbageCollector(database, storage, CollectionSettings(max_objects=3))
     counts = []
     for _ in range(5):
         counts.append(len([item async for item in collection.collect()]))
@@ -286,7 +286,7 @@ async def test_uploads_of_ended_attempts_are_aborted_and_others_go_on(
 
 
 def run_program(servers, *arguments):
-    command = [sys.executable, "-m", "services.scheduler.collection", *arguments]
+    command = [sys.executable, "-m", "services.scheduler.garbage_collector", *arguments]
     environment = os.environ | servers
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in ended.stdout.splitlines()]
@@ -322,9 +322,9 @@ async def test_files_of_a_deleted_data_set_go_with_those_of_its_attempt(
 async def test_old_logs_and_answers_go(database, storage, attempt):
     async with database.transaction() as session:
         live = await session.get_one(Attempt, attempt.id)
-        await results.add_log(session, live, rank=0, offset=0, text="one\n")
+        await logs.add(session, live, rank=0, offset=0, text="one\n")
         await idempotency.begin(session, "default", "key", request_hash="x")
-    collection = Collection(database, storage, CollectionSettings(keep_logs_seconds=60))
+    collection = GarbageCollector(database, storage, CollectionSettings(keep_logs_seconds=60))
     counts = "SELECT (SELECT count(*) FROM log_chunks), (SELECT count(*) FROM idempotent_answers)"
 
     async def count():

@@ -7,10 +7,10 @@ import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node, find_attempt, find_job
 from sqlalchemy import text
 
-from services.adapters.celery_queue import DoorbellPublisher
-from services.adapters.postgres import attempts, outbox
-from services.adapters.postgres.leadership import Leadership
-from services.scheduler.loop import Scheduler
+from services.database import attempts, placement
+from services.database.leadership import Leadership
+from services.messaging.celery import DoorbellPublisher
+from services.scheduler.scheduler import Scheduler
 from services.settings import BrokerSettings, LeaseSettings, SchedulerSettings
 
 
@@ -27,7 +27,7 @@ async def node_id(database):
 
 async def unrung(database):
     async with database.transaction() as session:
-        return [doorbell.node_id for doorbell in await outbox.list_unrung(session)]
+        return [doorbell.node_id for doorbell in await placement.list_doorbells(session)]
 
 
 async def let_leases_run_out(database):

@@ -3,7 +3,7 @@
 import pytest
 from otlp_collector import running_collector
 
-from services.adapters import tracing
+from services.telemetry import tracing
 
 
 @pytest.fixture(scope="module")

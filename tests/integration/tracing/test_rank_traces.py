@@ -5,9 +5,9 @@ import time
 import pytest
 
 from nvae_core.run_directory import Phase, PhaseLog, RunDirectory
-from services.adapters import tracing
-from services.worker import rank_traces
-from services.worker.rank_traces import trace_ranks
+from services.telemetry import tracing
+from services.worker.publish import rank_spans
+from services.worker.publish.rank_spans import record_rank_spans
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRAINER = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -23,7 +23,7 @@ def trace(run, traced):
     """Return a function that traces what the ranks left and returns the spans."""
 
     def spans():
-        trace_ranks(run, parent=TRAINER)
+        record_rank_spans(run, parent=TRAINER)
         tracing.stop()
         return traced.of(TRACE)
 
@@ -81,7 +81,7 @@ def test_rank_that_was_killed_ends_when_it_was_last_heard_of(run, trace, monkeyp
 
 
 def test_only_the_longest_phases_of_many_are_told_one_by_one(run, trace, monkeypatch):
-    monkeypatch.setattr(rank_traces, "MAX_PHASES", 4)
+    monkeypatch.setattr(rank_spans, "MAX_PHASES", 4)
     for rank in (0, 1):
         saved = [(at, phase, 0) for at in range(100) for phase in (Phase.STEP, Phase.SAVE)]
         # Of each second a tenth is saving, but for one.

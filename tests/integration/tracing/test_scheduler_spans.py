@@ -4,10 +4,10 @@ import pytest
 from building import add_dataset, add_job, add_node, find_job
 from sqlalchemy import text
 
-from services.adapters import tracing
-from services.adapters.postgres import attempts, jobs
-from services.scheduler.loop import Scheduler
+from services.database import attempts, jobs
+from services.scheduler.scheduler import Scheduler
 from services.settings import LeaseSettings, SchedulerSettings
+from services.telemetry import tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from otlp_collector import hanging_collector, refusing_collector, with_collector
 
-from services.adapters import tracing
+from services.telemetry import tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -17,8 +17,8 @@ CLIENT = f"00-{TRACE}-b7ad6b7169203331-01"
 # What a service does around its work: it says how long that took, and how long the end.
 TRACED_PROCESS = """
 import json, sys, time
-from services.adapters import tracing
-from services.adapters.telemetry import configure_logging
+from services.telemetry import tracing
+from services.telemetry.logging import configure_logging
 configure_logging("api")
 tracing.start("api")
 began = time.monotonic()
@@ -109,7 +109,7 @@ def test_standard_variable_names_the_service(traced, monkeypatch):
 
 def test_sigterm_sends_what_is_left_before_it_ends_the_process(traced):
     program = (
-        "import os, signal; from services.adapters import tracing; tracing.start('scheduler');"
+        "import os, signal; from services.telemetry import tracing; tracing.start('scheduler');"
         " tracing.stop_on_sigterm(); span = tracing.span('last'); span.__enter__();"
         " span.__exit__(None, None, None); os.kill(os.getpid(), signal.SIGTERM); signal.pause()"
     )

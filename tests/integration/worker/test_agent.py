@@ -3,9 +3,9 @@
 import pytest
 from building import find_job
 
-from services.adapters.postgres.tables import Node
+from services.database.tables import Node
 from services.settings import LeaseSettings, WorkerSettings
-from services.worker.agent import NodeAgent
+from services.worker.node.agent import NodeAgent
 
 
 @pytest.fixture

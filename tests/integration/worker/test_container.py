@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from services.adapters.postgres.tables import Node
-from services.adapters.processes import is_locked
-from services.worker.node_folders import take_node
+from services.database.tables import Node
+from services.processes import is_locked
+from services.worker.node.container import take_node
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def start_container(service_environment, tmp_path):
 
     def start():
         container = subprocess.Popen(
-            [sys.executable, "-m", "services.worker.container"],
+            [sys.executable, "-m", "services.worker.node.container"],
             env=os.environ
             | {
                 "NVAE_CONTAINER_NODES_FOLDER": str(tmp_path),

@@ -7,15 +7,16 @@ import time
 import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node, find_job
 
-from services.adapters.postgres import attempts, requests
-from services.adapters.postgres.attempts import Orders
-from services.adapters.s3_storage import S3Storage, StorageUnavailable
-from services.domain.statuses import Reason
+from services.database import attempts, control
+from services.database.attempts import Orders
+from services.domain.states import Reason
 from services.settings import WorkerSettings
-from services.worker import disk_share, patience, trainer
-from services.worker.assignment import load_assignment
-from services.worker.execution import Execution
-from services.worker.lease import HeardOrders
+from services.storage.s3 import S3Storage, StorageUnavailable
+from services.worker import retry
+from services.worker.runner.assignment import load_assignment
+from services.worker.runner.execution import Execution
+from services.worker.runner.lease import HeardOrders
+from services.worker.trainer import process, watchdogs
 
 BAD_TRAINERS = {
     "ignores": "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)",
@@ -49,7 +50,7 @@ async def run(database, storage, run_directory, tmp_path, job, monkeypatch):
 
     def start(name):
         program = [sys.executable, "-c", BAD_TRAINERS[name], str(run_directory.path)]
-        monkeypatch.setattr(trainer.TrainerPlan, "command", lambda plan: program)
+        monkeypatch.setattr(process.TrainerPlan, "command", lambda plan: program)
         return asyncio.create_task(execute())
 
     async def execute():
@@ -113,7 +114,7 @@ async def test_failure_of_the_machine_is_named_and_retried(database, run, run_di
 async def test_cancelled_job_does_not_wait_for_a_store_that_is_away(
     database, run, run_directory, job, monkeypatch
 ):
-    monkeypatch.setattr(patience, "HURRIED_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS_AFTER_CANCEL", 1.0)
 
     def fail(*_):
         raise StorageUnavailable("away")
@@ -125,7 +126,7 @@ async def test_cancelled_job_does_not_wait_for_a_store_that_is_away(
         assert not task.done()
         await asyncio.sleep(0.05)
     async with database.transaction() as session:
-        await requests.cancel(session, job.id)
+        await control.cancel(session, job.id)
     orders.hear(Orders(go=True, stop=Reason.CANCELLED_BY_USER, forced=False))
     await asyncio.wait_for(task, 0.5 + 5 + 5)
     assert (await find_job(database, job.id)).status == "cancelled"
@@ -139,7 +140,7 @@ async def test_stop_that_another_node_heard_of_first_is_no_failure(
         assert not task.done()
         await asyncio.sleep(0.05)
     async with database.transaction() as session:
-        await requests.pause(session, job.id)
+        await control.pause(session, job.id)
     run_directory.request_stop()  # the ranks agree on it, whichever runner asks
     await task
     async with database.transaction() as session:
@@ -150,7 +151,7 @@ async def test_stop_that_another_node_heard_of_first_is_no_failure(
 async def test_run_that_takes_more_than_its_share_of_the_disk_ends(
     database, run, run_directory, job, monkeypatch
 ):
-    monkeypatch.setattr(disk_share, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(watchdogs, "LOOK_SECONDS", 0.1)
     await run[0]("fills the disk")
     ended = await find_job(database, job.id)
     assert (ended.status, ended.reason) == ("queued", "waiting_for_retry")

@@ -7,13 +7,18 @@ from dataclasses import replace
 import pytest
 
 from nvae_core.run_directory import file_sha256, is_disk_full
-from services.adapters.ids import new_id
-from services.adapters.postgres.results import StoredFile
-from services.domain.statuses import Reason
-from services.worker import inputs
-from services.worker.cache_entries import CacheEntry
-from services.worker.cache_room import make_room
-from services.worker.inputs import CorruptInput, InputCache, StoredFolder, list_files
+from services.database.artifacts import StoredFile
+from services.database.session import new_id
+from services.domain.states import Reason
+from services.worker.inputs import cache
+from services.worker.inputs.cache import (
+    CacheEntry,
+    CorruptInput,
+    InputCache,
+    StoredFolder,
+    list_files,
+    reserve_room,
+)
 
 
 @pytest.fixture
@@ -117,7 +122,7 @@ def test_runner_that_is_killed_lets_go_of_its_inputs(tmp_path, cached, stored_fo
     a, b = (stored_folder(key, 100) for key in "ab")
     fetch_and_end(cached(150), a)
     program = (
-        "import sys, time, pathlib; from services.worker.cache_entries import CacheEntry;"
+        "import sys, time, pathlib; from services.worker.inputs.cache import CacheEntry;"
         " CacheEntry(pathlib.Path(sys.argv[1]), 'a').use(); print('used', flush=True);"
         " time.sleep(60)"
     )
@@ -155,7 +160,7 @@ def test_room_that_another_runner_has_reserved_is_taken(tmp_path, cached, stored
     downloading = CacheEntry(tmp_path / "cache", "a")
     cache = cached(150)
     with downloading.locked():
-        make_room(downloading, size_bytes=100, missing_bytes=100, budget_bytes=150)
+        reserve_room(downloading, size_bytes=100, missing_bytes=100, budget_bytes=150)
         with pytest.raises(OSError, match="no room"):
             cache.fetch(b)
     fetch_and_end(cache, b)  # that runner was killed before it had downloaded anything
@@ -180,7 +185,7 @@ def hashed(monkeypatch):
         names.append(path.name)
         return file_sha256(path)
 
-    monkeypatch.setattr(inputs, "file_sha256", hash_and_tell)
+    monkeypatch.setattr(cache, "file_sha256", hash_and_tell)
     return names
 
 
@@ -195,7 +200,7 @@ def test_small_folder_is_hashed_each_time(cached, stored_folder, hashed):
 def test_large_folder_is_hashed_again_only_after_it_was_touched(
     tmp_path, cached, stored_folder, hashed, monkeypatch
 ):
-    monkeypatch.setattr(inputs, "ALWAYS_HASHED_BYTES", 100)
+    monkeypatch.setattr(cache, "ALWAYS_HASHED_BYTES", 100)
     a = stored_folder("a", 100)
     hashed.clear()
     for _ in range(3):

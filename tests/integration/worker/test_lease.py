@@ -6,11 +6,11 @@ import time
 import pytest
 from building import find_attempt, find_job, finish
 
-from services.adapters.postgres import attempts, requests
+from services.database import attempts, control, timeouts
 from services.domain.errors import LeaseLost
-from services.domain.statuses import Reason
+from services.domain.states import Reason
 from services.settings import LeaseSettings
-from services.worker.lease import Lease
+from services.worker.runner.lease import Lease
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ async def lease(database, run_directory, claim):
 async def test_held_lease_does_not_run_out(database, lease, run_directory):
     await asyncio.sleep(1.5)
     async with database.transaction() as session:
-        assert await attempts.list_expired(session) == []
+        assert await timeouts.list_expired(session) == []
     assert not run_directory.deadman_expired()
     assert run_directory.deadman_expired(now=time.monotonic() + 1)
 
 
 async def test_cancel_is_heard_at_the_next_renewal(database, lease, claim, job):
     async with database.transaction() as session:
-        await requests.cancel(session, job.id)
+        await control.cancel(session, job.id)
     async with asyncio.timeout(5):
         await lease[0].orders.stop_requested.wait()
     assert (await find_job(database, job.id)).status == "stopping"

@@ -9,16 +9,15 @@ from building import find_job, finish
 from relay import Relay
 
 from nvae_core.run_directory import ArtifactLine, CheckpointLine, MetricsLine, StartedLine
-from services.adapters.postgres import checkpoints, jobs, results
-from services.adapters.postgres.charts import Chart, Window, read_charts
-from services.adapters.postgres.database import DatabaseUnavailable
-from services.adapters.s3_storage import S3Storage, StorageUnavailable
+from services.database import artifacts, checkpoints, jobs, metrics
+from services.database.metrics import Chart, Window, read_charts
+from services.database.session import DatabaseUnavailable
 from services.domain.errors import LeaseLost
-from services.domain.statuses import Reason
+from services.domain.states import Reason
 from services.settings import StorageSettings
-from services.worker import patience
-from services.worker.execution import publish_until
-from services.worker.publishing import Publisher
+from services.storage.s3 import S3Storage, StorageUnavailable
+from services.worker import retry
+from services.worker.publish.publisher import Publisher, publish_until
 
 
 def publisher_for(database, storage, run_directory, claim, job):
@@ -60,8 +59,8 @@ async def stored(database, job_id):
         window = Window(from_step=0, to_step=10_000, max_points=1000)
         charts = await read_charts(session, job_id, window)
         stored_checkpoints = await checkpoints.list_of_job(session, job_id)
-        artifacts = await results.list_artifacts(session, job_id)
-    return charts, stored_checkpoints, artifacts
+        stored_artifacts = await artifacts.list_of_job(session, job_id)
+    return charts, stored_checkpoints, stored_artifacts
 
 
 async def test_everything_is_stored_once_even_if_published_twice(
@@ -233,7 +232,7 @@ async def test_store_that_is_away_holds_up_no_metrics_and_loses_no_file(
 async def test_what_is_left_is_given_up_after_a_while(
     database, run_directory, relayed, claim, job, monkeypatch
 ):
-    monkeypatch.setattr(patience, "HURRIED_SECONDS", 0.5)
+    monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS_AFTER_CANCEL", 0.5)
     publisher = publisher_for(database, relayed, run_directory, claim, job)
     write_run(run_directory)
     ended = asyncio.Event()
@@ -246,7 +245,7 @@ async def test_what_is_left_is_given_up_after_a_while(
 async def test_upload_that_takes_too_long_after_the_end_is_given_up(
     run_directory, publisher, slow, monkeypatch
 ):
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(retry, "MAX_OUTAGE_SECONDS", 0.5)
     write_run(run_directory)
     ended = asyncio.Event()
     ended.set()
@@ -260,7 +259,7 @@ async def test_checkpoint_waits_for_the_metrics_before_it(
     write_metrics(run_directory, [1])
     write_checkpoint(run_directory, 1)
     with monkeypatch.context() as patched:
-        patched.setattr(results, "add_metrics", fail_with(DatabaseUnavailable("away")))
+        patched.setattr(metrics, "add_metrics", fail_with(DatabaseUnavailable("away")))
         with pytest.raises(DatabaseUnavailable):
             await publisher.publish_new()
         assert not await publisher.publish_next_file()

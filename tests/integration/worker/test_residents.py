@@ -16,13 +16,12 @@ from nvae_core.presets import find_preset
 from nvae_core.run_directory import RunDirectory
 from nvae_core.training.snapshot import save_checkpoint
 from nvae_core.training.state import start_training
-from services.domain.statuses import Reason
+from services.domain.states import Reason
 from services.settings import WorkerSettings
-from services.worker import warm_sampling
-from services.worker.resident import Residents
-from services.worker.resident_access import connect, release_gpus, resident_folder
-from services.worker.trainer import TrainerPlan
-from services.worker.warm_or_cold import try_warm
+from services.worker.sampler import client
+from services.worker.sampler.client import connect, release_gpus, sampler_folder, start_sampling
+from services.worker.sampler.process import SamplerProcesses
+from services.worker.trainer.process import TrainerPlan
 
 LONG = {"batch_norm": "re-estimate", "re_estimation_draws": 10_000, "num_images": 1}
 
@@ -52,8 +51,8 @@ class Node:
         """Start the resident as a worker does when a runner has missed it; wait for it."""
         given = {"sampler_idle_seconds": 60.0, **settings}
         node = WorkerSettings(node_name="n", data_folder=self.data_folder, slots=1, **given)
-        self.residents = Residents(node)
-        assert try_warm(self.plan(), self.data_folder) is None
+        self.residents = SamplerProcesses(node)
+        assert start_sampling(self.plan(), self.data_folder) is None
         self.residents.start_wanted()
         deadline = time.monotonic() + 60
         while not (connection := connect(self.resident_folder())):
@@ -64,7 +63,7 @@ class Node:
         return process
 
     def resident_folder(self):
-        return resident_folder(self.data_folder, self.slot_kind, 0)
+        return sampler_folder(self.data_folder, self.slot_kind, 0)
 
     def plan(self, **fields):
         number = next(self._numbers)
@@ -82,7 +81,7 @@ class Node:
         return plan.run_directory, self.hand_over(plan)
 
     def hand_over(self, plan):
-        running = try_warm(plan, self.data_folder)
+        running = start_sampling(plan, self.data_folder)
         self.asked += [running] if running else []
         return running
 
@@ -140,7 +139,7 @@ async def test_run_that_is_given_up_in_the_queue_costs_nobody_anything(node):
     run, second = node.ask()
     began_at = time.monotonic()
     await second.kill()
-    assert time.monotonic() < began_at + warm_sampling.TERM_SECONDS / 2
+    assert time.monotonic() < began_at + process.TERM_SECONDS / 2
     assert first.is_running()
     assert not second.is_running()
     first.terminate()
@@ -178,7 +177,7 @@ async def test_death_of_the_resident_costs_the_run_that_it_was_at(node):
 
 
 async def test_resident_that_hangs_is_ended_and_its_run_carried_out(node, monkeypatch):
-    monkeypatch.setattr(warm_sampling, "HEARD_SECONDS", 1.0)
+    monkeypatch.setattr(client, "HEARD_SECONDS", 1.0)
     process = node.start()
     stop(process.pid)
     run, warm = node.ask()
@@ -226,7 +225,7 @@ async def test_gpu_is_released_when_what_was_asked_for_is_done(node):
 
 
 def test_worker_that_cannot_start_a_resident_goes_on(node, monkeypatch):
-    assert try_warm(node.plan(), node.data_folder) is None
+    assert start_sampling(node.plan(), node.data_folder) is None
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    Residents(WorkerSettings(node_name="n", data_folder=node.data_folder)).start_wanted()
+    SamplerProcesses(WorkerSettings(node_name="n", data_folder=node.data_folder)).start_wanted()
     assert [*node.resident_folder().glob("wanted")] == []

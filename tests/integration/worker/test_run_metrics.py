@@ -6,19 +6,15 @@ import pytest
 from building import add_checkpoint, add_claimed_attempt, add_job, finish
 
 from nvae_core.config import statistics_name
-from services.adapters.ids import new_id
-from services.adapters.postgres import attempts, results
-from services.adapters.postgres.metrics import MetricValues
-from services.adapters.postgres.tables import Artifact
-from services.api.submission import submit_job
-from services.domain.analyses import (
-    ActiveChannelsSpec,
-    TemperatureTableSpec,
-    TrainingCurvesSpec,
-)
-from services.domain.statuses import Reason
-from services.worker.assignment import load_assignment
-from services.worker.run_metrics import read_job_metrics, write_job_metrics
+from services.api.jobs.submission import submit_job
+from services.database import artifacts, attempts, metrics
+from services.database.metrics import MetricValues
+from services.database.session import new_id
+from services.database.tables import Artifact
+from services.domain.specs import ActiveChannelsSpec, TemperatureTableSpec, TrainingCurvesSpec
+from services.domain.states import Reason
+from services.worker.inputs.job_metrics import read_job_metrics, write_job_metrics
+from services.worker.runner.assignment import load_assignment
 
 VALUES = {
     "loss": 5.0,
@@ -33,7 +29,7 @@ VALUES = {
 async def report(database, claim):
     async with database.transaction() as session:
         live = await attempts.fenced(session, claim)
-        await results.add_metrics(session, live, [MetricValues(10, datetime.now(UTC), VALUES)])
+        await metrics.add_metrics(session, live, [MetricValues(10, datetime.now(UTC), VALUES)])
 
 
 @pytest.fixture
@@ -123,5 +119,5 @@ async def leave_statistics(database, job, node_id):
             size_bytes=1,
             sha256="0" * 64,
         )
-        await results.add_artifact(session, live, artifact)
+        await artifacts.add(session, live, artifact)
     await finish(database, claim, Reason.TRAINER_CRASHED)

@@ -8,14 +8,14 @@ import time
 import pytest
 
 from nvae_core.config import ArraySource, FolderSource, PathSource
-from services.adapters.ids import new_id
-from services.adapters.s3_storage import DamagedObject, S3Storage, StoredObject
+from services.database.session import new_id
 from services.domain.errors import InvalidSpec
 from services.local.servers.seaweedfs import BUCKET
 from services.settings import WorkerSettings
-from services.worker.inputs import list_files
-from services.worker.runner import drop_large_files
-from services.worker.sources import SourceLocator, staging_folder
+from services.storage.s3 import DamagedObject, S3Storage, StoredObject
+from services.worker.inputs.cache import list_files
+from services.worker.inputs.sources import SourceLocator, staging_folder
+from services.worker.node.folders import drop_large_files
 
 
 @pytest.fixture

@@ -122,8 +122,8 @@ def test_services_accept_the_environment_they_get(values_name, monkeypatch):
     needed = {
         "services.api": [*STORES, ApiSettings, SourceSettings],
         "services.scheduler": STORES,
-        "services.adapters.s3_storage": [StorageSettings],
-        "services.adapters.postgres.migrate": [DatabaseSettings],
+        "services.storage.s3": [StorageSettings],
+        "services.database.migrate": [DatabaseSettings],
         "services.api.bootstrap": [DatabaseSettings, BootstrapSettings],
         "services.worker": [*STORES, WorkerSettings],
     }

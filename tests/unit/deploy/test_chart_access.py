@@ -4,11 +4,11 @@ import json
 
 from rendered_chart import containers, of_kind, pods
 
-from services.api.surface import make_surface
+from services.api.app import make_app
 
 
 def test_probes_and_ingress_lead_to_what_the_api_has():
-    surface = make_surface()
+    surface = make_app()
     paths = {*surface.openapi()["paths"], surface.docs_url, surface.openapi_url}
     api = containers(pods("full")["run-nvae-api"])[0]
     assert api["livenessProbe"]["httpGet"]["path"] == "/healthz"

@@ -5,7 +5,7 @@ import json
 import pytest
 from rendered_chart import VALUE_SETS, containers, environment, of_kind, pods
 
-from services.worker.trainer import TERM_SECONDS
+from services.worker.trainer.process import TERM_SECONDS
 
 every_set = pytest.mark.parametrize("values_name", VALUE_SETS)
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from services.api.prometheus import COUNTERS, GAUGES, Metrics
-from services.domain.statuses import JobStatus, Reason
+from services.domain.states import JobStatus, Reason
 
 MONITORING = Path(__file__).parents[3] / "deploy" / "monitoring"
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.domain.retry import NODE_FAULTS, RETRY_RULES, retry_delay_seconds
-from services.domain.statuses import JobStatus, Reason
+from services.domain.states import JobStatus, Reason
 
 PAGE = (Path(__file__).parents[3] / "docs" / "job_lifecycle.md").read_text()
 ROWS = {

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.api.preferences import WaitSeconds, WantsPicture
+from services.api.dependencies import WaitSeconds, WantsPicture
 
 
 @pytest.fixture

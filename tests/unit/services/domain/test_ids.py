@@ -6,7 +6,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.ids import make_id
+from services.domain.keys import make_id
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

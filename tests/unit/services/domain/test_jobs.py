@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from nvae_core.presets import find_preset
-from services.domain.jobs import JobSpec, ResolvedTraining, run_config
+from services.domain.specs import JobSpec, ResolvedTraining, run_config
 
 SPEC = TypeAdapter(JobSpec)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.domain.object_keys import attempt_of_key, attempt_prefix
+from services.domain.keys import attempt_of_key, attempt_prefix
 
 JOB = "job_019c5f0a4c7e7d8fa1b2c3d4e5f60718"
 

@@ -4,7 +4,7 @@ import pytest
 
 from nvae_core.config import CheckpointPolicy
 from services.domain.retention import StoredCheckpoint, StoredCheckpoints, find_garbage
-from services.domain.statuses import CheckpointStatus
+from services.domain.states import CheckpointStatus
 
 DAY = 86_400.0
 

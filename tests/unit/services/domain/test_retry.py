@@ -3,7 +3,7 @@
 import pytest
 
 from services.domain.retry import first_cause, retry_delay_seconds
-from services.domain.statuses import Reason
+from services.domain.states import Reason
 
 
 @pytest.mark.parametrize(

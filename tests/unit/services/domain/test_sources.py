@@ -3,8 +3,8 @@
 import pytest
 
 from nvae_core.config import BundledSource, MnistSource
+from services.api.jobs.validation import check_source
 from services.domain.errors import InvalidSpec
-from services.domain.sources import check_source
 
 
 def test_source_in_s3_is_refused_where_no_prefix_is_allowed():

@@ -6,7 +6,7 @@ import pytest
 
 from nvae_core.run_directory import ExitReason
 from services.domain.errors import Conflict
-from services.domain.statuses import JOB_TRANSITIONS, TERMINAL, JobStatus, Reason, check_transition
+from services.domain.states import JOB_TRANSITIONS, TERMINAL, JobStatus, Reason, check_transition
 
 
 @pytest.mark.parametrize(("end", "other"), list(itertools.product(sorted(TERMINAL), JobStatus)))

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from services.worker.gangs import Gang, PortInUse, interface_of
+from services.worker.trainer.rendezvous import Gang, PortInUse, interface_of
 
 
 def gang(port, *, node_rank=0):

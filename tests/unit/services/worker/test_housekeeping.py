@@ -6,7 +6,7 @@ import os
 import pytest
 
 from services.settings import WorkerSettings
-from services.worker.housekeeping import clean_node
+from services.worker.node.folders import delete_old_folders
 
 NOW = 2_000_000_000.0
 DAY = 86_400.0
@@ -39,14 +39,14 @@ def left(tmp_path):
 def test_only_the_newest_stay(tmp_path, settings, add_attempt):
     for days_ago in (5, 1, 4, 2, 3):
         add_attempt(f"a{days_ago}", days_ago=days_ago)
-    clean_node(settings, now=NOW)
+    delete_old_folders(settings, now=NOW)
     assert left(tmp_path) == ["a1", "a2", "a3"]
 
 
 def test_old_ones_go_even_if_they_are_few(tmp_path, settings, add_attempt):
     add_attempt("new", days_ago=6)
     add_attempt("old", days_ago=8)
-    clean_node(settings, now=NOW)
+    delete_old_folders(settings, now=NOW)
     assert left(tmp_path) == ["new"]
 
 
@@ -54,11 +54,11 @@ def test_one_whose_runner_lives_stays_however_old(tmp_path, settings, add_attemp
     folder = add_attempt("old", days_ago=30)
     with (folder / "runner.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        clean_node(settings, now=NOW)
+        delete_old_folders(settings, now=NOW)
         assert left(tmp_path) == ["old"]
-    clean_node(settings, now=NOW)
+    delete_old_folders(settings, now=NOW)
     assert left(tmp_path) == []
 
 
 def test_node_without_attempts_has_nothing_to_clean(settings):
-    clean_node(settings, now=NOW)
+    delete_old_folders(settings, now=NOW)

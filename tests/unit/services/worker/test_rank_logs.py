@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.worker import rank_logs
-from services.worker.rank_logs import RankLogs
+from services.worker.publish import rank_logs
+from services.worker.publish.rank_logs import RankLogs
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from nvae_core.run_directory import Phase, RunDirectory
 from nvae_core.run_directory.rank_file import RankFile
-from services.worker.stalls import StallWatch
+from services.worker.trainer.watchdogs import StallWatch
 
 
 @pytest.fixture

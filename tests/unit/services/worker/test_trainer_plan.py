@@ -6,11 +6,11 @@ import sys
 import pytest
 
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
-from services.adapters.processes import find_marked, kill_marked
-from services.domain.statuses import Reason
-from services.worker.gangs import Gang
-from services.worker.trainer import TrainerPlan
-from services.worker.verdict import judge
+from services.domain.states import Reason
+from services.processes import find_marked, kill_marked
+from services.worker.runner.outcome import outcome_of_run
+from services.worker.trainer.process import TrainerPlan
+from services.worker.trainer.rendezvous import Gang
 
 
 def plan(tmp_path, **changes):
@@ -74,11 +74,11 @@ def test_trainer_that_is_traced_knows_its_trace_and_not_the_collector(tmp_path):
     ],
 )
 def test_result_decides_and_not_the_exit_code(result, reason):
-    assert judge(result, 1, "last words").reason == reason
+    assert outcome_of_run(result, 1, "last words").reason == reason
 
 
 def test_crash_without_a_result_shows_the_last_log_lines():
-    message = judge(None, -9, "Segmentation fault").message
+    message = outcome_of_run(None, -9, "Segmentation fault").message
     assert "-9" in message
     assert "Segmentation fault" in message
 
@@ -96,7 +96,7 @@ failed (exitcode: {}) local_rank: 1 (pid: 217) of binary: python
 def test_rank_that_was_killed_is_the_cause_and_not_its_peer_that_missed_it(exit_code, reason):
     missed = Result(status="failed", reason=ExitReason.PEER_LOST, message="gloo")
     gang = Gang(2, 1, "10.0.0.1", "10.0.0.2", 29500, "att_1-7")
-    ending = judge(missed, 1, "", gang=gang, torchrun_log=TORCHRUN_LOG.format(exit_code))
+    ending = outcome_of_run(missed, 1, "", gang=gang, torchrun_log=TORCHRUN_LOG.format(exit_code))
     assert ending.reason == reason
     assert ("local rank 1 ended without a word: Killed" in ending.message) == (exit_code == -9)
 

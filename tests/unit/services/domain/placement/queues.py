@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from services.domain.placement import Decisions, NodeSlots, QueuedJob, place
+from services.domain.cluster import NodeSlots, QueuedJob
+from services.domain.placement import Decisions, place
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LABELS = ({}, {"gpu": "a"}, {"gpu": "b"}, {"gpu": "a", "rack": "1"})

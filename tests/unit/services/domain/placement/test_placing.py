@@ -2,7 +2,8 @@
 
 from queues import job, node, placed
 
-from services.domain.placement import NodeShare, NodeSlots, Placement, place
+from services.domain.cluster import NodeShare, NodeSlots
+from services.domain.placement import Placement, place
 
 
 def test_oldest_of_the_highest_priority_goes_first():

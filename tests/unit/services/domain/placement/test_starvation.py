@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from plain_placement import Books, groups_for, total
 from queues import START, in_order, jobs, nodes
 
-from services.domain.placement import NodeSlots, QueuedJob, place
+from services.domain.cluster import NodeSlots, QueuedJob
+from services.domain.placement import place
 
 
 @dataclass

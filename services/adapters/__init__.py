@@ -1,1 +1,0 @@
-"""The only place that knows SQLAlchemy, Celery and boto3."""

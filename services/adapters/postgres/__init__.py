@@ -1,1 +1,0 @@
-"""Postgres, the only truth: tables, repositories, migrations."""

@@ -1,0 +1,58 @@
+"""Keys as Postgres has them; each is remembered for some seconds."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.database import api_keys
+from services.database.session import Database
+from services.domain.access import Caller, Scope, hash_key
+
+REMEMBERED_SECONDS = 5.0  # a key that is revoked is good for so much longer, at most
+MAX_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class _Known:
+    caller: Caller | None  # None: there is no such key, or it was revoked
+    expires_at: datetime | None
+    read_at: float
+
+
+class KeyCache:
+    """Finds who has a key."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._database = database
+        self._monotonic = monotonic
+        self._now = now
+        self._known: dict[str, _Known] = {}
+
+    async def find_caller(self, key: str) -> Caller | None:
+        """Return who has this key, or None if it is good for nothing."""
+        key_hash = hash_key(key)
+        known = self._known.get(key_hash)
+        if known is None or self._monotonic() > known.read_at + REMEMBERED_SECONDS:
+            known = await self._read(key_hash)
+            if len(self._known) >= MAX_REMEMBERED:
+                self._known.clear()
+            self._known[key_hash] = known
+        if known.expires_at is not None and known.expires_at <= self._now():
+            return None
+        return known.caller
+
+    async def _read(self, key_hash: str) -> _Known:
+        read_at = self._monotonic()
+        async with self._database.transaction() as session:
+            row = await api_keys.find_by_hash(session, key_hash)
+        if row is None or row.revoked_at is not None:
+            return _Known(None, None, read_at)
+        scopes = frozenset(Scope(scope) for scope in row.scopes)
+        return _Known(Caller(row.id, row.project, scopes), row.expires_at, read_at)

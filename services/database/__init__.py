@@ -1,0 +1,1 @@
+"""Postgres, the only truth: tables, one module of statements per table, migrations."""

@@ -1,0 +1,1 @@
+"""The broker: doorbells for nodes, and counts that the API's processes share."""

@@ -1,0 +1,1 @@
+"""What an attempt reads: data sets, checkpoints, sources, metrics of other jobs."""

@@ -1,0 +1,1 @@
+"""The node: its agent, its slots and folders, how runners are started."""

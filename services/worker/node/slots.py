@@ -1,0 +1,76 @@
+"""What this machine offers: GPUs, or where there are none, shares of its cores."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.settings import WorkerSettings
+
+CGROUP = Path("/sys/fs/cgroup")  # of version 2, as a container sees its own
+
+
+@dataclass(frozen=True)
+class SlotInventory:
+    """Kind and number of the slots, the threads each may use, and the node's memory."""
+
+    kind: str  # gpu or cpu
+    num_slots: int
+    threads_per_slot: int
+    memory_bytes: int
+
+
+def take_inventory(settings: WorkerSettings) -> SlotInventory:
+    """Count GPUs with nvidia-smi, never with torch; a setting may offer fewer of them.
+
+    Raises:
+        ValueError: the setting offers more slots than there are GPUs.
+        subprocess.SubprocessError: nvidia-smi is there and does not answer.
+    """
+    num_cores = usable_cores()
+    num_gpus = _count_gpus()
+    if settings.slots and num_gpus and settings.slots > num_gpus:
+        raise ValueError(f"NVAE_WORKER_SLOTS is {settings.slots}, and there are {num_gpus} GPUs")
+    num_slots = settings.slots or num_gpus or num_cores
+    return SlotInventory(
+        kind="gpu" if num_gpus else "cpu",
+        num_slots=num_slots,
+        threads_per_slot=max(1, num_cores // num_slots),
+        memory_bytes=usable_memory_bytes(),
+    )
+
+
+def _count_gpus() -> int:
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=20, check=True
+        )
+    except FileNotFoundError:
+        return 0
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+
+
+def usable_cores(cgroup: Path = CGROUP) -> int:
+    """Return the cores that may be used, one at least, rounded down."""
+    num_cores = len(os.sched_getaffinity(0))
+    match _read_cgroup(cgroup / "cpu.max"):
+        case [quota, period] if quota != "max":
+            return max(1, min(num_cores, int(quota) // int(period)))
+    return num_cores
+
+
+def usable_memory_bytes(cgroup: Path = CGROUP) -> int:
+    """Return the bytes of memory that may be used."""
+    num_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    match _read_cgroup(cgroup / "memory.max"):
+        case [limit] if limit != "max":
+            return min(num_bytes, int(limit))
+    return num_bytes
+
+
+def _read_cgroup(path: Path) -> list[str]:
+    """Return the words of a file; none where it is not there."""
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []

@@ -1,0 +1,1 @@
+"""From the run directory to Postgres and S3."""

@@ -1,0 +1,1 @@
+"""The resident sampler: its process, and the runner's client of it."""

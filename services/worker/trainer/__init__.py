@@ -1,0 +1,1 @@
+"""The trainer's processes: how they start, find each other, and are watched."""
