@@ -119,7 +119,7 @@ class RequestContext:
             return
         given = Headers(scope=scope).get("X-Request-Id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
-        tracing.current().describe({"nvae.request.id": request_id})
+        tracing.current().set_attribute("nvae.request.id", request_id)
         state: dict[str, Any] = scope.setdefault("state", {})
         status = 500
         started_at = time.monotonic()

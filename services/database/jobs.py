@@ -26,10 +26,9 @@ async def insert(session: AsyncSession, job: Job, *, by: str | None = None) -> N
     job.num_events = 1
     session.add(job)
     await session.flush()  # the event's foreign key wants it first
-    request = tracing.current()
-    request.describe({"nvae.job.id": job.id, "nvae.job.kind": job.kind})
+    tracing.describe(tracing.current(), {"nvae.job.id": job.id, "nvae.job.kind": job.kind})
     # Every attempt of the job goes on from there.
-    data = {"kind": job.kind, "by": by, "traceparent": request.traceparent}
+    data = {"kind": job.kind, "by": by, "traceparent": tracing.traceparent()}
     session.add(_newest_event(job, "submitted", data))
 
 

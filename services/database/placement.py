@@ -131,7 +131,7 @@ async def place(
         JobStatus.STARTING,
         attempt=attempt.number,
         nodes=nodes,
-        traceparent=tracing.current().traceparent,  # its workers go on from there
+        traceparent=tracing.traceparent(),  # its workers go on from there
     )
     return attempt
 

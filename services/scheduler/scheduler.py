@@ -15,7 +15,7 @@ from services.domain.errors import Conflict
 from services.domain.placement import Placement, place
 from services.messaging.celery import BrokerUnavailable, DoorbellPublisher
 from services.settings import LeaseSettings, SchedulerSettings
-from services.telemetry import spans, tracing
+from services.telemetry import tracing
 
 PLACE_SECONDS = 2.0
 log = structlog.get_logger()
@@ -95,8 +95,8 @@ class Scheduler:
             session, attempt, lease_seconds=self._lease.seconds
         ):
             with tracing.span("expire lease", parent=parent) as span:
-                span.fail(ending.message)
-                span.describe({"nvae.reason": ending.reason})
+                tracing.fail(span, ending.message)
+                span.set_attribute("nvae.reason", ending.reason)
                 log.warning("lease.expired", attempt_id=attempt.id, message=ending.message)
 
     async def stop_overdue(self) -> None:
@@ -135,7 +135,7 @@ class Scheduler:
                         claim_timeout_seconds=self._settings.claim_timeout_seconds,
                         ports=self._settings.ports,
                     )
-                span.describe(_described(decision, attempt))
+                tracing.describe(span, _described(decision, attempt))
                 if attempt is not None:
                     log.info("job.placed", job_id=attempt.job_id, attempt=attempt.number)
         except Conflict as error:  # the next tick sees what there is then
@@ -185,7 +185,7 @@ class Scheduler:
         self._expire_from = time.monotonic() + self._lease.seconds
 
 
-def _described(decision: Placement, attempt: Attempt | None) -> spans.Attributes:
+def _described(decision: Placement, attempt: Attempt | None) -> tracing.Attributes:
     """Return what a span tells of a placement; the attempt is None if nobody waits for it now."""
     return {
         "nvae.job.id": decision.job_id,

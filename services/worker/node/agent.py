@@ -19,7 +19,7 @@ from services.database.tables import Node
 from services.domain.states import Reason
 from services.processes import kill_marked
 from services.settings import BuildSettings, DatabaseSettings, LeaseSettings, WorkerSettings
-from services.telemetry import spans, tracing
+from services.telemetry import tracing
 from services.worker.node.folders import (
     attempt_folder,
     delete_old_folders,
@@ -120,7 +120,7 @@ class NodeAgent:
             await asyncio.to_thread(self._launcher.launch, claim)
         except OSError as error:
             ending = Outcome(Reason.RUNNER_FAILED, f"no runner on {self._name}: {error}")
-            tracing.current().fail(ending.message)
+            tracing.fail(tracing.current(), ending.message)
             await completion.finish_if_live(self._database, claim, ending)
 
     def _look_at_disk(self) -> nodes.Disk | None:
@@ -143,7 +143,7 @@ class NodeAgent:
         ending = Outcome(Reason.WORKER_LOST, f"the runner on {self._name} died")
         parent = await self._placement_of(claim)
         with tracing.span("find lost", parent=parent, attributes=self._described(claim)) as span:
-            span.fail(ending.message)
+            tracing.fail(span, ending.message)
             log.warning("attempt.lost", attempt_id=claim.attempt_id)
             await completion.finish_if_live(self._database, claim, ending)
         # The runner's own spans are lost with it; those of its ranks are in the run directory.
@@ -182,7 +182,7 @@ class NodeAgent:
     def _run_directory(self, attempt_id: str) -> RunDirectory:
         return RunDirectory(attempt_folder(self._settings.data_folder, attempt_id) / "run")
 
-    def _described(self, claim: Claim) -> spans.Attributes:
+    def _described(self, claim: Claim) -> tracing.Attributes:
         """Return what a span tells of a claim."""
         return {
             "nvae.attempt.id": claim.attempt_id,

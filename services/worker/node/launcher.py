@@ -75,7 +75,7 @@ class Launcher:
         assert self._requests is not None
         try:
             named = [claim.attempt_id, claim.fence, claim.node_rank]
-            self._requests.send(json.dumps([*named, tracing.current().traceparent]).encode())
+            self._requests.send(json.dumps([*named, tracing.traceparent()]).encode())
             answer = self._requests.recv(64)
         except OSError:  # it has died, or hangs
             return None

@@ -79,10 +79,10 @@ class Execution:
             log.info("attempt.finished", reason=ending.reason, message=ending.message)
 
     def _describe_end(self, ending: Outcome) -> None:
-        traced = tracing.current()
-        traced.describe({"nvae.reason": ending.reason})
+        span = tracing.current()
+        tracing.describe(span, {"nvae.reason": ending.reason})
         if attempts.is_failure(ending.reason):
-            traced.fail(ending.message)
+            tracing.fail(span, ending.message)
 
     async def _work(self, publisher: Publisher) -> Outcome | None:
         """Get ready, train, publish; None means that another node knows how it ended."""
@@ -136,8 +136,9 @@ class Execution:
 
     async def _train(self, plan: TrainerPlan, publisher: Publisher) -> Outcome | None:
         attempt = contextvars.copy_context()  # what is published is a part of it, in the trace
-        with tracing.span("run trainer") as traced:
-            plan = replace(plan, traceparent=traced.traceparent)
+        with tracing.span("run trainer"):
+            traceparent = tracing.traceparent()
+            plan = replace(plan, traceparent=traceparent)
             warm = await asyncio.to_thread(self._try_warm, plan)
             trainer = warm or Trainer(plan)  # from the main thread
             watched: Outcome | None = None
@@ -161,7 +162,7 @@ class Execution:
         if ending is not None:
             ending = self._located(ending)
         await self._tell_others(ending, publishing)
-        await asyncio.to_thread(record_rank_spans, self.run_directory, parent=traced.traceparent)
+        await asyncio.to_thread(record_rank_spans, self.run_directory, parent=traceparent)
         try:
             await self._wait_unless_forced(publishing)
         except ValueError as error:  # the trainer wrote garbage, after these

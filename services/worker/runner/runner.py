@@ -28,7 +28,7 @@ from services.settings import (
     WorkerSettings,
 )
 from services.storage.s3 import S3Storage
-from services.telemetry import spans, tracing
+from services.telemetry import tracing
 from services.worker.node.folders import attempt_folder, drop_large_files
 from services.worker.retry import retry_outages
 from services.worker.runner.assignment import Assignment, load_assignment
@@ -53,7 +53,7 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
         structlog.contextvars.bind_contextvars(
             job_id=assignment.job_id, attempt=assignment.attempt_number
         )
-        tracing.current().describe(_described(assignment))
+        tracing.describe(tracing.current(), _described(assignment))
         log.info("attempt.started", kind=assignment.spec.kind, slots=assignment.slots)
         await Execution(
             settings=settings,
@@ -76,10 +76,10 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
             task.result()  # raises what ended it
     except LeaseLost as error:
         log.warning("runner.lease_lost", message=error.message)
-        tracing.current().fail(error.message)
+        tracing.fail(tracing.current(), error.message)
     except Exception as error:
         log.exception("runner.crashed")
-        tracing.current().fail(repr(error))
+        tracing.fail(tracing.current(), repr(error))
         failure = error
     for task in tasks:
         task.cancel()
@@ -94,7 +94,7 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
     await database.close()
 
 
-def _described(assignment: Assignment) -> spans.Attributes:
+def _described(assignment: Assignment) -> tracing.Attributes:
     """Return what a span tells of an attempt."""
     return {
         "nvae.job.id": assignment.job_id,
@@ -118,7 +118,7 @@ def run(claim: Claim, *, parent: str | None, lock: int) -> None:
     try:
         settings = WorkerSettings()
         tracing.start("runner")  # not in the nursery: threads do not survive a fork
-        place: spans.Attributes = {
+        place: tracing.Attributes = {
             "nvae.attempt.id": claim.attempt_id,
             "nvae.node.name": settings.node_name,
             "nvae.node.rank": claim.node_rank,

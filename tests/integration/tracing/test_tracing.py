@@ -34,7 +34,7 @@ print(json.dumps({"work": worked - began, "stop": time.monotonic() - worked}))
 
 def test_spans_of_a_trace_hang_together_over_processes(traced):
     with tracing.span("above", parent=CLIENT, attributes={"nvae.job.id": "job_1", "none": None}):
-        carried = tracing.current().traceparent
+        carried = tracing.traceparent()
         with tracing.span("below"):
             pass
     with tracing.span("elsewhere", parent=carried):
@@ -72,7 +72,7 @@ def test_exception_makes_a_span_an_error_and_a_log_line_names_the_trace(traced):
 
 def test_trace_that_the_client_does_not_sample_is_not_sent(traced):
     with tracing.span("work", parent=CLIENT[:-1] + "0"):
-        carried = tracing.current().traceparent
+        carried = tracing.traceparent()
     tracing.stop()
     assert traced.spans == []
     assert carried.endswith("-00")  # nor is what goes on from it
