@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-compose lint up down status env clean
+.PHONY: help setup demo test test-processes test-faults test-compose lint up down status env clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ setup: .venv/ready ## install everything into .venv
 demo: setup ## run the main job: train on digits, evaluate, sample, download (about 2 minutes)
 	@$(BIN)/python -m services.local demo
 
-test: setup ## lint, types, import contracts and all tests
+test: setup ## lint, types, import contracts, unit and integration tests, one run of the demo (10 minutes)
 	@BIN=$(BIN) ./tests/run
+
+test-processes: setup ## start and kill real processes: end to end, several ranks, faults, chart (20 minutes)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "processes and not full" --durations=25 tests --ignore tests/compose
 
 test-faults: setup ## kill and cut everything, at length (about an hour); a table of recovery times
 	@NVAE_FAULTS=full $(BIN)/python -m pytest tests/faults

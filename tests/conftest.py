@@ -1,17 +1,21 @@
-"""Real Postgres, Valkey and SeaweedFS, started once for all tests that need them."""
+"""Real Postgres, Valkey and SeaweedFS, started once for all tests; tiers, and a budget of time."""
 
 import os
 import signal
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
 
-import boto3
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes share the cores
+
 import pytest
 from building import empty
 from pydantic_settings import BaseSettings
+from shared_servers import migrated_servers, s3_client_of, share_of
+from time_budget import excess_of
 
 from services import settings
-from services.database.migrate import migrate
 from services.database.session import Database
-from services.local.stack import running_servers
 from services.messaging.celery import DoorbellPublisher
 from services.settings import BrokerSettings, DatabaseSettings, StorageSettings
 from services.storage.s3 import S3Storage
@@ -20,22 +24,92 @@ from services.storage.s3 import S3Storage
 # send it to commands, and expect what happens at a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+ROOT = Path(__file__).parent
+# Tests that start and kill real processes; the others of these folders are marked one by one.
+PROCESSES = (
+    "e2e",
+    "faults/processes",
+    "integration/api/test_every_operation.py",
+    "integration/client",
+    "integration/deploy",
+    "integration/local",
+    "integration/worker/test_container.py",
+    "integration/worker/test_launching.py",
+    "integration/worker/test_residents.py",
+    "integration/worker/test_worker_process.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Put what starts and kills processes into a tier of its own, but for the smoke run."""
+    for item in items:
+        path = item.path.relative_to(ROOT).as_posix()
+        if path.startswith(PROCESSES) and not item.get_closest_marker("smoke"):
+            item.add_marker(pytest.mark.processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Fail what exceeds its budget."""
+    report = yield
+    if call.when == "call" and report.passed and (excess := excess_of(item, call.duration)):
+        report.outcome, report.longrepr = "failed", f"{item.nodeid} {excess}"
+    return report
+
+
+class SharedServers:
+    """In the process that the user started: the servers that those of pytest-xdist share."""
+
+    def __init__(self):
+        self._running = ExitStack()
+        self._environment = None
+        self._num_shares = 0
+
+    def pytest_configure_node(self, node):
+        """Give a new process its share; the first one starts the servers."""
+        if self._environment is None:
+            folder = self._running.enter_context(tempfile.TemporaryDirectory(prefix="nvae-tests-"))
+            self._environment = self._running.enter_context(
+                migrated_servers(Path(folder, "servers"))
+            )
+        self._num_shares += 1
+        node.workerinput["servers"] = share_of(self._environment, self._num_shares)
+
+    def pytest_unconfigure(self):
+        """Stop the servers."""
+        self._running.close()
+
+
+def pytest_configure(config):
+    """Share the servers among the processes of pytest-xdist, where it makes some."""
+    if getattr(config.option, "numprocesses", None):
+        config.pluginmanager.register(SharedServers())
+
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory):
+def servers(request, tmp_path_factory):
     """Environment that leads to three running servers, the database at the newest revision."""
-    with running_servers(tmp_path_factory.mktemp("servers")) as environment:
-        migrate(DatabaseSettings(url=environment["NVAE_DATABASE_URL"]))
+    shared = getattr(request.config, "workerinput", {}).get("servers")
+    if shared is not None:
+        yield shared
+        return
+    with migrated_servers(tmp_path_factory.mktemp("servers")) as environment:
         yield environment
 
 
-@pytest.fixture
-async def database(servers):
-    """An empty database at the newest revision."""
+@pytest.fixture(scope="session")
+async def connected_database(servers):
+    """The database, with whatever is in it; connections are kept from test to test."""
     database = Database(DatabaseSettings(url=servers["NVAE_DATABASE_URL"]))
-    await empty(database)
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def database(connected_database):
+    """An empty database at the newest revision."""
+    await empty(connected_database)
+    return connected_database
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +128,7 @@ def storage(servers):
 @pytest.fixture(scope="session")
 def s3_client(servers):
     """A client of the object store that knows nothing of our own code."""
-    return boto3.client(
-        "s3",
-        endpoint_url=servers["NVAE_S3_ENDPOINT_URL"],
-        aws_access_key_id=servers["NVAE_S3_ACCESS_KEY"],
-        aws_secret_access_key=servers["NVAE_S3_SECRET_KEY"],
-        region_name="us-east-1",
-    )
+    return s3_client_of(servers)
 
 
 @pytest.fixture

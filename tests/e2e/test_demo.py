@@ -56,6 +56,7 @@ def wait_for_training(wait_until, tmp_path):
     return lambda: wait_until(trains)
 
 
+@pytest.mark.smoke
 def test_demo_ends_with_its_summary_and_leaves_files_that_are_right(demo, tmp_path):
     output, _ = demo.communicate(timeout=180)
     assert demo.returncode == 0, (tmp_path / "stderr").read_text()

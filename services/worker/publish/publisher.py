@@ -28,9 +28,9 @@ from services.database.metrics import MetricValues
 from services.database.session import Database, DatabaseUnavailable, Session
 from services.database.tables import Attempt
 from services.storage.s3 import S3Storage, StorageUnavailable
+from services.worker import retry
 from services.worker.publish.rank_logs import RankLogs
 from services.worker.publish.uploads import PreparedDataset, Uploads
-from services.worker.retry import MAX_OUTAGE_SECONDS, retry_outages
 
 MAX_LINES = 200  # per transaction
 LOOK_SECONDS = 0.5
@@ -175,7 +175,7 @@ class Publisher:
 
 
 async def publish_until(
-    ended: asyncio.Event, publisher: Publisher, *, hurry: asyncio.Event
+    ended: asyncio.Event, publisher: Publisher, *, cancelled: asyncio.Event
 ) -> None:
     """Publish what appears until the trainer has ended, and then what is left.
 
@@ -183,7 +183,7 @@ async def publish_until(
         ValueError: the trainer wrote a line that is not one of progress.
         LeaseLost: the attempt is not live any more.
         DatabaseUnavailable, StorageUnavailable: for longer than is worth the slots; that is
-            not long once the user has cancelled the job (`hurry`).
+            not long once the user has cancelled the job (`cancelled`).
     """
     lines = asyncio.create_task(_follow(publisher.publish_new, ended))
     logs = asyncio.create_task(_follow(publisher.publish_logs, ended))
@@ -194,23 +194,23 @@ async def publish_until(
             task.result()  # raises what ended it
         await asyncio.gather(lines, logs)
         # A file that is on its way now is waited for by the rest, which comes after it.
-        await publish_last(publisher.publish_rest, hurry=hurry)
+        await publish_last(publisher.publish_rest, cancelled=cancelled)
     finally:
         for task in (lines, logs, files):
             task.cancel()
         await asyncio.gather(lines, logs, files, return_exceptions=True)
 
 
-async def publish_last(publish: Callable[[], Awaitable[None]], *, hurry: asyncio.Event) -> None:
+async def publish_last(publish: Callable[[], Awaitable[None]], *, cancelled: asyncio.Event) -> None:
     """Publish what is left after the trainer has ended; errors as those of `publish_until`."""
     try:
-        async with asyncio.timeout(MAX_OUTAGE_SECONDS) as limit:
-            await retry_outages(publish, hurry=hurry)
+        async with asyncio.timeout(retry.MAX_OUTAGE_SECONDS) as limit:
+            await retry.retry_outages(publish, cancelled=cancelled)
     except TimeoutError as error:
         if not limit.expired():
             raise
         # A store that takes bytes, but too slowly, must not keep the slots for ever.
-        message = f"not all files could be stored within {MAX_OUTAGE_SECONDS:.0f} s"
+        message = f"not all files could be stored within {retry.MAX_OUTAGE_SECONDS:.0f} s"
         raise StorageUnavailable(message) from error
 
 

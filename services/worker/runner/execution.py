@@ -144,7 +144,7 @@ class Execution:
             watched: Outcome | None = None
             ended = asyncio.Event()
             publishing = asyncio.create_task(
-                publish_until(ended, publisher, hurry=self.orders.cancelled), context=attempt
+                publish_until(ended, publisher, cancelled=self.orders.cancelled), context=attempt
             )
             try:
                 watched = await self._wait_for_end(trainer, publishing, plan)
@@ -166,7 +166,7 @@ class Execution:
         try:
             await self._wait_unless_forced(publishing)
         except ValueError as error:  # the trainer wrote garbage, after these
-            await publish_last(publisher.publish_files, hurry=self.orders.cancelled)
+            await publish_last(publisher.publish_files, cancelled=self.orders.cancelled)
             return self._located(Outcome(Reason.TRAINER_CRASHED, str(error)))
         if watched is not None:
             await retry_outages(publisher.publish_stacks)

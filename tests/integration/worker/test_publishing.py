@@ -185,8 +185,8 @@ async def committed_steps(database, job):
 
 
 async def test_metrics_do_not_wait_for_a_slow_upload(database, run_directory, publisher, job, slow):
-    ended, hurry = asyncio.Event(), asyncio.Event()
-    publishing = asyncio.create_task(publish_until(ended, publisher, hurry=hurry))
+    ended, cancelled = asyncio.Event(), asyncio.Event()
+    publishing = asyncio.create_task(publish_until(ended, publisher, cancelled=cancelled))
     write_metrics(run_directory, [1])
     write_checkpoint(run_directory, 1)
     write_metrics(run_directory, range(2, 500))
@@ -209,7 +209,7 @@ async def test_store_that_is_away_holds_up_no_metrics_and_loses_no_file(
     publisher = publisher_for(database, relayed, run_directory, claim, job)
     write_run(run_directory)
     ended = asyncio.Event()
-    publishing = asyncio.create_task(publish_until(ended, publisher, hurry=asyncio.Event()))
+    publishing = asyncio.create_task(publish_until(ended, publisher, cancelled=asyncio.Event()))
 
     async def has_progress():
         return (await find_job(database, job.id)).step == 2
@@ -238,7 +238,7 @@ async def test_what_is_left_is_given_up_after_a_while(
     ended = asyncio.Event()
     ended.set()
     with pytest.raises(StorageUnavailable):
-        await asyncio.wait_for(publish_until(ended, publisher, hurry=ended), 30)
+        await asyncio.wait_for(publish_until(ended, publisher, cancelled=ended), 30)
     assert (await find_job(database, job.id)).step == 2
 
 
@@ -250,7 +250,7 @@ async def test_upload_that_takes_too_long_after_the_end_is_given_up(
     ended = asyncio.Event()
     ended.set()
     with pytest.raises(StorageUnavailable, match="not all files"):
-        await asyncio.wait_for(publish_until(ended, publisher, hurry=asyncio.Event()), 30)
+        await asyncio.wait_for(publish_until(ended, publisher, cancelled=asyncio.Event()), 30)
 
 
 async def test_checkpoint_waits_for_the_metrics_before_it(
@@ -322,7 +322,7 @@ async def test_checkpoint_that_is_dropped_during_its_upload_is_stored_whole(
 
 async def test_lost_lease_ends_the_uploads_too(database, run_directory, publisher, claim, slow):
     publishing = asyncio.create_task(
-        publish_until(asyncio.Event(), publisher, hurry=asyncio.Event())
+        publish_until(asyncio.Event(), publisher, cancelled=asyncio.Event())
     )
     write_checkpoint(run_directory, 1)
     await wait_for(lambda: asyncio.sleep(0, [*run_directory.checkpoints.glob(".uploading_*")]))

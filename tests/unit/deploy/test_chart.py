@@ -160,7 +160,7 @@ def test_migration_runs_before_anything_else_and_in_order():
         container["args"][-1].rpartition(".")[2]
         for container in containers(pods("trial")["run-nvae-migration"])
     ]
-    assert steps == ["s3_storage", "migrate", "bootstrap"]
+    assert steps == ["s3", "migrate", "bootstrap"]
     secret = of_kind("trial", "Secret")["run-nvae-stores-migration"]["metadata"]["annotations"]
     assert int(secret["helm.sh/hook-weight"]) < 0  # there before the job
     assert job["spec"]["template"]["spec"]["serviceAccountName"] == "default"
