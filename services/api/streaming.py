@@ -4,9 +4,9 @@ import json
 import time
 from collections.abc import AsyncIterator
 
-from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, format_sse_event
 
-from services.api.dependencies import EVENT_STREAM, Stores
+from services.api.dependencies import Stores
 from services.api.jobs.schemas import EventResource
 from services.database import jobs, logs
 from services.database.logs import LogPlace, LogText
@@ -18,15 +18,15 @@ LOOK_SECONDS = 1.0  # at the log of a job
 MAX_STREAM_SECONDS = 3600.0  # then the client comes again, with its key
 PAGE = 500
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-KEEP_ALIVE = ": still here\n\n"
+KEEP_ALIVE = format_sse_event(comment="still here")
 
 
-def stream(parts: AsyncIterator[str]) -> StreamingResponse:
+def stream(parts: AsyncIterator[bytes]) -> EventSourceResponse:
     """Return a response that sends parts as they come."""
-    return StreamingResponse(parts, media_type=EVENT_STREAM, headers=HEADERS)
+    return EventSourceResponse(parts, headers=HEADERS)
 
 
-async def follow_events(stores: Stores, job_id: str, *, after: int) -> AsyncIterator[str]:
+async def follow_events(stores: Stores, job_id: str, *, after: int) -> AsyncIterator[bytes]:
     """Yield the events of a job from the one behind `after` on, until the job has ended.
 
     What happened since, such as a checkpoint that was pinned, comes too.
@@ -41,7 +41,7 @@ async def follow_events(stores: Stores, job_id: str, *, after: int) -> AsyncIter
     while time.monotonic() < until:
         for event in events:
             data = EventResource.model_validate(event).model_dump_json()
-            yield _frame(str(event.number), event.type, data)
+            yield format_sse_event(id=str(event.number), event=event.type, data_str=data)
             after = event.number
             has_ended = has_ended or event.type in TERMINAL
         if is_history and len(events) == PAGE:
@@ -58,7 +58,7 @@ async def follow_events(stores: Stores, job_id: str, *, after: int) -> AsyncIter
 
 async def follow_log(
     stores: Stores, job_id: str, *, rank: int, place: LogPlace | None, num_lines: int
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     """Yield what a rank printed, from a place or the last lines on, until the job has ended."""
     until = time.monotonic() + MAX_STREAM_SECONDS
     spoke_at = time.monotonic()
@@ -85,7 +85,8 @@ async def follow_log(
         if texts:
             continue
         if job.status in TERMINAL:
-            yield _frame(f"{place.attempt}-{place.offset}", "end", _end(job))
+            end = f"{place.attempt}-{place.offset}"
+            yield format_sse_event(id=end, event="end", data_str=_end(job))
             return
         if time.monotonic() > spoke_at + KEEP_ALIVE_SECONDS:
             yield KEEP_ALIVE
@@ -97,10 +98,7 @@ def _end(job: Job) -> str:
     return json.dumps({"status": job.status, "reason": job.reason, "message": job.message})
 
 
-def _log_frame(text: LogText) -> str:
+def _log_frame(text: LogText) -> bytes:
     data = {"attempt": text.attempt, "rank": text.rank, "offset": text.offset, "text": text.text}
-    return _frame(f"{text.attempt}-{text.end}", "log", json.dumps(data))
-
-
-def _frame(number: str, kind: str, data: str) -> str:
-    return f"id: {number}\nevent: {kind}\ndata: {data}\n\n"
+    place = f"{text.attempt}-{text.end}"
+    return format_sse_event(id=place, event="log", data_str=json.dumps(data))

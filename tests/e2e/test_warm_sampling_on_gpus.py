@@ -3,18 +3,17 @@
 import os
 
 import pytest
+from gpu_stand_in import write_driver
 from stacks import running_stack
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     """A stack whose worker counts two GPUs; torch finds none, and computes on the CPU."""
-    folder = tmp_path_factory.mktemp("bin")
-    program = folder / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'GPU 0: stand-in'\necho 'GPU 1: stand-in'\n")
-    program.chmod(0o755)
-    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-    with running_stack(tmp_path_factory, os.environ | {"PATH": path}) as stack:
+    folder = tmp_path_factory.mktemp("driver")
+    write_driver(folder, num_gpus=2)
+    path = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    with running_stack(tmp_path_factory, os.environ | {"PYTHONPATH": path}) as stack:
         yield stack
 
 

@@ -1,9 +1,11 @@
 """What this machine offers: GPUs, or where there are none, shares of its cores."""
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
+import pynvml
 
 from services.settings import WorkerSettings
 
@@ -21,11 +23,11 @@ class SlotInventory:
 
 
 def take_inventory(settings: WorkerSettings) -> SlotInventory:
-    """Count GPUs with nvidia-smi, never with torch; a setting may offer fewer of them.
+    """Count GPUs as NVIDIA's driver has them, never with torch; a setting may offer fewer.
 
     Raises:
         ValueError: the setting offers more slots than there are GPUs.
-        subprocess.SubprocessError: nvidia-smi is there and does not answer.
+        pynvml.NVMLError: a driver is there and does not answer.
     """
     num_cores = usable_cores()
     num_gpus = _count_gpus()
@@ -42,12 +44,13 @@ def take_inventory(settings: WorkerSettings) -> SlotInventory:
 
 def _count_gpus() -> int:
     try:
-        listing = subprocess.run(
-            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=20, check=True
-        )
-    except FileNotFoundError:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:  # there is no driver
         return 0
-    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:
@@ -61,7 +64,7 @@ def usable_cores(cgroup: Path = CGROUP) -> int:
 
 def usable_memory_bytes(cgroup: Path = CGROUP) -> int:
     """Return the bytes of memory that may be used."""
-    num_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    num_bytes: int = psutil.virtual_memory().total
     match _read_cgroup(cgroup / "memory.max"):
         case [limit] if limit != "max":
             return min(num_bytes, int(limit))

@@ -1,19 +1,11 @@
 """The nodes of one attempt: where they meet, and over which interface they talk."""
 
 import errno
-import fcntl
 import ipaddress
 import socket
-import struct
-from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-MAX_ADDRESSES = 1024  # of a machine that are looked at
-_SIOCGIFCONF = 0x8912
-_IFREQ_SIZE = 40  # bytes, of one answer
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+import psutil
 
 
 class PortInUse(Exception):
@@ -67,36 +59,13 @@ class Gang:
 
 def interface_of(address: str) -> str | None:
     """Return the network interface with this address, None where no one has it."""
-    wanted = ipaddress.ip_address(address)
-    if wanted.is_loopback:
+    if ipaddress.ip_address(address).is_loopback:
         return "lo"
-    pairs = _ipv4_interfaces() if wanted.version == 4 else _ipv6_interfaces()
-    return next((name for found, name in pairs if found == wanted), None)
-
-
-def _ipv4_interfaces() -> Iterator[tuple[_Address, str]]:
-    """Return each address, also those that are not an interface's first, with its interface."""
-    room = array("B", bytes(MAX_ADDRESSES * _IFREQ_SIZE))
-    request = bytearray(struct.pack("iP", len(room), room.buffer_info()[0]))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        fcntl.ioctl(probe, _SIOCGIFCONF, request)
-    num_bytes, _ = struct.unpack("iP", request)
-    for start in range(0, num_bytes, _IFREQ_SIZE):
-        entry = room[start : start + _IFREQ_SIZE].tobytes()
-        label = entry[:16].rstrip(b"\0").decode()
-        yield ipaddress.IPv4Address(entry[20:24]), label.partition(":")[0]
-
-
-def _ipv6_interfaces() -> Iterator[tuple[_Address, str]]:
-    try:
-        lines = Path("/proc/net/if_inet6").read_text().splitlines()
-    except FileNotFoundError:  # the kernel has none
-        return
-    for line in lines:
-        digits, *_, name = line.split()
-        yield ipaddress.IPv6Address(bytes.fromhex(digits)), name
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(known.address.partition("%")[0] == address for known in addresses):
+            return name.partition(":")[0]  # without the label of a further address
+    return None
 
 
 def _family(address: str) -> socket.AddressFamily:
-    version = ipaddress.ip_address(address).version
-    return socket.AF_INET if version == 4 else socket.AF_INET6
+    return socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -1,8 +1,8 @@
 """A stack offers what the machine has, and its demo makes do with it."""
 
-import os
 from datetime import UTC, datetime
 
+import pynvml
 import pytest
 
 from nvae_client import Node
@@ -14,10 +14,8 @@ from services.worker.node.slots import take_inventory
 
 @pytest.mark.parametrize(("chosen", "offered"), [(None, 1), (1, 1)])
 def test_machine_with_one_gpu_and_more_cores_offers_the_gpu(tmp_path, monkeypatch, chosen, offered):
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'GPU 0: stand-in'\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for name, answer in (("Init", None), ("DeviceGetCount", 1), ("Shutdown", None)):
+        monkeypatch.setattr(pynvml, f"nvml{name}", lambda answer=answer: answer)
     options = ServiceOptions(api_port=8000, num_slots=chosen, datasets=None)
     for name, value in service_environment(tmp_path, options).items():
         monkeypatch.setenv(name, value)
