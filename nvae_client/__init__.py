@@ -1,19 +1,21 @@
 """Python client of the service, over HTTP only."""
 
-from nvae_client.answers import ApiKey, Attempt, Dataset, Event, LogText, Node, Preset
+from nvae_client._transport import RetryPolicy, Timing
 from nvae_client.client import NvaeClient
-from nvae_client.errors import (
-    ChecksumMismatch,
-    JobFailed,
-    NvaeError,
-    ServiceError,
-    ServiceUnreachable,
-)
+from nvae_client.errors import ChecksumMismatch, NvaeError, ServiceError, ServiceUnreachable
 from nvae_client.files import Artifact, Checkpoint
-from nvae_client.job import Job
-from nvae_client.metrics import Columns
-from nvae_client.plans import Plan
-from nvae_client.retrying import RetryPolicy, Timing
+from nvae_client.job import Job, JobFailed
+from nvae_client.models import (
+    ApiKey,
+    Attempt,
+    Columns,
+    Dataset,
+    Event,
+    LogText,
+    Node,
+    Plan,
+    Preset,
+)
 
 __all__ = [
     "ApiKey",

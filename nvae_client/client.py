@@ -6,14 +6,8 @@ from typing import Self
 
 import httpx
 
-from nvae_client.resources.catalogue import Keys, Presets
-from nvae_client.resources.checkpoints import Checkpoints
-from nvae_client.resources.datasets import Datasets
-from nvae_client.resources.jobs import Jobs
-from nvae_client.resources.nodes import Nodes
-from nvae_client.retrying import RetryPolicy, Timing
-from nvae_client.settings import Address
-from nvae_client.transport import Transport, new_idempotency_key
+from nvae_client._transport import Address, RetryPolicy, Timing, Transport, new_idempotency_key
+from nvae_client.resources import Checkpoints, Datasets, Jobs, Keys, Nodes, Presets
 
 
 class NvaeClient:

@@ -1,10 +1,10 @@
 """What can go wrong, each with what a program or a person needs to act on it."""
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from nvae_client.job import Job
+import httpx
 
 UNEXPECTED_ANSWER = "unexpected_answer"
 
@@ -64,9 +64,37 @@ class ChecksumMismatch(NvaeError):
     """A download is not what the service said it would be, the second time too."""
 
 
-class JobFailed(NvaeError):
-    """A job ended otherwise than by succeeding; `job` is how it ended."""
+def raise_for_problem(response: httpx.Response) -> None:
+    """Raise ServiceError if the answer is a refusal."""
+    if response.is_error:
+        raise ServiceError(
+            status=response.status_code,
+            retry_after_seconds=_retry_after(response),
+            **_content(response),
+        )
 
-    def __init__(self, job: "Job") -> None:
-        super().__init__(f"job {job.id} {job.status} ({job.reason}): {job.message}")
-        self.job = job
+
+def _content(response: httpx.Response) -> dict[str, Any]:
+    try:
+        problem = response.json()
+        pointers: dict[str, str] = {}
+        for item in problem.get("errors", ()):
+            known = pointers.get(item["pointer"])
+            message = str(item["message"])
+            pointers[item["pointer"]] = f"{known}; {message}" if known else message
+        code, detail = str(problem["code"]), str(problem["detail"])
+        request_id = problem.get("request_id") or response.headers.get("X-Request-Id")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        phrase = f"{response.status_code} {response.reason_phrase}".strip()
+        detail = f"{response.request.url.copy_with(query=None)} answered {phrase}"
+        return {"code": UNEXPECTED_ANSWER, "detail": detail}
+    return {"code": code, "detail": detail, "pointers": pointers, "request_id": request_id}
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds that the service asks for; a date is not worth a second clock."""
+    try:
+        seconds = float(response.headers["Retry-After"])
+    except (KeyError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -1,28 +1,72 @@
 """A job as it was when it was asked for, and everything that can be asked of it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, Unpack
 
 from pydantic import TypeAdapter
 
-from nvae_client import waiting
-from nvae_client.answers import Attempt, Event, LogText
-from nvae_client.errors import JobFailed
+from nvae_client import _job_streams
+from nvae_client._job_streams import (
+    ENDED,
+    LogChoice,
+    list_events,
+    read_log,
+    stream_events,
+    stream_log,
+)
+from nvae_client._transport import read
+from nvae_client.errors import NvaeError
 from nvae_client.files import PICTURE, Artifact, Checkpoint
-from nvae_client.job_facts import JobFacts
-from nvae_client.job_streams import LogChoice, list_events, read_log, stream_events, stream_log
-from nvae_client.metrics import Columns, fetch_metrics
-from nvae_client.transport import read
+from nvae_client.models import Attempt, Bound, Columns, Event, LogText, Progress, fetch_metrics
 
 SUCCEEDED = "succeeded"
-
 _ARTIFACTS = TypeAdapter(tuple[Artifact, ...])
 _CHECKPOINTS = TypeAdapter(tuple[Checkpoint, ...])
 _ATTEMPTS = TypeAdapter(tuple[Attempt, ...])
 
 
-class Job(JobFacts):
-    """A job, and what can be asked of it."""
+class JobFailed(NvaeError):
+    """A job ended otherwise than by succeeding; `job` is how it ended."""
+
+    def __init__(self, job: "Job") -> None:
+        super().__init__(f"job {job.id} {job.status} ({job.reason}): {job.message}")
+        self.job = job
+
+
+class Job(Bound):
+    """A job: where it is (status), why (reason, message), how far, and what can be asked of it."""
+
+    id: str
+    kind: str
+    name: str | None = None
+    status: str
+    reason: str | None = None
+    message: str | None = None
+    spec: dict[str, Any]
+    tags: dict[str, str] = {}
+    priority: int
+    queue_position: int | None = None
+    num_nodes: int
+    num_slots: int
+    parent_id: str | None = None
+    progress: Progress
+    latest_metrics: dict[str, Any] | None = None
+    num_parameters: int | None = None
+    result: dict[str, Any] | None = None
+    num_attempts: int
+    max_run_seconds: float | None = None
+    run_seconds: float = 0.0
+    dataset_id: str | None = None
+    checkpoint_id: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self.status in ENDED
 
     @property
     def _path(self) -> str:
@@ -41,7 +85,7 @@ class Job(JobFacts):
             look_seconds: how long one request waits for a change.
             patience_seconds: for how long the service may be away; None is as for other requests.
         """
-        answers = waiting.changes(
+        answers = _job_streams.changes(
             self._transport, self._path, look_seconds=look_seconds, limit_seconds=patience_seconds
         )
         for answer in answers:
@@ -67,7 +111,7 @@ class Job(JobFacts):
             JobFailed: it ended otherwise.
             TimeoutError: it goes on.
         """
-        answers = waiting.changes(
+        answers = _job_streams.changes(
             self._transport,
             self._path,
             look_seconds=look_seconds,

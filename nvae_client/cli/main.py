@@ -5,22 +5,8 @@ from typing import Annotated
 
 import typer
 
-from nvae_client.cli.commands import (
-    checkpoints,
-    control,
-    datasets,
-    evaluate,
-    jobs,
-    keys,
-    logs,
-    metrics,
-    nodes,
-    presets,
-    sample,
-    train,
-    watch,
-)
-from nvae_client.settings import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE
+from nvae_client._transport import DEFAULT_URL, KEY_VARIABLE, URL_VARIABLE
+from nvae_client.cli import admin, files, jobs, submit, watch
 
 EPILOG = (
     "Exit codes: 0 succeeded, 1 failed, 2 usage, 3 cancelled, 4 the service refused, "
@@ -67,18 +53,18 @@ _choose_service.__doc__ = (
 )
 
 _PANELS = {
-    "Work": (train.train, train.plan, sample.sample, evaluate.evaluate, evaluate.analyze),
+    "Work": (submit.train, submit.plan, submit.sample, submit.evaluate, submit.analyze),
     "Jobs": (
-        *(jobs.jobs, jobs.show, watch.watch, logs.logs, logs.events, metrics.metrics),
-        *(control.pause, control.resume, control.cancel, control.fork),
+        *(jobs.jobs, jobs.show, watch.watch, jobs.logs, jobs.events, jobs.metrics),
+        *(jobs.pause, jobs.resume, jobs.cancel, jobs.fork),
     ),
-    "What there is": (presets.presets,),
+    "What there is": (admin.presets,),
 }
 _GROUPS = {
-    "checkpoints": checkpoints.app,
-    "datasets": datasets.app,
-    "nodes": nodes.app,
-    "keys": keys.app,
+    "checkpoints": files.checkpoints_app,
+    "datasets": files.datasets_app,
+    "nodes": admin.nodes_app,
+    "keys": admin.keys_app,
 }
 
 for _panel, _commands in _PANELS.items():

@@ -1,6 +1,9 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands have, and specs of jobs made of them."""
 
-from typing import Annotated
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -49,3 +52,89 @@ Slots = Annotated[
     typer.Option("--slots", min=1, help="GPUs, or shares of the cores, on each node."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def parse_fields(given: Iterable[str] | None, option: str) -> dict[str, Any]:
+    """Return names and values; a value that is JSON is read as such, any other is a text.
+
+    Raises:
+        typer.BadParameter: one is no assignment, or a name comes twice.
+    """
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, value = _split(text, option)
+        if name in found:
+            raise typer.BadParameter(f"{name} is given twice", param_hint=option)
+        found[name] = _value(value)
+    return found
+
+
+def parse_texts(given: Iterable[str] | None, option: str) -> dict[str, str]:
+    """Return names and values that stay texts."""
+    return dict(_split(text, option) for text in given or ())
+
+
+def set_fields(spec: dict[str, Any], given: Iterable[str] | None, option: str) -> dict[str, Any]:
+    """Return the spec with fields set by dotted name, such as `checkpoint.every_steps=100`."""
+    for name, value in parse_fields(given, option).items():
+        *path, last = name.split(".")
+        place = spec
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{part} in {name} has no fields", param_hint=option)
+        place[last] = value
+    return spec
+
+
+def _split(text: str, option: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        message = f"{text!r} is not NAME=VALUE, such as optimization.epochs=200"
+        raise typer.BadParameter(message, param_hint=option)
+    return name.strip(), value
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def build_spec(
+    given: Mapping[str, Any],
+    *,
+    tags: Iterable[str] | None = None,
+    resources: Mapping[str, Any] | None = None,
+    fields: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """Return a spec of what was given.
+
+    Args:
+        given: fields; those that are None are left out.
+        tags: `KEY=VALUE` each.
+        resources: in the same way.
+        fields: any others, `NAME=VALUE` each, with dots where one is inside another.
+    """
+    whole = {**given, "tags": parse_texts(tags, "--tag"), "resources": _present(resources or {})}
+    present = {name: value for name, value in _present(whole).items() if value != {}}
+    return set_fields(present, fields, "--set")
+
+
+def _present(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless that was answered already.
+
+    Raises:
+        typer.BadParameter: nobody is there to be asked.
+        typer.Abort: the answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("say --yes: nobody is there to be asked", param_hint="--yes")
+    typer.confirm(question, abort=True, err=True)

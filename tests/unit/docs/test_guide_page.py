@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nvae_client.cli.showing.amounts import show_bytes, show_count
+from nvae_client.cli.output import show_bytes, show_count
 from nvae_core.estimate import Estimate, estimate
 from nvae_core.presets import apply_overrides, find_preset
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nvae_client.settings import Address
+from nvae_client._transport import Address
 
 
 def test_arguments_come_before_the_environment():

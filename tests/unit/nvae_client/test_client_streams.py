@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scripted_server import Reply, answer, events, problem
 
 from nvae_client import ServiceError, ServiceUnreachable
-from nvae_client.events import ServerSentEvent, parse_events
+from nvae_client._sse import ServerSentEvent, parse_events
 
 PATH = "/v1/jobs/job_1"
 

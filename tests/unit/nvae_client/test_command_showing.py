@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvae_client.cli.showing.amounts import (
+from nvae_client.cli.output import (
     show_age,
     show_bytes,
     show_count,
     show_number,
     show_seconds,
+    show_value,
+    sparkline,
 )
-from nvae_client.cli.showing.sparklines import sparkline
-from nvae_client.cli.showing.tables import show_value
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,78 @@
-"""Everything about one job, for people."""
+"""Jobs on a terminal: one line, one page, lists, and the live table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from nvae_client.cli.showing.amounts import show_age, show_bytes, show_moment, show_seconds
-from nvae_client.cli.showing.progress import percentage, styled_status
-from nvae_client.cli.showing.tables import cut, pairs_table, plain_table, show_value
+from nvae_client.cli.output import (
+    cut,
+    pairs_table,
+    plain_table,
+    show_age,
+    show_bytes,
+    show_moment,
+    show_number,
+    show_seconds,
+    show_value,
+    sparkline,
+)
 from nvae_client.files import Artifact, Checkpoint
 from nvae_client.job import Job
 
+STYLES = {
+    "queued": "yellow",
+    "starting": "cyan",
+    "running": "blue",
+    "stopping": "magenta",
+    "paused": "magenta",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "dim",
+}
 SHOWN_METRICS = ("loss", "kl", "reconstruction_loss", "learning_rate", "images_per_second")
+Curves = Mapping[str, Sequence[float]]
+TEXT_WIDTH = 64  # what is beside the two curves
+
+
+def styled_status(status: str) -> str:
+    """Return a status in its colour."""
+    return f"[{STYLES.get(status, 'default')}]{status}[/]"
+
+
+def percentage(job: Job) -> str:
+    """Return how much of a job is done, if that is known."""
+    step, num_steps = job.progress.step, job.progress.num_steps
+    if job.status == "succeeded":
+        return "100%"
+    return f"{100 * step // num_steps}%" if step is not None and num_steps else ""
+
+
+def describe_progress(job: Job) -> str:
+    """Return step and loss of a running job, or why one does not run."""
+    if job.status == "queued" and job.queue_position is not None:
+        return f"position {job.queue_position}"
+    parts = []
+    if job.progress.step is not None:
+        parts.append(f"{job.progress.step}/{job.progress.num_steps or '?'}")
+    loss = (job.latest_metrics or {}).get("loss")
+    if loss is not None:
+        parts.append(f"loss {show_number(loss)}")
+    return "  ".join(parts)
+
+
+def headline(job: Job) -> str:
+    """Return a line about a job: what it is, where it is, how far, why."""
+    name = f" {job.name!r}" if job.name else ""
+    line = f"{job.kind}{name} {job.status}"
+    if details := describe_progress(job):
+        line += f"  {details}"
+    if job.finished_at and job.started_at:
+        line += f"  in {show_seconds((job.finished_at - job.started_at).total_seconds())}"
+    if job.message and job.status not in {"running", "succeeded"}:
+        line += f": {job.message}"
+    return line
 
 
 def jobs_table(jobs: Sequence[Job], *, width: int) -> Table:
@@ -93,3 +153,34 @@ def _is_telling(name: str, value: object) -> bool:
     """Whether a field of a spec says what the rest of the page does not."""
     elsewhere = {"kind", "name", "tags", "priority", "checkpoint_id", "resources"}
     return name not in elsewhere and value not in (None, {}, [], "")
+
+
+def live_table(
+    jobs: Mapping[str, Job], curves: Mapping[str, Curves], *, width: int, note: str
+) -> RenderableType:
+    """Return a row for each job, a line for each that says why it does not run, and the note."""
+    spark = max(6, min(32, (width - TEXT_WIDTH) // 2))
+    table = plain_table(
+        *("job", "status", "done", "step", "ran", "loss", "", "kl", ""),
+        right=["done", "step", "ran", "loss", "kl"],
+        flexible="job",
+    )
+    for job in jobs.values():
+        latest, known = job.latest_metrics or {}, curves.get(job.id, {})
+        table.add_row(
+            cut(job.name or f"{job.kind.split('_')[0]} …{job.id[-6:]}"),
+            styled_status(job.status),
+            percentage(job),
+            str(job.progress.step or ""),
+            show_seconds(job.run_seconds) if job.run_seconds else "",
+            show_number(latest.get("loss")),
+            f"[cyan]{sparkline(known.get('loss', ()), spark)}[/]",
+            show_number(latest.get("kl")),
+            f"[magenta]{sparkline(known.get('kl', ()), spark)}[/]",
+        )
+    reasons = [
+        f"[dim]{escape(job.name or job.id)}: {escape(job.message)}[/]"
+        for job in jobs.values()
+        if job.message and job.status != "succeeded"
+    ]
+    return Group(table, *reasons, *([f"[yellow]{escape(note)}[/]"] if note else []))

@@ -1,20 +1,124 @@
-"""Requests as the service wants them: with a key, safe to repeat, errors as one class."""
+"""Requests as the service wants them: with a key, safe to repeat, retried, errors as one class."""
 
 import contextlib
+import os
+import random
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from nvae_client.errors import UNEXPECTED_ANSWER, ServiceError
-from nvae_client.problems import raise_for_problem
-from nvae_client.retrying import Retries, RetryPolicy, Timing
+from nvae_client.errors import (
+    UNEXPECTED_ANSWER,
+    ServiceError,
+    ServiceUnreachable,
+    raise_for_problem,
+)
 
+URL_VARIABLE = "NVAE_API_URL"
+KEY_VARIABLE = "NVAE_API_KEY"
+DEFAULT_URL = "http://127.0.0.1:8000"
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})  # 502 and 504: a proxy without its service
+OURS = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)  # a second try would be the same
 T = TypeVar("T")
 MAX_WAIT_SECONDS = 60  # that the service keeps a request open for
+
+
+@dataclass(frozen=True)
+class Address:
+    """The service's URL, and the key to show it, if there is one."""
+
+    url: str
+    api_key: str | None
+
+    @classmethod
+    def choose(
+        cls, url: str | None, api_key: str | None, environment: Mapping[str, str] = os.environ
+    ) -> Self:
+        """Return what was given, or else what the environment says.
+
+        Raises:
+            ValueError: the URL or the key cannot be one.
+        """
+        url = (url or environment.get(URL_VARIABLE) or DEFAULT_URL).strip().rstrip("/")
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"the service's URL must begin with http:// or https://, not {url!r}")
+        api_key = (api_key or environment.get(KEY_VARIABLE) or "").strip()
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ValueError("the API key has characters that no key has; copy it again")
+        return cls(url, api_key or None)
+
+    def headers(self) -> dict[str, str]:
+        """Return what each request carries."""
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The clock, what sleeps, and the source of jitter in [0, 1)."""
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    random: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """For how long one request is tried, and how long the pauses are."""
+
+    limit_seconds: float = 60.0
+    first_delay_seconds: float = 0.25
+    longest_delay_seconds: float = 8.0
+
+
+class Retries:
+    """The tries of one request, or of one stream since it last made progress."""
+
+    def __init__(self, policy: RetryPolicy, timing: Timing) -> None:
+        self._policy = policy
+        self._timing = timing
+        self.made_progress()
+
+    def made_progress(self) -> None:
+        """Begin to count anew."""
+        self._num_failures = 0
+        self._ends_at = self._timing.clock() + self._policy.limit_seconds
+
+    def absorb(self, error: Exception) -> None:
+        """Return when it is time for the next try.
+
+        Raises:
+            ServiceError: the same, if trying again does not help or takes too long.
+            ServiceUnreachable: in place of an error of the connection.
+        """
+        if isinstance(error, ServiceError):
+            if error.status not in RETRIED_STATUSES or not self._pause(error.retry_after_seconds):
+                raise error
+        elif isinstance(error, OURS) or not self._pause(None):
+            raise ServiceUnreachable(_explain_retry(error)) from error
+
+    def _pause(self, asked_seconds: float | None) -> bool:
+        """Sleep, unless the time would be over before the next try."""
+        doubled = self._policy.first_delay_seconds * 2.0 ** min(self._num_failures, 30)
+        delay = min(doubled, self._policy.longest_delay_seconds)
+        delay *= 0.5 + 0.5 * self._timing.random()
+        if asked_seconds is not None:
+            # Never before the service wants it, and not all at the very moment it wants it.
+            delay = asked_seconds + min(delay, self._policy.first_delay_seconds)
+        if self._timing.clock() + delay > self._ends_at:
+            return False
+        self._num_failures += 1
+        self._timing.sleep(delay)
+        return True
+
+
+def _explain_retry(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def new_idempotency_key() -> str:

@@ -1,12 +1,13 @@
 """What the service answers, as frozen values; unknown fields are left out."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import httpx
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, TypeAdapter
 
-from nvae_client.transport import Transport, read
+from nvae_client._transport import Transport, read
 
 
 class Answer(BaseModel):
@@ -124,3 +125,74 @@ class ApiKey(Answer):
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
     key: str | None = None
+
+
+class FieldProblem(Answer):
+    """What is wrong with one field of a spec."""
+
+    pointer: str
+    message: str
+
+
+class TrainingPlan(Answer):
+    """What a training would take; `num_steps` is None where the data set is not known."""
+
+    model: dict[str, Any]
+    optimization: dict[str, Any]
+    num_parameters: int
+    num_steps: int | None = None
+    memory_bytes_per_rank: int
+    checkpoint_bytes: int
+    num_checkpoints_kept: int
+
+
+class Plan(Answer):
+    """What a job would be: everything is checked, nothing stored."""
+
+    valid: bool
+    problems: tuple[FieldProblem, ...] = ()
+    num_ranks: int
+    training: TrainingPlan | None = None  # of one whose preset and overrides are right
+
+
+class Columns(TypedDict):
+    """One metric, ready for `pandas.DataFrame`."""
+
+    step: list[int]
+    value: list[float]
+
+
+class _Series(Answer):
+    steps: list[int]
+    values: list[float]  # "NaN" and "Infinity" are numbers too
+
+
+_SERIES = TypeAdapter(dict[str, _Series])
+
+
+def fetch_metrics(
+    transport: Transport,
+    job_id: str,
+    *,
+    names: Sequence[str] = (),
+    from_step: int | None = None,
+    to_step: int | None = None,
+    max_points: int | None = None,
+) -> dict[str, Columns]:
+    """Return a job's metrics by name.
+
+    Args:
+        transport: to the service.
+        job_id: the job.
+        names: which; none means all.
+        from_step: the first step, or None for all.
+        to_step: the last step, or None for all.
+        max_points: of each metric; of a longer one the extremes are returned. None means as many
+            as the service thinks enough.
+    """
+    parameters = {"from_step": from_step, "to_step": to_step, "max_points": max_points}
+    answer = transport.get(
+        f"/v1/jobs/{job_id}/metrics", parameters={"names": [*names], **parameters}
+    )
+    found = read(_SERIES, answer)
+    return {name: {"step": one.steps, "value": one.values} for name, one in found.items()}

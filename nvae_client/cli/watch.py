@@ -7,13 +7,20 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from nvae_client.cli import exits, options
-from nvae_client.cli.connecting import Session, connected
-from nvae_client.cli.showing.progress import headline
-from nvae_client.cli.showing.watched import Curves, watched_table
+from nvae_client._transport import RETRIED_STATUSES
+from nvae_client.cli import options
+from nvae_client.cli.job_tables import Curves, headline, live_table
+from nvae_client.cli.session import (
+    CANCELLED,
+    FAILED,
+    INTERRUPTED,
+    Session,
+    connected,
+    exit_code,
+    leave,
+)
 from nvae_client.errors import NvaeError, ServiceError
 from nvae_client.job import Job
-from nvae_client.retrying import RETRIED_STATUSES
 
 NUM_POINTS = 200
 CURVES = ("loss", "kl")
@@ -39,8 +46,8 @@ def watch(
             watcher.run(every)
         except KeyboardInterrupt as error:
             session.terminal.note(f"\nthe jobs go on; come back: nvae watch {' '.join(jobs or ())}")
-            raise typer.Exit(exits.INTERRUPTED) from error
-        exits.leave(_worst(watcher.jobs))
+            raise typer.Exit(INTERRUPTED) from error
+        leave(_worst(watcher.jobs))
 
 
 class _Watcher:
@@ -61,7 +68,7 @@ class _Watcher:
         with Live(console=terminal.out, auto_refresh=False) as live:
             while True:
                 width = terminal.out.width
-                shown = watched_table(self.jobs, self._curves, width=width, note=self._note)
+                shown = live_table(self.jobs, self._curves, width=width, note=self._note)
                 live.update(shown, refresh=True)
                 if self._have_ended():
                     return
@@ -109,5 +116,5 @@ class _Watcher:
 
 
 def _worst(jobs: Mapping[str, Job]) -> int:
-    codes = {exits.exit_code(job.status) for job in jobs.values()}
-    return next((code for code in (exits.FAILED, exits.CANCELLED) if code in codes), 0)
+    codes = {exit_code(job.status) for job in jobs.values()}
+    return next((code for code in (FAILED, CANCELLED) if code in codes), 0)

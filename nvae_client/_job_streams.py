@@ -1,19 +1,79 @@
-"""Events and logs of a job, as they are or as they come."""
+"""Waiting for a job, and its events and logs, as they are or as they come."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict, TypeVar
 
+import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from nvae_client.answers import Answer, Event, LogText
+from nvae_client._sse import ServerSentEvent, follow
+from nvae_client._transport import MAX_WAIT_SECONDS, Transport, read
 from nvae_client.errors import UNEXPECTED_ANSWER, ServiceError
-from nvae_client.events import ServerSentEvent
-from nvae_client.following import follow
-from nvae_client.transport import Transport, read
-from nvae_client.waiting import ENDED
+from nvae_client.models import Answer, Event, LogText
 
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+PACE_WITHOUT_ETAG_SECONDS = 0.5  # a proxy took it away: every look is answered at once
 A = TypeVar("A", bound=Answer)
 _EVENTS = TypeAdapter(tuple[Event, ...])
+
+
+class _Status(Answer):
+    status: str
+
+
+_STATUS = TypeAdapter(_Status)
+
+
+def changes(
+    transport: Transport,
+    path: str,
+    *,
+    look_seconds: float,
+    limit_seconds: float | None = None,
+    timeout_seconds: float | None = None,
+) -> Iterator[httpx.Response]:
+    """Yield the answer about a job now and whenever it differs, until the job has ended.
+
+    Args:
+        transport: to the service.
+        path: of the job.
+        look_seconds: how long one request waits for a change.
+        limit_seconds: for how long the service may be away.
+        timeout_seconds: how long to wait in all.
+
+    Raises:
+        TimeoutError: the job goes on.
+    """
+    clock, sleep = transport.timing.clock, transport.timing.sleep
+    ends_at = math.inf if timeout_seconds is None else clock() + timeout_seconds
+    etag: str | None = None
+    seen = b""
+    while True:
+        asked_at = clock()
+        response = transport.get(
+            path,
+            headers={"If-None-Match": etag} if etag else {},
+            wait_seconds=_whole_seconds(min(look_seconds, ends_at - asked_at)) if etag else 0,
+            limit_seconds=limit_seconds,
+        )
+        if response.status_code != httpx.codes.NOT_MODIFIED:
+            if response.content != seen:
+                yield response
+            if read(_STATUS, response).status in ENDED:
+                return
+            seen, etag = response.content, response.headers.get("ETag")
+        if clock() >= ends_at:
+            raise TimeoutError(f"{path} has not ended in {timeout_seconds} s; it goes on")
+        pace = PACE_SECONDS if etag else PACE_WITHOUT_ETAG_SECONDS
+        sleep(max(0.0, pace - (clock() - asked_at)))
+
+
+PACE_SECONDS = 0.2  # between two looks at a job that changes all the time
+
+
+def _whole_seconds(seconds: float) -> int:
+    return max(1, min(MAX_WAIT_SECONDS, round(seconds)))
 
 
 class LogChoice(TypedDict, total=False):

@@ -1,18 +1,27 @@
-"""Submitting a job and following it; Ctrl-C lets go of it, and does not stop it."""
+"""Submitting and following a job, and downloads with a bar; Ctrl-C lets go of a job."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from nvae_client.cli import exits
-from nvae_client.cli.connecting import FOLLOWING_PATIENCE_SECONDS, Session
-from nvae_client.cli.showing.progress import describe_progress, headline
-from nvae_client.cli.suggesting import suggest
+from nvae_client.cli.job_tables import describe_progress, headline
+from nvae_client.cli.session import INTERRUPTED, RETRY_SECONDS_WHILE_FOLLOWING, Session, suggest
 from nvae_client.errors import ServiceError
+from nvae_client.files import Artifact, Checkpoint, safe_path
 from nvae_client.job import Job
 
 LOOK_SECONDS = 1.0
@@ -64,7 +73,7 @@ def detaching(session: Session, job: Job) -> Iterator[None]:
             f"  come back:  nvae watch {job.id}\n"
             f"  stop it:    nvae cancel {job.id}"
         )
-        raise typer.Exit(exits.INTERRUPTED) from error
+        raise typer.Exit(INTERRUPTED) from error
 
 
 def _show_bar(session: Session, job: Job) -> Job:
@@ -89,7 +98,7 @@ def _show_bar(session: Session, job: Job) -> Job:
         ended = job.wait(
             on_change=show,
             look_seconds=LOOK_SECONDS,
-            patience_seconds=FOLLOWING_PATIENCE_SECONDS,
+            patience_seconds=RETRY_SECONDS_WHILE_FOLLOWING,
         )
     session.terminal.note(headline(ended))
     return ended
@@ -105,5 +114,51 @@ def _print_lines(session: Session, job: Job) -> Job:
             told = (seen.status, time.monotonic())
 
     return job.wait(
-        on_change=tell, look_seconds=LOOK_SECONDS, patience_seconds=FOLLOWING_PATIENCE_SECONDS
+        on_change=tell, look_seconds=LOOK_SECONDS, patience_seconds=RETRY_SECONDS_WHILE_FOLLOWING
     )
+
+
+def save_artifacts(session: Session, artifacts: Sequence[Artifact], output: Path) -> list[Path]:
+    """Download a job's files: one to the output itself, several into it as a folder."""
+    saved = []
+    with _bar(session) as progress:
+        for artifact in artifacts:
+            is_only = len(artifacts) == 1 and not output.is_dir()
+            target = output if is_only else output / safe_path(artifact.name)
+            bar = progress.add_task(artifact.name, total=artifact.size_bytes)
+            tell = partial(_advance, progress, bar)
+            saved.append(artifact.download(target, on_progress=tell))
+    return saved
+
+
+def save_checkpoint(
+    session: Session, checkpoint: Checkpoint, folder: Path, *, resume: bool
+) -> Path:
+    """Download a checkpoint into a folder."""
+    with _bar(session) as progress:
+        bars = {
+            file.name: progress.add_task(file.name, total=file.size_bytes)
+            for file in checkpoint.files
+        }
+        return checkpoint.download(
+            folder,
+            resume=resume,
+            on_progress=lambda name, done: progress.update(bars[name], completed=done),
+        )
+
+
+def _advance(progress: Progress, bar: TaskID, done: int) -> None:
+    progress.update(bar, completed=done)
+
+
+@contextmanager
+def _bar(session: Session) -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+    )
+    hidden = session.terminal.as_json or not session.terminal.err.is_terminal
+    with Progress(*columns, console=session.terminal.err, disable=hidden) as progress:
+        yield progress

@@ -1,1 +1,0 @@
-"""What there is at the service, one class for each kind of it."""
