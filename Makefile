@@ -39,8 +39,8 @@ test-compose: setup ## build the images, bring docker-compose.yml up, kill parts
 env: ## write .env for docker-compose.yml, with fresh passwords, unless there is one
 	@$(PYTHON) deploy/compose/make_env.py
 
-up: setup ## start the stack on this machine and keep it running; data is kept in .local/stack
-	@$(BIN)/python -m services.local up --detach
+up: setup ## start the stack on this machine and keep it running (PORT=8100); data in .local/stack
+	@$(BIN)/python -m services.local up --detach $(if $(PORT),--api-port $(PORT))
 
 down: setup ## stop it; the data stays
 	@$(BIN)/python -m services.local down

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from services.database.session import Database
 from services.database.tables import Job
-from services.local.ports import HOST
+from services.local.state import HOST
 from services.settings import ApiSettings, DatabaseSettings
 
 

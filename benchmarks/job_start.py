@@ -31,8 +31,9 @@ from services.database.session import Database
 from services.database.tables import Attempt, Member, Node
 from services.domain.specs import DatasetSpec, TrainSpec
 from services.domain.states import TERMINAL, MemberStatus
-from services.local import processes, strays
-from services.local.stack import create_folder, running_servers
+from services.local import processes
+from services.local.stack import running_servers
+from services.local.state import create_folder
 from services.settings import DatabaseSettings
 
 LOOK_SECONDS = 0.002
@@ -92,7 +93,7 @@ class Services:
 
     def kill_broker(self) -> None:
         """Kill Valkey."""
-        for pid in strays.server_processes(self._folder / "valkey"):
+        for pid in processes.server_processes(self._folder / "valkey"):
             os.kill(pid, signal.SIGKILL)
 
     def has_stepped(self) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import httpx
 
 from services.domain.access import KEY_BYTES, make_key
-from services.local.ports import HOST, free_ports
+from services.local.state import HOST, free_ports
 
 
 def new_key() -> str:

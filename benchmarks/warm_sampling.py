@@ -30,7 +30,7 @@ from nvae_client import Checkpoint, NvaeClient
 from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import arrange_grid, encode_png
 from nvae_core.sampling.sampler import Sampler
-from services.local.ports import free_ports
+from services.local.state import free_ports
 from services.worker.sampler.client import connect, sampler_folder
 
 NUM_IMAGES = 64

@@ -8,25 +8,20 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import psutil
+
 POLL_SECONDS = 0.05
 KILL_WITHIN_SECONDS = 5.0
 
 
 def find_marked(marker: str) -> set[int]:
     """Return the pids, without this process, whose environment holds the entry `NAME=value`."""
-    entry = marker.encode()
-    found = set()
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            continue  # gone, or somebody else's
-        if entry in environment and state != "Z":
-            found.add(int(folder.name))
-    return found
+    name, _, value = marker.partition("=")
+    return {
+        process.pid
+        for process in psutil.process_iter(["environ"])  # none of a zombie, or of another user
+        if process.pid != os.getpid() and (process.info["environ"] or {}).get(name) == value
+    }
 
 
 def kill_marked(marker: str) -> set[int]:
@@ -44,10 +39,10 @@ def end_all(find: Callable[[], set[int]], *, grace_seconds: float) -> tuple[set[
     left: set[int] = set()
     ended: set[int] = set()
     stages = [(signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_WITHIN_SECONDS)]
-    for how, patience_seconds in stages if grace_seconds else stages[1:]:
-        deadline = time.monotonic() + patience_seconds
+    for how, within_seconds in stages if grace_seconds else stages[1:]:
+        deadline = time.monotonic() + within_seconds
         told: set[int] = set()
-        # Again and again, because a stray may fork while we look.
+        # Again and again, because one may fork while we look.
         while left := find():
             _send(how, left - told)
             told |= left
@@ -80,7 +75,7 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-async def wait_until_unlocked(lifeline: Path, *, interval_seconds: float = 1.0) -> None:
+async def wait_until_unlocked(path: Path, *, interval_seconds: float = 1.0) -> None:
     """Return once nobody holds the lock on this file any more."""
-    while is_locked(lifeline):
+    while is_locked(path):
         await asyncio.sleep(interval_seconds)

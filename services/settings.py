@@ -183,4 +183,4 @@ class LocalSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NVAE_", frozen=True)
 
-    lifeline: Path | None = None
+    parent_lock: Path | None = None

@@ -76,7 +76,7 @@ class Terminal:
         if self.as_json:
             self.json(content)
         else:
-            self.out.print(shown)
+            self.out.print(shown, soft_wrap=isinstance(shown, str))  # a path stays whole
 
     def json(self, content: Any) -> None:
         """Print one line of JSON."""

@@ -4,11 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from services.local import commands
-from services.local.detached import up_detached
-from services.local.environment import ServiceOptions
-from services.local.errors import StackError
-from services.local.ports import free_ports
+from services.local.commands import up_detached
+from services.local.stack import ServiceOptions
+from services.local.state import StackError, free_ports
+from services.settings import ApiSettings
+
+MAX_PORT = 65535
 
 _SIMPLE = {
     "down": commands.down,
@@ -38,15 +42,33 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
         return 0
     if options.detach:
         return up_detached(folder, [word for word in arguments if word != "--detach"])
-    return commands.up(folder, _service_options(options))
+    return commands.up(folder, _service_options(options), tell_key=not options.no_key)
 
 
 def _service_options(options: argparse.Namespace) -> ServiceOptions:
     return ServiceOptions(
-        api_port=options.api_port or free_ports(1)[0],
+        api_port=_api_port(options),
         num_slots=options.slots,
         datasets=options.datasets and options.datasets.resolve(),
     )
+
+
+def _api_port(options: argparse.Namespace) -> int:
+    """Return the port that was asked for: by the option, by the environment (`up`), or none."""
+    port: int | None = options.api_port
+    if port is None and options.command == "up":
+        try:
+            port = ApiSettings().port
+        except ValidationError as error:
+            [problem] = error.errors(include_url=False)
+            raise StackError(f"NVAE_API_PORT: {problem['msg']}") from error
+    return port or free_ports(1)[0]
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {MAX_PORT}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,8 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (up, down, status, environment):
         command.add_argument("--data", type=Path, default=Path(".local/stack"))
     demo.set_defaults(data=Path(".local"))
-    up.add_argument("--api-port", type=int, default=8000)
-    demo.add_argument("--api-port", type=int, help="default: a free one")
+    up.add_argument("--api-port", type=_port, help="default: NVAE_API_PORT, or 8000")
+    up.add_argument("--no-key", action="store_true", help=argparse.SUPPRESS)
+    demo.add_argument("--api-port", type=_port, help="default: a free one")
     up.add_argument("--detach", action="store_true", help="return once everything is up")
     for command in (up, demo):
         command.add_argument("--slots", type=int, help="default: all GPUs, or else all cores")

@@ -4,44 +4,57 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TextIO
 
-from services.local import announcement, lifeline
-from services.local.environment import (
-    OF_ITS_PROCESSES,
+from services.local import processes, state
+from services.local.processes import Part, WhenItEnds
+from services.local.stack import (
     ServiceOptions,
     api_url,
     inherited,
     server_environment,
+    server_parts,
     service_environment,
+    service_parts,
 )
-from services.local.errors import StackError
-from services.local.parts import Part, WhenItEnds
-from services.local.signals import Signals
-from services.local.stack import create_folder, server_parts, service_parts
-from services.local.stack_file import STACK_NAME, StackFile, load_or_create
-from services.local.supervisor import Supervisor
+from services.local.state import (
+    OF_ITS_PROCESSES,
+    STACK_NAME,
+    StackError,
+    StackFile,
+    create_folder,
+    load_or_create,
+)
+from services.local.supervisor import Signals, Supervisor
 
 _DOWN_WITHIN_SECONDS = 120.0
 
 
-def up(folder: Path, options: ServiceOptions) -> int:
+def up(folder: Path, options: ServiceOptions, *, tell_key: bool) -> int:
     """Run the stack in the foreground until asked to stop."""
-    announcement.tell_new_key(create_folder(folder))
-    run_stack(folder, options, after_servers=lambda stack: service_parts(stack, options))
+    run_stack(
+        folder,
+        options,
+        after_servers=lambda stack: service_parts(stack, options),
+        on_ready=lambda: state.tell_new_key(folder) if tell_key else None,
+    )
     return 0
 
 
 def already_up(folder: Path) -> bool:
     """Say so if a supervisor runs on this folder."""
-    if lifeline.holder(folder) is None:
+    if state.supervisor_pid(folder) is None:
         return False
-    _tell(f"already up: {announcement.describe(folder)}")
+    if state.ready_pid(folder) is not None:
+        state.tell_new_key(folder)  # nobody has heard it, if the first start was interrupted
+    _tell(f"already up: {state.describe_stack(folder)}")
     return True
 
 
@@ -49,7 +62,7 @@ def down(folder: Path) -> int:
     """Stop the stack and wait until nothing of it is left."""
     deadline = time.monotonic() + _DOWN_WITHIN_SECONDS
     told: int | None = None
-    while pid := lifeline.holder(folder):
+    while pid := state.supervisor_pid(folder):
         if pid != told:
             os.kill(pid, signal.SIGTERM)
             told = pid
@@ -62,8 +75,8 @@ def down(folder: Path) -> int:
 
 def status(folder: Path) -> int:
     """Say whether the stack is up; exits 0 only if it is."""
-    is_up = lifeline.holder(folder) is not None
-    _tell(f"up: {announcement.describe(folder)}" if is_up else "not up")
+    is_up = state.supervisor_pid(folder) is not None
+    _tell(f"up: {state.describe_stack(folder)}" if is_up else "not up")
     return 0 if is_up else 1
 
 
@@ -106,12 +119,13 @@ def run_stack(
     options: ServiceOptions,
     *,
     after_servers: Callable[[StackFile], Sequence[Part]],
+    on_ready: Callable[[], None] = lambda: None,
 ) -> int:
     """Run the servers and these parts; the status of the program, or 128 + the signal."""
     folder = create_folder(folder)
     signals = Signals()
-    with closing(lifeline.hold(folder)):
-        announcement.withdraw(folder)
+    with closing(state.hold_parent_lock(folder)):
+        state.withdraw_ready(folder)
         stack = load_or_create(folder)
         supervisor = Supervisor(
             folder,
@@ -125,13 +139,50 @@ def run_stack(
         try:
             supervisor.start()
             if not signals.stop_requested():
-                announcement.publish(folder, api_url(options))
+                on_ready()
+                state.publish_ready(folder, api_url(options))
             status = supervisor.watch()
             return 128 + signals.stopped_by if signals.stopped_by else status
         finally:
-            announcement.withdraw(folder)
+            state.withdraw_ready(folder)
             supervisor.stop()
 
 
 def _tell(text: str) -> None:
     sys.stdout.write(text + "\n")
+
+
+def up_detached(folder: Path, arguments: Sequence[str]) -> int:
+    """Start `python -m services.local ARGUMENTS` in its own session; return once it is up."""
+    folder = create_folder(folder)
+    log = folder / "logs" / "supervisor.log"
+    with log.open("a") as output, log.open() as progress:
+        progress.seek(0, 2)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.local", *arguments, "--no-key"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            _follow(folder, process, progress)
+        except KeyboardInterrupt:
+            processes.stop(process, signal.SIGTERM, grace_seconds=120.0)
+            raise
+    state.tell_new_key(folder)
+    sys.stdout.write(f"up: {state.describe_stack(folder)}\n")
+    # It lives on; without this its Popen object would warn that it does.
+    process.returncode = 0
+    return 0
+
+
+def _follow(folder: Path, process: subprocess.Popen[bytes], progress: TextIO) -> None:
+    while state.ready_pid(folder) != process.pid:
+        ended = process.poll() is not None
+        sys.stderr.write(progress.read())
+        sys.stderr.flush()
+        if ended:
+            raise StackError("the stack did not come up")
+        time.sleep(0.1)
+    sys.stderr.write(progress.read())

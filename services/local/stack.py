@@ -1,21 +1,74 @@
-"""Which parts the stack has and in which order they start; and the servers alone, for tests."""
+"""Which parts a stack has, their environment and order; and the servers alone, for tests."""
 
+import os
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.local import lifeline, strays
-from services.local.environment import ServiceOptions, api_url, inherited, server_environment
-from services.local.parts import Part, WhenItEnds, bring_up, refuse_taken_ports, take_down
-from services.local.servers.postgres import postgres
-from services.local.servers.seaweedfs import seaweedfs
-from services.local.servers.valkey import valkey
-from services.local.stack_file import StackFile, load_or_create
+from services.local import processes, state
+from services.local.processes import Part, WhenItEnds, bring_up, refuse_taken_ports, take_down
+from services.local.servers import (
+    BUCKET,
+    broker_url,
+    database_url,
+    postgres,
+    s3_url,
+    seaweedfs,
+    valkey,
+)
+from services.local.state import HOST, MARKER, PARENT_LOCK, StackFile, create_folder, load_or_create
 
 _S3_SELF_TEST = (sys.executable, "-m", "services.storage.s3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceOptions:
+    """What the user chooses about our services on this machine."""
+
+    api_port: int
+    num_slots: int | None  # none: all GPUs, or all cores where there are none
+    datasets: Path | None  # none: a folder beside the rest
+
+
+def server_environment(folder: Path, stack: StackFile) -> dict[str, str]:
+    """What leads to the three servers."""
+    return {
+        "NVAE_DATABASE_URL": database_url(stack),
+        "NVAE_BROKER_URL": broker_url(stack),
+        "NVAE_S3_ENDPOINT_URL": s3_url(stack),
+        "NVAE_S3_PUBLIC_ENDPOINT_URL": s3_url(stack),
+        "NVAE_S3_BUCKET": BUCKET,
+        "NVAE_S3_ACCESS_KEY": stack.s3_access_key,
+        "NVAE_S3_SECRET_KEY": stack.s3_secret_key,
+        PARENT_LOCK: str(state.parent_lock_path(folder)),
+        MARKER: stack.stack_id,
+    }
+
+
+def service_environment(folder: Path, options: ServiceOptions) -> dict[str, str]:
+    """What our own services are told on top."""
+    chosen = {} if options.num_slots is None else {"NVAE_WORKER_SLOTS": str(options.num_slots)}
+    return chosen | {
+        "NVAE_API_HOST": HOST,
+        "NVAE_API_PORT": str(options.api_port),
+        "NVAE_API_URL": api_url(options),
+        "NVAE_WORKER_NODE_NAME": "local",
+        "NVAE_WORKER_DATA_FOLDER": str(folder / "worker"),
+        "NVAE_WORKER_DATASETS_FOLDER": str(options.datasets or folder / "datasets"),
+    }
+
+
+def api_url(options: ServiceOptions) -> str:
+    """Where clients find the API."""
+    return f"http://{HOST}:{options.api_port}"
+
+
+def inherited(extra: dict[str, str]) -> dict[str, str]:
+    """Our own environment with the stack's on top."""
+    return {**os.environ, **extra}
 
 
 def server_parts(folder: Path, stack: StackFile) -> list[Part]:
@@ -38,6 +91,10 @@ def service_parts(stack: StackFile, options: ServiceOptions) -> list[Part]:
             name="api",
             command=(sys.executable, "-m", "services.api"),
             ports=(options.api_port,),
+            if_taken=(
+                f": choose another with make up PORT={options.api_port + 100}"
+                f" (or NVAE_API_PORT={options.api_port + 100})"
+            ),
             is_ready=lambda: _answers_ok(f"{api_url(options)}/readyz"),
         ),
         _service("scheduler", "services.scheduler"),
@@ -52,26 +109,19 @@ def running_servers(folder: Path) -> Iterator[Mapping[str, str]]:
     From the main thread only, because the servers end with the thread that started them.
     """
     folder = create_folder(folder)
-    with closing(lifeline.hold(folder)), ExitStack() as running:
+    with closing(state.hold_parent_lock(folder)), ExitStack() as running:
         stack = load_or_create(folder)
         environment = server_environment(folder, stack)
         parts = server_parts(folder, stack)
-        strays.sweep(lambda: strays.all_of(folder, stack.stack_id))
+        processes.end_leftovers(lambda: processes.leftover_processes(folder, stack.stack_id))
         refuse_taken_ports(parts)
-        running.callback(strays.sweep, lambda: strays.all_of(folder, stack.stack_id))
+        running.callback(
+            processes.end_leftovers, lambda: processes.leftover_processes(folder, stack.stack_id)
+        )
         for part in parts:
             process = bring_up(part, environment=inherited(environment), logs=folder / "logs")
             running.callback(take_down, part, process)
         yield environment
-
-
-def create_folder(folder: Path) -> Path:
-    """Make a data folder that only we can look into; its absolute path."""
-    folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in ("logs", "worker", "datasets"):
-        (folder / name).mkdir(exist_ok=True, mode=0o700)
-    return folder
 
 
 def _service(name: str, module: str, when_it_ends: WhenItEnds = WhenItEnds.RESTART) -> Part:

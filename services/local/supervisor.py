@@ -1,23 +1,55 @@
-"""The supervisor: starts the parts in order, restarts those that die, stops them in reverse."""
+"""Keeps the parts of a stack running, and stops them in order when asked to."""
 
 import contextlib
+import select
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
-from services.local import strays
-from services.local.errors import StackError
-from services.local.parts import Part, WhenItEnds, bring_up, refuse_taken_ports, take_down
-from services.local.signals import Signals
+from services.local import processes
+from services.local.processes import Part, WhenItEnds, bring_up, refuse_taken_ports, take_down
+from services.local.state import StackError
 
+_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FIRST_DELAY_SECONDS = 0.5
 _LONGEST_DELAY_SECONDS = 10.0
 _STEADY_AFTER_SECONDS = 30.0
 _LOOK_EVERY_SECONDS = 1.0
 _SAVE_WITHIN_SECONDS = 20.0  # training saves a checkpoint, and its runner uploads it
+
+
+class Signals:
+    """Whether we were asked to stop, and waiting that ends as soon as a signal comes."""
+
+    def __init__(self) -> None:
+        self.stopped_by: signal.Signals | None = None
+        self._awake, self._waker = socket.socketpair()
+        self._awake.setblocking(False)
+        self._waker.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        # Without a handler the end of a child would not wake us.
+        for signal_number in (*_STOP, signal.SIGCHLD):
+            signal.signal(signal_number, self._remember)
+
+    def stop_requested(self) -> bool:
+        """Whether SIGINT, SIGTERM or SIGHUP has come."""
+        return self.stopped_by is not None
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until a signal comes, or a child ends, or the time is over."""
+        readable, _, _ = select.select([self._awake], [], [], seconds)
+        if readable:
+            self._awake.recv(4096)
+
+    def _remember(self, signal_number: int, _frame: FrameType | None) -> None:
+        if signal_number in _STOP and self.stopped_by is None:
+            self.stopped_by = signal.Signals(signal_number)
 
 
 def say(text: str) -> None:
@@ -37,7 +69,7 @@ class _Running:
 
 
 class Supervisor:
-    """Runs the parts of one stack, from the main thread, while its caller holds the lifeline."""
+    """Runs the parts of one stack, from the main thread, while its caller holds the parent lock."""
 
     def __init__(
         self,
@@ -58,7 +90,7 @@ class Supervisor:
     def start(self) -> None:
         """Start every part in order; returns early when asked to stop."""
         # What a supervisor that was killed may have left.
-        strays.sweep(lambda: strays.all_of(self._folder, self._stack_id))
+        processes.end_leftovers(lambda: processes.leftover_processes(self._folder, self._stack_id))
         refuse_taken_ports(self._parts)
         for part in self._parts:
             if self._signals.stop_requested():
@@ -89,14 +121,14 @@ class Supervisor:
         services = [running for running in self._running if not running.part.is_server]
         self._take_down(services)
         # Runners outlive their worker by design, and still want the servers to say goodbye.
-        runners = strays.sweep(
-            lambda: strays.service_processes(self._folder, self._stack_id),
+        runners = processes.end_leftovers(
+            lambda: processes.service_processes(self._folder, self._stack_id),
             grace_seconds=_SAVE_WITHIN_SECONDS,
         )
         if runners:
             say(f"ended {len(runners)} processes of running jobs\n")
         self._take_down(servers)
-        strays.sweep(lambda: strays.all_of(self._folder, self._stack_id))
+        processes.end_leftovers(lambda: processes.leftover_processes(self._folder, self._stack_id))
 
     def _bring_up(self, part: Part) -> subprocess.Popen[bytes]:
         on_terminal = part.when_it_ends is WhenItEnds.STOP_STACK
@@ -140,7 +172,7 @@ class Supervisor:
             if running.part.folder:
                 # The backends of a killed postmaster hold its shared memory until they notice.
                 home = running.part.folder
-                strays.sweep(lambda: strays.server_processes(home))
+                processes.end_leftovers(lambda: processes.server_processes(home))
             running.process = self._bring_up(running.part)
         except (StackError, OSError) as error:  # a full disk may have room again next time
             say(f"{error}\n")

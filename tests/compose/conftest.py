@@ -10,7 +10,7 @@ from engine import NoEngine, running_engine
 from images import NoImages, prepare_images
 from installation import Installation
 
-from services.local.ports import free_ports
+from services.local.state import free_ports
 
 
 def make_env(path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from installation import wait_until
 
-from services.local.ports import free_ports
+from services.local.state import free_ports
 
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "mnist"}
 # httpx lets go of connections whose server has gone without closing them.

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local.ports import free_ports
-from services.local.stack_file import load_or_create
+from services.local.state import free_ports, load_or_create
 from services.processes import find_marked
 from services.worker.sampler.client import connect, sampler_folder
 

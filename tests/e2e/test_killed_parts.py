@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from nvae_client import NvaeClient
-from services.local import lifeline
+from services.local import state
 
 
 def children(pid: int) -> dict[int, str]:
@@ -26,7 +26,7 @@ def children(pid: int) -> dict[int, str]:
 
 def test_job_survives_the_death_of_every_part(stack, wait_until):
     parts = ("postgres", "valkey", "weed", "services.api", "services.scheduler", "services.worker")
-    supervisor = lifeline.holder(stack.folder)
+    supervisor = state.supervisor_pid(stack.folder)
 
     def part(name):
         [pid] = [pid for pid, command in children(supervisor).items() if name in command]

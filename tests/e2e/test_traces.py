@@ -14,8 +14,8 @@ from otlp_collector import running_collector, with_collector
 from PIL import Image
 from stacks import running_stack
 
-from services.local.environment import server_environment
-from services.local.stack_file import load_or_create
+from services.local.stack import server_environment
+from services.local.state import load_or_create
 from services.worker.node.folders import LOCK_NAME
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

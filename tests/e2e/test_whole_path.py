@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from nvae_client import JobFailed
-from services.local.environment import server_environment
-from services.local.stack_file import load_or_create
+from services.local.stack import server_environment
+from services.local.state import load_or_create
 from services.processes import find_marked
 from services.settings import StorageSettings
 from services.storage.s3 import S3Storage
@@ -199,12 +199,12 @@ def test_killed_runner_is_replaced_and_training_ends_well(client, stack, dataset
 
 
 def runner_pid(stack) -> int:
-    marked = find_marked(f"NVAE_LIFELINE={stack_lifeline(stack)}")
+    marked = find_marked(f"NVAE_PARENT_LOCK={parent_lock_of(stack)}")
     [pid] = [pid for pid in marked if Path(f"/proc/{pid}/comm").read_text() == "nvae-runner\n"]
     return pid
 
 
-def stack_lifeline(stack) -> Path:
+def parent_lock_of(stack) -> Path:
     return stack.folder / "supervisor.lock"
 
 

@@ -46,7 +46,7 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
     run_directory = RunDirectory(attempt_folder(settings.data_folder, claim.attempt_id) / "run")
     run_directory.logs.mkdir(parents=True, exist_ok=True)
     lease = Lease(database, LeaseSettings(), run_directory, claim=claim)
-    lifeline = LocalSettings().lifeline
+    parent_lock = LocalSettings().parent_lock
 
     async def work() -> None:
         assignment = await retry_outages(lambda: load_assignment(database, claim))
@@ -67,8 +67,8 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lease.leave)
     tasks = [asyncio.create_task(work()), asyncio.create_task(lease.hold())]
-    if lifeline is not None:
-        tasks.append(asyncio.create_task(wait_until_unlocked(lifeline)))
+    if parent_lock is not None:
+        tasks.append(asyncio.create_task(wait_until_unlocked(parent_lock)))
     failure: Exception | None = None
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     try:

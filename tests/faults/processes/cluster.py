@@ -19,12 +19,10 @@ from attempt_processes import AttemptProcess, list_attempt_processes
 from proxy import Proxy
 
 from services.database.migrate import migrate
-from services.local import lifeline, processes, strays
-from services.local.environment import inherited, server_environment
-from services.local.parts import Part, bring_up, take_down
-from services.local.ports import HOST
-from services.local.stack import create_folder, server_parts
-from services.local.stack_file import load_or_create
+from services.local import processes, state
+from services.local.processes import Part, bring_up, take_down
+from services.local.stack import inherited, server_environment, server_parts
+from services.local.state import HOST, create_folder, load_or_create
 from services.settings import DatabaseSettings
 
 STAND_IN = (sys.executable, "-S", str(Path(__file__).with_name("stand_in_trainer.py")))
@@ -49,7 +47,7 @@ class Cluster:
 
     def __enter__(self) -> "Cluster":
         with ExitStack() as starting:
-            starting.enter_context(closing(lifeline.hold(self.folder)))
+            starting.enter_context(closing(state.hold_parent_lock(self.folder)))
             starting.callback(self._stop_all)
             self._servers = {part.name: part for part in server_parts(self.folder, self._stack)}
             for name in self._servers:
@@ -82,7 +80,7 @@ class Cluster:
         part = self._servers[name]
         if part.folder:
             home = part.folder
-            strays.sweep(lambda: strays.server_processes(home))
+            processes.end_leftovers(lambda: processes.server_processes(home))
         environment = inherited(server_environment(self.folder, self._stack))
         self._running[name] = bring_up(part, environment=environment, logs=self.folder / "logs")
 
@@ -182,10 +180,10 @@ class Cluster:
                 process.send_signal(signal.SIGCONT)
                 processes.stop(process, signal.SIGTERM, grace_seconds=5)
         stack = (self.folder, self._stack.stack_id)
-        strays.sweep(lambda: strays.service_processes(*stack), grace_seconds=0)
+        processes.end_leftovers(lambda: processes.service_processes(*stack), grace_seconds=0)
         for name, part in self._servers.items():
             take_down(part, self._running[name])
-        strays.sweep(lambda: strays.all_of(*stack))
+        processes.end_leftovers(lambda: processes.leftover_processes(*stack))
 
 
 def stand_in_settings(*options: str) -> dict[str, str]:

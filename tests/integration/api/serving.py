@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from services.local.ports import HOST, free_ports
+from services.local.state import HOST, free_ports
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from nvae_client import NvaeClient
 from services.api.app import create_app
 from services.database import attempts, metrics
 from services.database.metrics import MetricValues
-from services.local.ports import HOST, free_ports
+from services.local.state import HOST, free_ports
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from building import add_checkpoint, add_claimed_attempt, add_dataset, add_job, add_key, add_node
 from serving import served
 
-from services.local.ports import HOST
+from services.local.state import HOST
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SEED = "1"

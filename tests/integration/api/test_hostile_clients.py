@@ -13,7 +13,7 @@ from building import add_dataset, add_key
 from serving import served
 from sqlalchemy import make_url, text
 
-from services.local.ports import HOST
+from services.local.state import HOST
 
 NUM_VANISHING = 60
 NUM_SLOW = 300

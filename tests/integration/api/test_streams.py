@@ -21,7 +21,7 @@ from services.api import streaming
 from services.api.app import create_app
 from services.database import attempts, control, logs
 from services.domain.states import Reason
-from services.local.ports import HOST, free_ports
+from services.local.state import HOST, free_ports
 
 STREAM = {"Accept": "text/event-stream"}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from nvae_client import NvaeClient
-from services.local.ports import free_ports
+from services.local.state import free_ports
 
 TRAIN = {"kind": "train", "preset": "mnist-test", "dataset": "digits"}
 

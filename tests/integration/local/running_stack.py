@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.local.environment import server_environment
-from services.local.ports import free_ports
-from services.local.stack_file import load_or_create
+from services.local.stack import server_environment
+from services.local.state import free_ports, load_or_create
 
 SCRIPT = Path(__file__).with_name("stand_in_stack.py")
 

@@ -9,18 +9,18 @@ import textwrap
 from pathlib import Path
 
 from services.local.commands import run_stack
-from services.local.environment import ServiceOptions
-from services.local.errors import StackError
-from services.local.parts import Part, WhenItEnds
+from services.local.processes import Part, WhenItEnds
+from services.local.stack import ServiceOptions
+from services.local.state import StackError
 
 API = "import time; print('api here', flush=True); time.sleep(600)"
-# Like a worker: its runner has a session of its own, outlives it, and ends with the lifeline.
+# Like a worker: its runner has a session of its own, outlives it, and ends with the parent lock.
 WORKER = textwrap.dedent(
     """
     import subprocess, sys, time
     runner = (
-        "import fcntl, os; lifeline = open(os.environ['NVAE_LIFELINE']);"
-        "fcntl.flock(lifeline, fcntl.LOCK_SH)"
+        "import fcntl, os; lock = open(os.environ['NVAE_PARENT_LOCK']);"
+        "fcntl.flock(lock, fcntl.LOCK_SH)"
     )
     subprocess.Popen([sys.executable, "-c", runner], start_new_session=True)
     time.sleep(600)

@@ -1,5 +1,6 @@
 """The command line: up, status and down, with our real services."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from running_stack import RunningStack, alive
 
-from services.local.ports import free_ports
+from services.local.state import free_ports
 
 
 def run(command: str, folder: Path, *options: str) -> tuple[int, str]:
@@ -26,9 +27,12 @@ def test_up_returns_when_the_api_answers_and_down_leaves_nothing(tmp_path: Path)
     folder = tmp_path / "data"
     api_port = free_ports(1)[0]
 
-    up = run("up", folder, "--detach", "--api-port", str(api_port))
+    status, said = run("up", folder, "--detach", "--api-port", str(api_port))
     try:
-        assert up == (0, f"up: API http://127.0.0.1:{api_port}, data and logs in {folder}\n")
+        assert (status, said) == (
+            0,
+            f"up: API http://127.0.0.1:{api_port}, data and logs in {folder}\n",
+        )
         with urllib.request.urlopen(f"http://127.0.0.1:{api_port}/readyz") as answer:
             assert answer.status == 200
     finally:
@@ -43,7 +47,12 @@ def test_up_that_fails_says_why(tmp_path: Path) -> None:
         status, said = run("up", tmp_path / "data", "--detach", "--api-port", str(api_port))
 
     assert status == 1
-    assert f"port {api_port} on 127.0.0.1, needed by api, is taken" in said
+    advice = (
+        f"choose another with make up PORT={api_port + 100} (or NVAE_API_PORT={api_port + 100})"
+    )
+    assert f"port {api_port} on 127.0.0.1, needed by api, is taken: {advice}\n" in said
+    assert "API key" not in said
+    assert alive(tmp_path / "data") == {}
 
 
 def test_up_when_up_says_so(shared_stack: RunningStack) -> None:
@@ -68,10 +77,50 @@ def test_environment_is_for_a_shell_and_does_not_tie_it_to_the_stack(
     found = {line for line in shown.stdout.splitlines() if line.startswith("NVAE_")}
     expected = {f"{name}={value}" for name, value in shared_stack.environment.items()}
     assert status == 0
-    assert {line.split("=")[0] for line in expected - found} == {"NVAE_LIFELINE", "NVAE_STACK"}
+    assert {line.split("=")[0] for line in expected - found} == {"NVAE_PARENT_LOCK", "NVAE_STACK"}
     assert found <= expected
     assert run("environment", tmp_path) == (1, f"there is no stack in {tmp_path}\n")
 
 
 def test_down_when_not_up_says_so(tmp_path: Path) -> None:
     assert run("down", tmp_path) == (0, "not up\n")
+
+
+def start(folder: Path, **environment: str) -> tuple[int, str]:
+    """Start a stack in the background; what the terminal showed, both streams together."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.local", "up", "--detach", "--data", str(folder)],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return ended.returncode, ended.stdout
+
+
+def test_first_key_is_told_when_the_stack_has_come_up_and_never_again(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    [port] = free_ports(1)
+    with socket.create_server(("127.0.0.1", port)):
+        status, said = start(folder, NVAE_API_PORT=str(port))
+    assert status == 1
+    assert "API key" not in said
+
+    status, said = start(folder, NVAE_API_PORT=str(port))
+    assert (status, run("down", folder)[0]) == (0, 0)
+    key = (folder / "api_key").read_text().strip()
+    assert said.splitlines()[-2].endswith(f"kept in {folder / 'api_key'}: {key}")
+    assert said.splitlines()[-1].startswith(f"up: API http://127.0.0.1:{port},")
+    assert key not in (folder / "logs" / "supervisor.log").read_text()
+
+    status, said = start(folder, NVAE_API_PORT=str(port))
+    assert (status, run("down", folder)[0]) == (0, 0)
+    assert "API key" not in said
+
+
+def test_port_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
+    status, said = start(tmp_path / "data", NVAE_API_PORT="many")
+    assert status == 1
+    assert said.startswith("NVAE_API_PORT: Input should be a valid integer")
+    assert not (tmp_path / "data" / "stack.json").exists()

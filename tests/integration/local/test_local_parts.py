@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.local.errors import StackError
-from services.local.parts import Part, bring_up, refuse_taken_ports
-from services.local.ports import free_s3_block, is_free, s3_block
-from services.local.stack_file import load_or_create
+from services.local.processes import Part, bring_up, refuse_taken_ports
+from services.local.state import StackError, free_s3_block, is_free, load_or_create, s3_block
 
 
 def sleeper(**properties: object) -> Part:

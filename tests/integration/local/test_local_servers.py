@@ -14,7 +14,7 @@ from local_stores import connect, read, s3_client, write
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from services.local.ports import s3_block
+from services.local.state import s3_block
 
 Environment = Mapping[str, str]
 

@@ -9,7 +9,7 @@ import pytest
 from local_stores import read, write
 from running_stack import RunningStack, alive, stack, start_stack, wait_until
 
-from services.local.stack_file import load_or_create
+from services.local.state import load_or_create
 
 SERVERS = ["postgres", "valkey", "seaweedfs"]
 

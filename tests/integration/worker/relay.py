@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from urllib.parse import urlsplit
 
-from services.local.ports import HOST, free_ports
+from services.local.state import HOST, free_ports
 
 
 class Relay:

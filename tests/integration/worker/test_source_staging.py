@@ -10,7 +10,7 @@ import pytest
 from nvae_core.config import ArraySource, FolderSource, PathSource
 from services.database.session import new_id
 from services.domain.errors import InvalidSpec
-from services.local.servers.seaweedfs import BUCKET
+from services.local.servers import BUCKET
 from services.settings import WorkerSettings
 from services.storage.s3 import DamagedObject, S3Storage, StoredObject
 from services.worker.inputs.cache import list_files

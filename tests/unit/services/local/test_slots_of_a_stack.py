@@ -7,7 +7,7 @@ import pytest
 
 from nvae_client import Node
 from services.local.demo import training_slots
-from services.local.environment import ServiceOptions, service_environment
+from services.local.stack import ServiceOptions, service_environment
 from services.settings import WorkerSettings
 from services.worker.node.slots import take_inventory
 

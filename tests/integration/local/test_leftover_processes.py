@@ -1,4 +1,4 @@
-"""Strays are found by what they cannot hide, and end even when they do not want to."""
+"""What is left of a stack is found by what it cannot hide, and ends even if it ignores SIGTERM."""
 
 import shutil
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local import strays
+from services.local import processes
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -16,16 +16,18 @@ STUBBORN = (
 )
 
 
-def test_stray_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+def test_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", STUBBORN], env={"NVAE_STACK": "of this test"}, stdout=subprocess.PIPE
-    ) as stray:
-        assert stray.stdout
-        stray.stdout.readline()
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
 
-        strays.sweep(lambda: strays.all_of(tmp_path, "of this test"), grace_seconds=0.5)
+        processes.end_leftovers(
+            lambda: processes.leftover_processes(tmp_path, "of this test"), grace_seconds=0.5
+        )
 
-        assert stray.wait(0) == -signal.SIGKILL
+        assert process.wait(0) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("program", "is_found"), [("valkey-server", True), ("bash", False)])
@@ -39,6 +41,6 @@ def test_server_is_told_from_a_shell_in_its_folder(
 
     with subprocess.Popen([copy, "60"], cwd=home) as process:
         try:
-            assert strays.server_processes(home) == ({process.pid} if is_found else set())
+            assert processes.server_processes(home) == ({process.pid} if is_found else set())
         finally:
             process.kill()
