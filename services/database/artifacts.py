@@ -1,7 +1,6 @@
 """Files that jobs made; every write comes after `attempts.fenced` in the same transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
@@ -11,15 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.database import jobs
 from services.database.tables import Artifact, Attempt, Job
 from services.domain.errors import NotFound
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """A file in S3, named relative to its prefix."""
-
-    name: str
-    size_bytes: int
-    sha256: str
 
 
 async def add(session: AsyncSession, attempt: Attempt, artifact: Artifact) -> None:

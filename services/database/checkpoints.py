@@ -11,9 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.database import jobs
-from services.database.artifacts import StoredFile
 from services.database.tables import Attempt, Checkpoint, Job
 from services.domain.errors import Conflict, NotFound
+from services.domain.keys import StoredFile
 from services.domain.states import TERMINAL, CheckpointStatus
 
 GONE = frozenset({CheckpointStatus.DELETING, CheckpointStatus.DELETED})

@@ -8,9 +8,9 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.database.artifacts import StoredFile
 from services.database.tables import Dataset, Job, Json
 from services.domain.errors import Conflict, NotFound
+from services.domain.keys import StoredFile
 from services.domain.states import TERMINAL
 
 

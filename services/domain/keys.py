@@ -1,6 +1,7 @@
-"""Ids of what is stored, and the keys of an attempt's objects in the bucket."""
+"""Ids of what is stored, the keys of an attempt's objects in the bucket, and files there."""
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -40,3 +41,12 @@ def attempt_of_key(key: str) -> AttemptNumber | None:
     """Return the attempt that stored an object, or None if it is not one of an attempt."""
     found = _KEY.match(key)
     return AttemptNumber(found["job_id"], int(found["number"])) if found else None
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in S3, named relative to its prefix."""
+
+    name: str
+    size_bytes: int
+    sha256: str

@@ -16,7 +16,7 @@ from stacks import running_stack
 
 from services.local.stack import server_environment
 from services.local.state import load_or_create
-from services.worker.node.folders import LOCK_NAME
+from services.worker.folders import LOCK_NAME
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENT = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}

@@ -3,13 +3,12 @@
 from datetime import UTC, datetime
 
 from services.database import artifacts, attempts, checkpoints, completion, metrics, nodes
-from services.database.artifacts import StoredFile
 from services.database.attempts import fenced_write
 from services.database.completion import Outcome
 from services.database.metrics import MetricValues
 from services.database.session import new_id
 from services.database.tables import Artifact, Node
-from services.domain.keys import attempt_prefix
+from services.domain.keys import StoredFile, attempt_prefix
 from services.messaging.celery import BrokerUnavailable
 from services.scheduler.scheduler import Scheduler
 from services.settings import LeaseSettings, SchedulerSettings

@@ -15,12 +15,12 @@ from services.database import (
     nodes,
     placement,
 )
-from services.database.artifacts import StoredFile
 from services.database.completion import Outcome
 from services.database.session import new_id
 from services.database.tables import Artifact, Attempt, Base, Dataset, Job, Node
 from services.domain.access import KEY_BYTES, make_key
 from services.domain.cluster import NodeShare
+from services.domain.keys import StoredFile
 from services.domain.placement import Placement
 from services.domain.specs import STORED_SPEC
 

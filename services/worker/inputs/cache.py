@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from nvae_core.run_directory import file_sha256, write_atomically
-from services.database.artifacts import StoredFile
+from services.domain.keys import StoredFile
 from services.domain.states import Reason
 from services.processes import is_locked
 from services.storage.s3 import DamagedObject, S3Storage

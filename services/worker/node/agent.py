@@ -20,7 +20,7 @@ from services.domain.states import Reason
 from services.processes import kill_marked
 from services.settings import BuildSettings, DatabaseSettings, LeaseSettings, WorkerSettings
 from services.telemetry import tracing
-from services.worker.node.folders import (
+from services.worker.folders import (
     attempt_folder,
     delete_old_folders,
     drop_large_files,
@@ -29,9 +29,9 @@ from services.worker.node.folders import (
     kill_attempt,
 )
 from services.worker.node.launcher import Launcher
-from services.worker.node.slots import take_inventory
 from services.worker.publish.rank_spans import record_rank_spans
 from services.worker.sampler.process import SamplerProcesses
+from services.worker.slots import take_inventory
 from services.worker.trainer.process import attempt_marker
 
 CLEAN_SECONDS = 600.0

@@ -25,7 +25,7 @@ from services.database import nodes
 from services.database.session import Database, DatabaseUnavailable
 from services.settings import ContainerSettings, DatabaseSettings, WorkerSettings
 from services.telemetry.logging import configure_logging
-from services.worker.node.folders import held_attempts, runner_pid
+from services.worker.folders import held_attempts, runner_pid
 
 RESTART_SECONDS = 1.0
 LOOK_SECONDS = 0.5

@@ -22,7 +22,7 @@ from services.settings import StorageSettings, WorkerSettings
 from services.storage.s3 import S3Storage
 from services.telemetry import tracing
 from services.telemetry.logging import configure_logging
-from services.worker.node.folders import LOCK_NAME, LOG_NAME, attempt_folder
+from services.worker.folders import LOCK_NAME, LOG_NAME, attempt_folder
 from services.worker.runner import runner
 
 MAX_REQUEST_BYTES = 4096

@@ -12,7 +12,7 @@ import structlog
 from services.database.attempts import Claim
 from services.settings import WorkerSettings
 from services.telemetry import tracing
-from services.worker.node.folders import attempt_folder, write_marker
+from services.worker.folders import attempt_folder, write_marker
 from services.worker.trainer.process import attempt_marker
 
 ANSWER_SECONDS = 60.0  # the first one waits for the imports

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from nvae_core.run_directory import ArtifactLine, CheckpointLine, RunDirectory
 from services.database import artifacts, attempts, checkpoints
-from services.database.artifacts import StoredFile
 from services.database.attempts import Claim
 from services.database.session import Database, new_id
 from services.database.tables import Artifact
-from services.domain.keys import attempt_prefix
+from services.domain.keys import StoredFile, attempt_prefix
 from services.storage.s3 import S3Storage
 from services.telemetry import tracing
 from services.worker.inputs.cache import describe_file, files_below

@@ -13,10 +13,10 @@ from nvae_core.config import (
     statistics_name,
 )
 from services.database import artifacts, attempts, checkpoints, jobs
-from services.database.artifacts import StoredFile
 from services.database.attempts import Claim
 from services.database.session import Database, Session
 from services.database.tables import Artifact, Attempt, Checkpoint, Dataset, Job, Member, Node
+from services.domain.keys import StoredFile
 from services.domain.retry import adjust_optimization, adjust_seed
 from services.domain.specs import (
     STORED_SPEC,

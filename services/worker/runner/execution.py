@@ -19,7 +19,6 @@ from services.storage.s3 import S3Storage
 from services.telemetry import tracing
 from services.worker.inputs.cache import InputCache
 from services.worker.inputs.sources import SourceLocator, staging_folder
-from services.worker.node.slots import take_inventory
 from services.worker.publish.publisher import LOOK_SECONDS, Publisher, publish_last, publish_until
 from services.worker.publish.rank_spans import record_rank_spans
 from services.worker.publish.uploads import PreparedDataset
@@ -28,6 +27,7 @@ from services.worker.runner.assignment import Assignment
 from services.worker.runner.lease import HeardOrders
 from services.worker.runner.outcome import outcome_of_error, outcome_of_run
 from services.worker.sampler.client import release_gpus, start_sampling
+from services.worker.slots import take_inventory
 from services.worker.trainer.process import (
     TERM_SECONDS,
     RunningTrainer,

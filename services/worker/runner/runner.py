@@ -29,7 +29,7 @@ from services.settings import (
 )
 from services.storage.s3 import S3Storage
 from services.telemetry import tracing
-from services.worker.node.folders import attempt_folder, drop_large_files
+from services.worker.folders import attempt_folder, drop_large_files
 from services.worker.retry import retry_outages
 from services.worker.runner.assignment import Assignment, load_assignment
 from services.worker.runner.execution import Execution

@@ -8,9 +8,9 @@ import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_key, add_node
 
 from services.database import artifacts, attempts, checkpoints
-from services.database.artifacts import StoredFile
 from services.database.session import new_id
 from services.database.tables import Artifact
+from services.domain.keys import StoredFile
 from services.settings import StorageSettings
 from services.storage.s3 import S3Storage
 

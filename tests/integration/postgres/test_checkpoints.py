@@ -14,10 +14,10 @@ from stored_rows import (
 )
 
 from services.database import checkpoints, garbage, jobs
-from services.database.artifacts import StoredFile
 from services.database.session import new_id
 from services.database.tables import Checkpoint, Job
 from services.domain.errors import Conflict, NotFound
+from services.domain.keys import StoredFile
 
 FILE = StoredFile("model.safetensors", 3, "0" * 64)
 GRACE = 86_400.0

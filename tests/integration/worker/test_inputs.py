@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from nvae_core.run_directory import file_sha256, is_disk_full
-from services.database.artifacts import StoredFile
 from services.database.session import new_id
+from services.domain.keys import StoredFile
 from services.domain.states import Reason
 from services.worker.inputs import cache
 from services.worker.inputs.cache import (

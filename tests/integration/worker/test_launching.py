@@ -10,7 +10,7 @@ from building import add_claimed_attempt, add_dataset, add_job, add_node, find_a
 from otlp_collector import hanging_collector
 
 from services.settings import WorkerSettings
-from services.worker.node.folders import attempt_folder, is_runner_alive, kill_attempt
+from services.worker.folders import attempt_folder, is_runner_alive, kill_attempt
 from services.worker.node.launcher import Launcher
 
 

@@ -13,9 +13,9 @@ from services.domain.errors import InvalidSpec
 from services.local.servers import BUCKET
 from services.settings import WorkerSettings
 from services.storage.s3 import DamagedObject, S3Storage, StoredObject
+from services.worker.folders import drop_large_files
 from services.worker.inputs.cache import list_files
 from services.worker.inputs.sources import SourceLocator, staging_folder
-from services.worker.node.folders import drop_large_files
 
 
 @pytest.fixture

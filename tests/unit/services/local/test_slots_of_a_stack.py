@@ -9,7 +9,7 @@ from nvae_client import Node
 from services.local.demo import training_slots
 from services.local.stack import ServiceOptions, service_environment
 from services.settings import WorkerSettings
-from services.worker.node.slots import take_inventory
+from services.worker.slots import take_inventory
 
 
 @pytest.mark.parametrize(("chosen", "offered"), [(None, 1), (1, 1)])

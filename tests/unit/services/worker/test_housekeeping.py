@@ -6,7 +6,7 @@ import os
 import pytest
 
 from services.settings import WorkerSettings
-from services.worker.node.folders import delete_old_folders
+from services.worker.folders import delete_old_folders
 
 NOW = 2_000_000_000.0
 DAY = 86_400.0

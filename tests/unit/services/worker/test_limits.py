@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from services.worker.node.slots import usable_cores, usable_memory_bytes
+from services.worker.slots import usable_cores, usable_memory_bytes
 
 CORES = len(os.sched_getaffinity(0))
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
