@@ -166,8 +166,8 @@ class Transport:
         limit_seconds: float | None = None,
     ) -> httpx.Response:
         """Ask for something; with `wait_seconds` the service may take its time."""
-        given = {name: value for name, value in (parameters or {}).items() if value is not None}
-        request = self._build("GET", path, headers, wait_seconds, params=given)
+        query = {name: value for name, value in (parameters or {}).items() if value is not None}
+        request = self._build("GET", path, headers, wait_seconds, params=query)
         return self._send(request, self.retries(limit_seconds))
 
     def post(
@@ -180,9 +180,11 @@ class Transport:
         wait_seconds: int = 0,
     ) -> httpx.Response:
         """Ask for a change, once, however often the request has to be sent."""
-        own = {"Idempotency-Key": idempotency_key or self._new_key(), **(headers or {})}
+        all_headers = {"Idempotency-Key": idempotency_key or self._new_key(), **(headers or {})}
         content = {} if body is None else {"json": body}
-        return self._send(self._build("POST", path, own, wait_seconds, **content), self.retries())
+        return self._send(
+            self._build("POST", path, all_headers, wait_seconds, **content), self.retries()
+        )
 
     def change(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """Send a PATCH or DELETE, which by their nature can be repeated."""
@@ -210,8 +212,8 @@ class Transport:
             ServiceError: the service refused.
             httpx.TransportError: the connection broke.
         """
-        given = {name: value for name, value in (parameters or {}).items() if value is not None}
-        request = self._build("GET", path, headers, 0, params=given)
+        query = {name: value for name, value in (parameters or {}).items() if value is not None}
+        request = self._build("GET", path, headers, 0, params=query)
         timeouts = request.extensions["timeout"]
         if timeouts["read"] is not None:
             timeouts["read"] = max(timeouts["read"], silence_seconds)

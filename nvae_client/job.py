@@ -162,8 +162,8 @@ class Job(Bound):
 
     def artifacts(self) -> Sequence[Artifact]:
         """Return the files that the job made."""
-        found = read(_ARTIFACTS, self._transport.get(f"{self._path}/artifacts"))
-        return [artifact.of_job(self._transport, self.id) for artifact in found]
+        artifacts = read(_ARTIFACTS, self._transport.get(f"{self._path}/artifacts"))
+        return [artifact.of_job(self._transport, self.id) for artifact in artifacts]
 
     def pictures(self) -> Sequence[Artifact]:
         """Return those of its files that are pictures."""

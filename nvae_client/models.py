@@ -24,8 +24,8 @@ class Bound(Answer):
     @classmethod
     def of(cls, transport: Transport, content: httpx.Response | dict[str, Any]) -> Self:
         """Return the answer, bound to where it came from."""
-        found = read(cls, content) if isinstance(content, httpx.Response) else cls(**content)
-        return found.bind(transport)
+        answer = read(cls, content) if isinstance(content, httpx.Response) else cls(**content)
+        return answer.bind(transport)
 
     def bind(self, transport: Transport) -> Self:
         """Say where it came from."""
@@ -194,5 +194,5 @@ def fetch_metrics(
     answer = transport.get(
         f"/v1/jobs/{job_id}/metrics", parameters={"names": [*names], **parameters}
     )
-    found = read(_SERIES, answer)
-    return {name: {"step": one.steps, "value": one.values} for name, one in found.items()}
+    series = read(_SERIES, answer)
+    return {name: {"step": one.steps, "value": one.values} for name, one in series.items()}

@@ -46,9 +46,9 @@ class Keys:
         idempotency_key: str | None = None,
     ) -> ApiKey:
         """Create a key; the answer is the only one that has the key itself."""
-        given = {"project": project, "expires_at": expires_at.isoformat() if expires_at else None}
+        fields = {"project": project, "expires_at": expires_at.isoformat() if expires_at else None}
         body = {"name": name, "scopes": [*scopes]}
-        body |= {field: value for field, value in given.items() if value is not None}
+        body |= {field: value for field, value in fields.items() if value is not None}
         answer = self._transport.post("/v1/api-keys", body, idempotency_key=idempotency_key)
         return read(ApiKey, answer)
 
@@ -126,8 +126,8 @@ class Datasets:
         """
         body = {"name": name, "source": source} | ({} if seed is None else {"seed": seed})
         answer = self._transport.post("/v1/datasets", body, idempotency_key=idempotency_key)
-        found = read(_Registration, answer)
-        return Registration(found.dataset, found.job.bind(self._transport))
+        registration = read(_Registration, answer)
+        return Registration(registration.dataset, registration.job.bind(self._transport))
 
     def get(self, name_or_id: str) -> Dataset:
         """Return one data set."""

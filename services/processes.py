@@ -41,11 +41,11 @@ def end_all(find: Callable[[], set[int]], *, grace_seconds: float) -> tuple[set[
     stages = [(signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_WITHIN_SECONDS)]
     for how, within_seconds in stages if grace_seconds else stages[1:]:
         deadline = time.monotonic() + within_seconds
-        told: set[int] = set()
+        signalled: set[int] = set()
         # Again and again, because one may fork while we look.
         while left := find():
-            _send(how, left - told)
-            told |= left
+            _send(how, left - signalled)
+            signalled |= left
             ended |= left
             if time.monotonic() >= deadline:
                 break

@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes share the cores
 
+import hypothesis
 import pytest
 from building import empty
 from pydantic_settings import BaseSettings
@@ -24,6 +25,11 @@ from services.storage.s3 import S3Storage
 # send it to commands, and expect what happens at a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The same examples in every run, but for a run at length; how long one takes says nothing.
+hypothesis.settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
+hypothesis.settings.load_profile("full" if os.environ.get("NVAE_FAULTS") == "full" else "ci")
+
 ROOT = Path(__file__).parent
 # Tests that start and kill real processes; the others of these folders are marked one by one.
 PROCESSES = (
@@ -37,6 +43,14 @@ PROCESSES = (
     "integration/worker/test_launching.py",
     "integration/worker/test_residents.py",
     "integration/worker/test_worker_process.py",
+    "unit/nvae_core/test_distributed.py",
+    "unit/nvae_core/test_model_compilation.py",
+    "unit/nvae_core/test_node_exchange.py",
+    "unit/nvae_core/test_programs.py",
+    "unit/nvae_core/test_tools.py",
+    "unit/nvae_core/test_training_full_disk.py",
+    "unit/nvae_core/test_training_ranks.py",
+    "unit/nvae_core/test_training_resume.py",
 )
 
 

@@ -38,8 +38,8 @@ WIDE = 110
 def list_nodes(context: options.Context, as_json: options.AsJson = False) -> None:
     """List the nodes, and how many of their slots are free."""
     with connected(context, as_json) as session:
-        found = session.client.nodes.list()
-        session.terminal.result(found, _nodes_table(found))
+        nodes = session.client.nodes.list()
+        session.terminal.result(nodes, _nodes_table(nodes))
 
 
 @nodes_app.command()
@@ -67,12 +67,12 @@ def _change(
     as_json: bool,
 ) -> None:
     with connected(context, as_json) as session:
-        known = session.client.nodes.list()
-        node_id = next((one.id for one in known if one.name == name_or_id), name_or_id)
-        near = difflib.get_close_matches(name_or_id, [one.name for one in known], cutoff=0.5)
+        nodes = session.client.nodes.list()
+        node_id = next((one.id for one in nodes if one.name == name_or_id), name_or_id)
+        near = difflib.get_close_matches(name_or_id, [one.name for one in nodes], cutoff=0.5)
         session.hints.append(f"The nearest node: {', '.join(near)}" if near else "nvae nodes list")
-        found = verb(session.client)(node_id)
-        session.terminal.result(found, _nodes_table([found]))
+        node = verb(session.client)(node_id)
+        session.terminal.result(node, _nodes_table([node]))
 
 
 def _nodes_table(nodes: Sequence[Node]) -> Table:
@@ -134,8 +134,8 @@ def create(
 def list_keys(context: options.Context, as_json: options.AsJson = False) -> None:
     """List the keys, without what opens anything."""
     with connected(context, as_json) as session:
-        found = session.client.keys.list()
-        session.terminal.result(found, _keys_table(found, width=session.terminal.out.width))
+        keys = session.client.keys.list()
+        session.terminal.result(keys, _keys_table(keys, width=session.terminal.out.width))
 
 
 @keys_app.command()
@@ -149,8 +149,8 @@ def revoke(
     """Make a key useless, for good."""
     confirm(f"Revoke key {key}?", yes=yes)
     with connected(context, as_json) as session:
-        found = session.client.keys.revoke(key)
-        session.terminal.result(found, _keys_table([found], width=session.terminal.out.width))
+        revoked = session.client.keys.revoke(key)
+        session.terminal.result(revoked, _keys_table([revoked], width=session.terminal.out.width))
 
 
 def _keys_table(keys: Sequence[ApiKey], *, width: int) -> Table:
@@ -184,15 +184,15 @@ def presets(
 ) -> None:
     """List the presets, or show one with the fields that -o can override."""
     with connected(context, as_json) as session:
-        known = session.client.presets.list()
+        all_presets = session.client.presets.list()
         if name is None:
-            session.terminal.result(known, _presets_table(known))
+            session.terminal.result(all_presets, _presets_table(all_presets))
             return
-        found = next((preset for preset in known if preset.name == name), None)
+        found = next((preset for preset in all_presets if preset.name == name), None)
         if found is not None:
             session.terminal.result(found, _preset_page(found))
             return
-        names = [preset.name for preset in known]
+        names = [preset.name for preset in all_presets]
         near = ", ".join(difflib.get_close_matches(name, names, cutoff=0.5))
         session.terminal.err.print(f"[red]error:[/red] there is no preset {name!r}")
         session.terminal.note(f"  The nearest: {near}" if near else "  All of them: nvae presets")

@@ -36,8 +36,8 @@ def list_checkpoints(
 ) -> None:
     """List the checkpoints of a job, oldest first."""
     with connected(context, as_json) as session:
-        found = session.client.jobs.get(job).checkpoints(status=status)
-        session.terminal.result(found, checkpoints_table(found))
+        checkpoints = session.client.jobs.get(job).checkpoints(status=status)
+        session.terminal.result(checkpoints, checkpoints_table(checkpoints))
 
 
 @checkpoints_app.command()
@@ -55,9 +55,9 @@ def download(
 ) -> None:
     """Download a checkpoint, checking every file. Prints the folder."""
     with connected(context, as_json) as session:
-        found = session.client.checkpoints.get(checkpoint)
-        folder = save_checkpoint(session, found, output or Path(found.id), resume=resume)
-        content = {"checkpoint": found.id, "folder": str(folder)}
+        stored = session.client.checkpoints.get(checkpoint)
+        folder = save_checkpoint(session, stored, output or Path(stored.id), resume=resume)
+        content = {"checkpoint": stored.id, "folder": str(folder)}
         session.terminal.result(content, str(folder))
 
 
@@ -67,8 +67,8 @@ def pin(
 ) -> None:
     """Keep a checkpoint, whatever the job's policy says."""
     with connected(context, as_json) as session:
-        found = session.client.checkpoints.get(checkpoint).pin()
-        session.terminal.result(found, checkpoints_table([found]))
+        stored = session.client.checkpoints.get(checkpoint).pin()
+        session.terminal.result(stored, checkpoints_table([stored]))
 
 
 @checkpoints_app.command()
@@ -77,8 +77,8 @@ def unpin(
 ) -> None:
     """Leave a checkpoint to the job's policy again."""
     with connected(context, as_json) as session:
-        found = session.client.checkpoints.get(checkpoint).unpin()
-        session.terminal.result(found, checkpoints_table([found]))
+        stored = session.client.checkpoints.get(checkpoint).unpin()
+        session.terminal.result(stored, checkpoints_table([stored]))
 
 
 @checkpoints_app.command("delete")
@@ -92,8 +92,8 @@ def delete_checkpoint(
     """Delete a checkpoint and its files, for good."""
     confirm(f"Delete checkpoint {checkpoint}?", yes=yes)
     with connected(context, as_json) as session:
-        found = session.client.checkpoints.get(checkpoint).delete()
-        session.terminal.result(found, checkpoints_table([found]))
+        stored = session.client.checkpoints.get(checkpoint).delete()
+        session.terminal.result(stored, checkpoints_table([stored]))
 
 
 @checkpoints_app.command("import")
@@ -145,9 +145,9 @@ def add(
 def list_datasets(context: options.Context, as_json: options.AsJson = False) -> None:
     """List the data sets, newest first."""
     with connected(context, as_json) as session:
-        found = session.client.datasets.list()
-        session.terminal.result(found, _datasets_table(found))
-        if not found:
+        datasets = session.client.datasets.list()
+        session.terminal.result(datasets, _datasets_table(datasets))
+        if not datasets:
             session.terminal.note("no data sets; nvae datasets add digits bundled name=mnist_5k")
 
 
@@ -155,23 +155,23 @@ def list_datasets(context: options.Context, as_json: options.AsJson = False) -> 
 def show(context: options.Context, name: NameOrId, as_json: options.AsJson = False) -> None:
     """Show a data set: its source, its images, whether it is ready."""
     with connected(context, as_json) as session:
-        found = session.client.datasets.get(name)
-        description = found.description or {}
+        dataset = session.client.datasets.get(name)
+        description = dataset.description or {}
         pairs = {
-            "data set": found.id,
-            "name": found.name,
-            "status": found.status,
-            "message": escape(found.message or ""),
-            "source": found.source,
-            "images": _images(found),
+            "data set": dataset.id,
+            "name": dataset.name,
+            "status": dataset.status,
+            "message": escape(dataset.message or ""),
+            "source": dataset.source,
+            "images": _images(dataset),
             "splits": {
                 split: content.get("num_images")
                 for split, content in description.get("splits", {}).items()
             },
-            "content hash": found.content_hash,
-            "created": show_moment(found.created_at),
+            "content hash": dataset.content_hash,
+            "created": show_moment(dataset.created_at),
         }
-        session.terminal.result(found, pairs_table(pairs))
+        session.terminal.result(dataset, pairs_table(pairs))
 
 
 @datasets_app.command("delete")
@@ -185,8 +185,8 @@ def delete_dataset(
     """Delete a data set and its files, for good."""
     confirm(f"Delete data set {name}?", yes=yes)
     with connected(context, as_json) as session:
-        found = session.client.datasets.delete(name)
-        session.terminal.result(found, _datasets_table([found]))
+        dataset = session.client.datasets.delete(name)
+        session.terminal.result(dataset, _datasets_table([dataset]))
 
 
 def _datasets_table(datasets: Sequence[Dataset]) -> Table:
@@ -210,7 +210,7 @@ def _datasets_table(datasets: Sequence[Dataset]) -> Table:
 
 
 def _images(dataset: Dataset) -> str:
-    found = dataset.description or {}
-    if "height" not in found:
+    description = dataset.description or {}
+    if "height" not in description:
         return ""
-    return f"{found['height']}×{found['width']}×{found.get('num_colors', '?')}"
+    return f"{description['height']}×{description['width']}×{description.get('num_colors', '?')}"

@@ -37,7 +37,7 @@ def jobs(
 ) -> None:
     """List jobs, newest first."""
     with connected(context, as_json) as session:
-        found = session.client.jobs.list(
+        page = session.client.jobs.list(
             status=status,
             kind=kind,
             preset=preset,
@@ -47,7 +47,7 @@ def jobs(
             created_after=created_after.astimezone() if created_after else None,
             page_size=min(limit, 200),
         )
-        listed = [*islice(found, limit)]
+        listed = [*islice(page, limit)]
         session.terminal.result(listed, jobs_table(listed, width=session.terminal.out.width))
         if not listed:
             session.terminal.note("no jobs; nvae train submits one")
@@ -58,11 +58,11 @@ def jobs(
 def show(context: options.Context, job: options.JobId, as_json: options.AsJson = False) -> None:
     """Show everything about a job: where it is, why, its numbers, checkpoints and files."""
     with connected(context, as_json) as session:
-        found = session.client.jobs.get(job)
-        checkpoints, artifacts = found.checkpoints(), found.artifacts()
-        content = found.model_dump(mode="json")
+        current = session.client.jobs.get(job)
+        checkpoints, artifacts = current.checkpoints(), current.artifacts()
+        content = current.model_dump(mode="json")
         content |= {"checkpoints": checkpoints, "artifacts": artifacts}
-        session.terminal.result(content, job_page(found, checkpoints, artifacts))
+        session.terminal.result(content, job_page(current, checkpoints, artifacts))
 
 
 def logs(
@@ -80,9 +80,9 @@ def logs(
     if attempt is not None:
         choice["attempt"] = attempt
     with connected(context, as_json) as session:
-        found = session.client.jobs.get(job)
-        with detaching(session, found):
-            _print_log(session, found, choice, follow=follow)
+        current = session.client.jobs.get(job)
+        with detaching(session, current):
+            _print_log(session, current, choice, follow=follow)
 
 
 def events(
@@ -94,9 +94,9 @@ def events(
 ) -> None:
     """Print what happened to a job."""
     with connected(context, as_json) as session:
-        found = session.client.jobs.get(job)
-        with detaching(session, found):
-            for event in found.events(follow=follow):
+        current = session.client.jobs.get(job)
+        with detaching(session, current):
+            for event in current.events(follow=follow):
                 if as_json:
                     session.terminal.json(event)
                 else:

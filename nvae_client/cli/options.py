@@ -54,29 +54,29 @@ Slots = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-def parse_fields(given: Iterable[str] | None, option: str) -> dict[str, Any]:
+def parse_fields(texts: Iterable[str] | None, option: str) -> dict[str, Any]:
     """Return names and values; a value that is JSON is read as such, any other is a text.
 
     Raises:
         typer.BadParameter: one is no assignment, or a name comes twice.
     """
-    found: dict[str, Any] = {}
-    for text in given or ():
+    fields: dict[str, Any] = {}
+    for text in texts or ():
         name, value = _split(text, option)
-        if name in found:
+        if name in fields:
             raise typer.BadParameter(f"{name} is given twice", param_hint=option)
-        found[name] = _value(value)
-    return found
+        fields[name] = _value(value)
+    return fields
 
 
-def parse_texts(given: Iterable[str] | None, option: str) -> dict[str, str]:
+def parse_texts(texts: Iterable[str] | None, option: str) -> dict[str, str]:
     """Return names and values that stay texts."""
-    return dict(_split(text, option) for text in given or ())
+    return dict(_split(text, option) for text in texts or ())
 
 
-def set_fields(spec: dict[str, Any], given: Iterable[str] | None, option: str) -> dict[str, Any]:
+def set_fields(spec: dict[str, Any], texts: Iterable[str] | None, option: str) -> dict[str, Any]:
     """Return the spec with fields set by dotted name, such as `checkpoint.every_steps=100`."""
-    for name, value in parse_fields(given, option).items():
+    for name, value in parse_fields(texts, option).items():
         *path, last = name.split(".")
         place = spec
         for part in path:
@@ -122,8 +122,8 @@ def build_spec(
     return set_fields(present, fields, "--set")
 
 
-def _present(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def confirm(question: str, *, yes: bool) -> None:

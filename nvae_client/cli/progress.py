@@ -105,13 +105,13 @@ def _show_bar(session: Session, job: Job) -> Job:
 
 
 def _print_lines(session: Session, job: Job) -> Job:
-    told: tuple[str, float] = ("", 0.0)
+    last_note: tuple[str, float] = ("", 0.0)
 
     def tell(seen: Job) -> None:
-        nonlocal told
-        if seen.status != told[0] or time.monotonic() > told[1] + QUIET_SECONDS:
+        nonlocal last_note
+        if seen.status != last_note[0] or time.monotonic() > last_note[1] + QUIET_SECONDS:
             session.terminal.note(headline(seen))
-            told = (seen.status, time.monotonic())
+            last_note = (seen.status, time.monotonic())
 
     return job.wait(
         on_change=tell, look_seconds=LOOK_SECONDS, patience_seconds=RETRY_SECONDS_WHILE_FOLLOWING

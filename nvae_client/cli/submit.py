@@ -56,10 +56,10 @@ def plan(
         {"preset": preset, "dataset": dataset}, override, resources=resources, fields=fields
     )
     with connected(context, as_json) as session:
-        found = session.client.jobs.plan(spec)
-        session.terminal.result(found, pairs_table(_pairs(found)))
-        if not found.valid:
-            pointers = {problem.pointer: problem.message for problem in found.problems}
+        job_plan = session.client.jobs.plan(spec)
+        session.terminal.result(job_plan, pairs_table(_pairs(job_plan)))
+        if not job_plan.valid:
+            pointers = {problem.pointer: problem.message for problem in job_plan.problems}
             for pointer, message in pointers.items():
                 session.terminal.note(f"{pointer}: {message}")
             for hint in suggest(session.client, spec, pointers):

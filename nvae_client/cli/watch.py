@@ -76,12 +76,12 @@ class _Watcher:
                 self._look()
 
     def _print_changes(self, every: float) -> None:
-        told: dict[str, Job] = {}
+        reported: dict[str, Job] = {}
         while True:
             for job_id, job in self.jobs.items():
-                if told.get(job_id) != job:
+                if reported.get(job_id) != job:
                     self._print(job)
-                    told[job_id] = job
+                    reported[job_id] = job
             if self._have_ended():
                 return
             time.sleep(every)

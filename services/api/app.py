@@ -117,8 +117,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("X-Request-Id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
+        sent_id = Headers(scope=scope).get("X-Request-Id", "")
+        request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else f"req_{secrets.token_hex(8)}"
         tracing.current().set_attribute("nvae.request.id", request_id)
         state: dict[str, Any] = scope.setdefault("state", {})
         status = 500

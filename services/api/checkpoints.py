@@ -37,7 +37,7 @@ class CheckpointResource(Resource):
 
 @router.post("/checkpoints", status_code=201, response_model=JobResource)
 async def import_from(
-    asked: CheckpointImport, caller: Submitter, once: Idempotent, stores: StoresDependency
+    options: CheckpointImport, caller: Submitter, idempotent: Idempotent, stores: StoresDependency
 ) -> Response:
     """Import a checkpoint from a path or from S3; answers the job, which leaves one checkpoint.
 
@@ -48,14 +48,14 @@ async def import_from(
     async def effect(session: Session) -> JobResource:
         job = await import_checkpoint(
             session,
-            asked,
+            options,
             project=caller.project,
             s3_prefixes=stores.s3_prefixes,
             by=caller.key_id,
         )
         return JobResource.of(job)
 
-    done = await once.perform(effect, status=201, location=lambda job: f"/v1/jobs/{job.id}")
+    done = await idempotent.perform(effect, status=201, location=lambda job: f"/v1/jobs/{job.id}")
     return done.response()
 
 
@@ -95,20 +95,20 @@ async def download(
     checkpoint that was deleted is gone (410): asking again does not help.
     """
     async with stores.database.transaction() as session:
-        found = await checkpoints.find_in_project(session, caller.project, checkpoint_id)
-    file = next((file for file in found.files if file["name"] == name), None)
+        checkpoint = await checkpoints.find_in_project(session, caller.project, checkpoint_id)
+    file = next((file for file in checkpoint.files if file["name"] == name), None)
     if file is None:
         raise NotFound(f"checkpoint {checkpoint_id} has no file {name!r}")
-    if found.status in checkpoints.GONE:
+    if checkpoint.status in checkpoints.GONE:
         raise Gone(f"checkpoint {checkpoint_id} was deleted, and its files with it")
-    wanted = Download(f"{found.prefix}/{name}", file["size_bytes"], file["sha256"])
-    return await deliver(stores, request, wanted)
+    file_download = Download(f"{checkpoint.prefix}/{name}", file["size_bytes"], file["sha256"])
+    return await deliver(stores, request, file_download)
 
 
 @router.post(
     "/checkpoints/{checkpoint_id}/pin", response_model=CheckpointResource, responses=CONFLICT
 )
-async def pin(checkpoint_id: str, caller: Submitter, once: Idempotent) -> Response:
+async def pin(checkpoint_id: str, caller: Submitter, idempotent: Idempotent) -> Response:
     """Keep a checkpoint, whatever the job's policy says; again is no error."""
 
     async def effect(session: Session) -> CheckpointResource:
@@ -116,11 +116,11 @@ async def pin(checkpoint_id: str, caller: Submitter, once: Idempotent) -> Respon
         row = await checkpoints.pin(session, checkpoint_id, by=caller.key_id)
         return CheckpointResource.model_validate(row)
 
-    return (await once.perform(effect)).response()
+    return (await idempotent.perform(effect)).response()
 
 
 @router.post("/checkpoints/{checkpoint_id}/unpin", response_model=CheckpointResource)
-async def unpin(checkpoint_id: str, caller: Submitter, once: Idempotent) -> Response:
+async def unpin(checkpoint_id: str, caller: Submitter, idempotent: Idempotent) -> Response:
     """Leave a checkpoint to the job's policy again; again is no error."""
 
     async def effect(session: Session) -> CheckpointResource:
@@ -128,7 +128,7 @@ async def unpin(checkpoint_id: str, caller: Submitter, once: Idempotent) -> Resp
         row = await checkpoints.unpin(session, checkpoint_id, by=caller.key_id)
         return CheckpointResource.model_validate(row)
 
-    return (await once.perform(effect)).response()
+    return (await idempotent.perform(effect)).response()
 
 
 @router.delete("/checkpoints/{checkpoint_id}", status_code=202, responses=CONFLICT)

@@ -42,7 +42,7 @@ class DatasetRegistration(BaseModel):
 
 @router.post("", status_code=201, response_model=DatasetRegistration, responses=NAME_TAKEN)
 async def register(
-    spec: DatasetSpec, caller: Submitter, once: Idempotent, stores: StoresDependency
+    spec: DatasetSpec, caller: Submitter, idempotent: Idempotent, stores: StoresDependency
 ) -> Response:
     """Register a source of images under a name of the project; a job prepares it."""
 
@@ -58,7 +58,7 @@ async def register(
             dataset=DatasetResource.model_validate(dataset), job=JobResource.of(job)
         )
 
-    done = await once.perform(
+    done = await idempotent.perform(
         effect, status=201, location=lambda body: f"/v1/datasets/{body.dataset.id}"
     )
     return done.response()

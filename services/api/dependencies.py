@@ -31,10 +31,10 @@ LastEventId = Annotated[
 ]
 
 
-def _check_text(given: object) -> object:
-    if not isinstance(given, str) or "T" not in given.upper():
+def _check_text(value: object) -> object:
+    if not isinstance(value, str) or "T" not in value.upper():
         raise ValueError("must be a time such as 2026-02-15T09:00:00Z")
-    return given
+    return value
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_check_text)]
@@ -107,8 +107,8 @@ async def _wait_seconds(
     ] = None,
 ) -> float | None:
     for preference in _members(prefer):
-        if found := WAIT.fullmatch(preference.split(";")[0].strip()):
-            return min(float(found[1] or MAX_WAIT_SECONDS), MAX_WAIT_SECONDS)
+        if match := WAIT.fullmatch(preference.split(";")[0].strip()):
+            return min(float(match[1] or MAX_WAIT_SECONDS), MAX_WAIT_SECONDS)
     return None
 
 

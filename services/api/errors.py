@@ -190,11 +190,11 @@ def _add_store_handlers(app: FastAPI) -> None:
 
 def _methods_at(app: FastAPI, request: Request) -> list[str]:
     """Return the methods of all operations at a path; the router knows those of the first one."""
-    found: set[str] = set()
+    methods: set[str] = set()
     for route in app.routes:
         if route.matches(request.scope)[0] != Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return sorted(found)
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)
 
 
 def _location(error: Mapping[str, Any]) -> tuple[int | str, ...]:

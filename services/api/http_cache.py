@@ -17,8 +17,8 @@ def etag_of(content: bytes) -> str:
 
 def matches(request: Request, etag: str) -> bool:
     """Whether the client has this version already."""
-    given = request.headers.get("If-None-Match", "")
-    return any(part.strip().removeprefix("W/") in {etag, "*"} for part in given.split(","))
+    etags = request.headers.get("If-None-Match", "")
+    return any(part.strip().removeprefix("W/") in {etag, "*"} for part in etags.split(","))
 
 
 def answer(request: Request, body: BaseModel) -> Response:
@@ -51,10 +51,10 @@ def asked_part(request: Request, *, size_bytes: int, etag: str) -> Part | None:
     Raises:
         NoSuchPart: there is no such part.
     """
-    found = _RANGE.fullmatch(request.headers.get("Range", "").strip())
-    if found is None or request.headers.get("If-Range", etag) != etag:
+    match = _RANGE.fullmatch(request.headers.get("Range", "").strip())
+    if match is None or request.headers.get("If-Range", etag) != etag:
         return None
-    first, last = found.groups()
+    first, last = match.groups()
     if not first and not last:
         return None
     if not first:

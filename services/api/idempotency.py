@@ -36,12 +36,14 @@ class Answer:
 
     def response(self, **headers: str) -> Response:
         """Return it as a response."""
-        found = {name.replace("_", "-"): value for name, value in headers.items()}
+        all_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.stored.location:
-            found["Location"] = self.stored.location
+            all_headers["Location"] = self.stored.location
         if self.replayed:
-            found["Idempotency-Replayed"] = "true"
-        return Response(self.stored.body, self.stored.status, found, media_type="application/json")
+            all_headers["Idempotency-Replayed"] = "true"
+        return Response(
+            self.stored.body, self.stored.status, all_headers, media_type="application/json"
+        )
 
 
 class IdempotentRequest:
@@ -79,8 +81,8 @@ class IdempotentRequest:
             body = await effect(session)
             answer = StoredAnswer(status, location(body), body.model_dump_json())
             if self._key is not None:
-                kept = StoredAnswer(status, answer.location, keep(body).model_dump_json())
-                await idempotency.finish(session, self._project, self._key, kept)
+                stored = StoredAnswer(status, answer.location, keep(body).model_dump_json())
+                await idempotency.finish(session, self._project, self._key, stored)
         return Answer(answer, replayed=False)
 
 

@@ -50,13 +50,13 @@ class NewKeyResource(KeyResource):
 
 
 @router.post("", status_code=201, response_model=NewKeyResource)
-async def create(options: KeyOptions, _: Admin, once: Idempotent) -> Response:
+async def create(options: KeyOptions, _: Admin, idempotent: Idempotent) -> Response:
     """Make a key for a project. The answer shows it, and nothing does so again."""
 
     async def effect(session: Session) -> NewKeyResource:
         return await make(session, options)
 
-    done = await once.perform(
+    done = await idempotent.perform(
         effect,
         status=201,
         location=lambda key: f"/v1/api-keys/{key.id}",

@@ -62,27 +62,29 @@ async def list_nodes(_: Reader, stores: StoresDependency) -> list[NodeResource]:
 
 
 @router.post("/{node_id}/cordon", response_model=NodeResource)
-async def cordon(node_id: str, _: Admin, once: Idempotent) -> Response:
+async def cordon(node_id: str, _: Admin, idempotent: Idempotent) -> Response:
     """Give the node no new jobs; those that it has go on."""
 
     async def effect(session: Session) -> NodeResource:
         return await _cordon(session, node_id, cordoned=True)
 
-    return (await once.perform(effect)).response()
+    return (await idempotent.perform(effect)).response()
 
 
 @router.post("/{node_id}/uncordon", response_model=NodeResource)
-async def uncordon(node_id: str, _: Admin, once: Idempotent) -> Response:
+async def uncordon(node_id: str, _: Admin, idempotent: Idempotent) -> Response:
     """Give the node jobs again."""
 
     async def effect(session: Session) -> NodeResource:
         return await _cordon(session, node_id, cordoned=False)
 
-    return (await once.perform(effect)).response()
+    return (await idempotent.perform(effect)).response()
 
 
 @router.post("/{node_id}/drain", response_model=NodeResource)
-async def drain(node_id: str, _: Admin, once: Idempotent, stores: StoresDependency) -> Response:
+async def drain(
+    node_id: str, _: Admin, idempotent: Idempotent, stores: StoresDependency
+) -> Response:
     """Cordon the node and move its jobs: each saves a checkpoint and goes back to the queue."""
     async with stores.database.transaction() as session:  # first: no job slips in meanwhile
         await nodes.cordon(session, node_id, cordoned=True)
@@ -91,7 +93,7 @@ async def drain(node_id: str, _: Admin, once: Idempotent, stores: StoresDependen
         await control.drain(session, node_id)
         return (await _resources(session, [await nodes.find(session, node_id)]))[0]
 
-    return (await once.perform(effect)).response()
+    return (await idempotent.perform(effect)).response()
 
 
 async def _cordon(session: Session, node_id: str, *, cordoned: bool) -> NodeResource:

@@ -62,8 +62,10 @@ async def show_log(
         number = attempt or await logs.newest_attempt(session, job_id, rank=rank)
         text = ""
         if number is not None and not wants_stream:
-            found = await logs.read_tail(session, job_id, attempt=number, rank=rank, num_lines=tail)
-            text = found.text
+            log_tail = await logs.read_tail(
+                session, job_id, attempt=number, rank=rank, num_lines=tail
+            )
+            text = log_tail.text
     if not wants_stream:
         return PlainTextResponse(text)
     match = _PLACE.fullmatch(last_event_id or "")
@@ -81,8 +83,8 @@ class MetricsQuery(BaseModel):
 
     @field_validator("to_step")
     @classmethod
-    def _check_order(cls, to_step: int, given: ValidationInfo) -> int:
-        if to_step < given.data.get("from_step", 0):
+    def _check_order(cls, to_step: int, info: ValidationInfo) -> int:
+        if to_step < info.data.get("from_step", 0):
             raise ValueError("must not be below from_step")
         return to_step
 
@@ -134,10 +136,10 @@ async def list_metrics(
     )
     async with stores.database.transaction() as session:
         await jobs.find(session, job_id, project=caller.project)
-        found = await metrics.read_charts(session, job_id, window, names=query.names)
+        charts = await metrics.read_charts(session, job_id, window, names=query.names)
     series = {
         name: MetricSeries(steps=chart.steps, values=[json_number(v) for v in chart.values])
-        for name, chart in found.items()
+        for name, chart in charts.items()
     }
     return answer(request, MetricsByName(series))
 

@@ -39,21 +39,21 @@ class Outcome:
 
 
 async def finish(
-    session: AsyncSession, attempt: Attempt, ending: Outcome | None, *, node_rank: int = 0
+    session: AsyncSession, attempt: Attempt, outcome: Outcome | None, *, node_rank: int = 0
 ) -> None:
     """End one node's share of an attempt that is locked with its job; the last one ends all.
 
     Args:
         session: the transaction.
         attempt: of which no process is left on this node.
-        ending: what the node knows of the end; None if others know it.
+        outcome: what the node knows of the end; None if others know it.
         node_rank: which node.
     """
     job = await jobs.find(session, attempt.job_id)
     members = await list_members(session, attempt.id)
     own = next(member for member in members if member.node_rank == node_rank)
-    if ending is not None:
-        report(job, attempt, ending, node_id=own.node_id)
+    if outcome is not None:
+        report(job, attempt, outcome, node_id=own.node_id)
     await _release(session, own)
     if is_failure(attempt.reason):
         for member in members:
@@ -64,30 +64,32 @@ async def finish(
     await notify_queue(session)
 
 
-def report(job: Job, attempt: Attempt, ending: Outcome, *, node_id: str) -> None:
+def report(job: Job, attempt: Attempt, outcome: Outcome, *, node_id: str) -> None:
     """Record a cause of the end of an attempt, unless a better one is known."""
     known = Reason(attempt.reason) if attempt.reason else None
-    if first_cause(known, ending.reason):
-        attempt.reason, attempt.message = ending.reason, ending.message
-        attempt.failed_node_id = node_id if ending.reason in NODE_FAULTS else None
-        if ending.reason == Reason.SUCCEEDED:
-            job.result = ending.result
-            if job.kind == "import_checkpoint" and ending.result:  # its checkpoint is of this model
-                job.resolved = {name: ending.result[name] for name in ("model", "optimization")}
+    if first_cause(known, outcome.reason):
+        attempt.reason, attempt.message = outcome.reason, outcome.message
+        attempt.failed_node_id = node_id if outcome.reason in NODE_FAULTS else None
+        if outcome.reason == Reason.SUCCEEDED:
+            job.result = outcome.result
+            if (
+                job.kind == "import_checkpoint" and outcome.result
+            ):  # its checkpoint is of this model
+                job.resolved = {name: outcome.result[name] for name in ("model", "optimization")}
 
 
-async def finish_if_live(database: Database, claim: Claim, ending: Outcome | None) -> None:
+async def finish_if_live(database: Database, claim: Claim, outcome: Outcome | None) -> None:
     """End a share, unless it has ended otherwise meanwhile."""
     with suppress(LeaseLost):
         async with fenced_write(database, claim) as (session, attempt):
-            await finish(session, attempt, ending, node_rank=claim.node_rank)
+            await finish(session, attempt, outcome, node_rank=claim.node_rank)
 
 
-async def release_unclaimed(session: AsyncSession, attempt: Attempt, ending: Outcome) -> None:
+async def release_unclaimed(session: AsyncSession, attempt: Attempt, outcome: Outcome) -> None:
     """End the shares of a locked attempt that no node has claimed: it is to stop anyway."""
     for member in await list_members(session, attempt.id):
         if member.status == MemberStatus.PLACED:
-            await finish(session, attempt, ending, node_rank=member.node_rank)
+            await finish(session, attempt, outcome, node_rank=member.node_rank)
 
 
 async def _release(session: AsyncSession, member: Member) -> None:

@@ -87,8 +87,8 @@ async def _stop(
         job.reason = shown
         jobs.append_event(session, job, "cancel_requested", {"by": by})
     await attempts.request_stop(session, attempt, ended, forced=forced)
-    ending = Outcome(ended, "stopped before the trainer started")
-    await completion.release_unclaimed(session, attempt, ending)
+    outcome = Outcome(ended, "stopped before the trainer started")
+    await completion.release_unclaimed(session, attempt, outcome)
     return job
 
 
@@ -146,8 +146,8 @@ async def drain(session: AsyncSession, node_id: str) -> None:
         attempt = await attempts.find_live(session, job_id)
         if attempt is not None and attempt.stop_reason is None:
             await attempts.request_stop(session, attempt, Reason.DRAINED)
-            ending = Outcome(Reason.DRAINED, "its node is drained")
-            await completion.release_unclaimed(session, attempt, ending)
+            outcome = Outcome(Reason.DRAINED, "its node is drained")
+            await completion.release_unclaimed(session, attempt, outcome)
 
 
 def _has_ended(job: Job) -> str:

@@ -88,10 +88,10 @@ async def read_counts(session: AsyncSession) -> Counts:
     for name, query in _QUERIES.items():
         statement = f"{_SPENT}{query}" if "FROM spent" in query else query
         rows = await session.execute(text(statement))
-        found = {
+        numbers = {
             tuple(str(label) for label in labels): float(number)
             for *labels, number in rows
             if number is not None
         }
-        counts[name] = list((dict.fromkeys(_FROM_ZERO.get(name, ()), 0.0) | found).items())
+        counts[name] = list((dict.fromkeys(_FROM_ZERO.get(name, ()), 0.0) | numbers).items())
     return Counts(counts)

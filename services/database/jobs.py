@@ -62,7 +62,7 @@ class JobFilter:
 async def list_newest(
     session: AsyncSession,
     project: str,
-    wanted: JobFilter,
+    job_filter: JobFilter,
     *,
     limit: int,
     before: str | None = None,
@@ -72,18 +72,18 @@ async def list_newest(
     if before is not None:
         query = query.where(Job.id < before)
     for column, value in (
-        (Job.status, wanted.status),
-        (Job.kind, wanted.kind),
-        (Job.spec["preset"].astext, wanted.preset),
-        (Job.name, wanted.name),
-        (Job.parent_id, wanted.parent),
+        (Job.status, job_filter.status),
+        (Job.kind, job_filter.kind),
+        (Job.spec["preset"].astext, job_filter.preset),
+        (Job.name, job_filter.name),
+        (Job.parent_id, job_filter.parent),
     ):
         if value is not None:
             query = query.where(column == value)
-    if wanted.tags:
-        query = query.where(Job.tags.contains(dict(wanted.tags)))
-    if wanted.created_after is not None:
-        query = query.where(Job.created_at > wanted.created_after)
+    if job_filter.tags:
+        query = query.where(Job.tags.contains(dict(job_filter.tags)))
+    if job_filter.created_after is not None:
+        query = query.where(Job.created_at > job_filter.created_after)
     return (await session.scalars(query)).all()
 
 
@@ -160,18 +160,18 @@ async def add_notice(session: AsyncSession, attempt: Attempt, line: NoticeLine) 
     data = {"name": line.name, "message": line.message, "step": line.step}
     data["attempt"] = attempt.number
     present = {name: value for name, value in data.items() if value is not None}
-    told = select(Event.number).where(
+    same_notice = select(Event.number).where(
         Event.job_id == job.id, Event.type == "notice", Event.data == present
     )
-    if await session.scalar(told.limit(1)) is None:
+    if await session.scalar(same_notice.limit(1)) is None:
         append_event(session, job, "notice", present)
 
 
 async def submission_traceparent(session: AsyncSession, job_id: str) -> str | None:
     """Return the `traceparent` of the request that submitted a job, if that was traced."""
     query = select(_TRACEPARENT).where(Event.job_id == job_id, Event.number == 1)
-    found: str | None = await session.scalar(query)
-    return found
+    traceparent: str | None = await session.scalar(query)
+    return traceparent
 
 
 async def placement_traceparent(session: AsyncSession, attempt_id: str) -> str | None:
@@ -187,5 +187,5 @@ async def placement_traceparent(session: AsyncSession, attempt_id: str) -> str |
             Event.data["attempt"].as_integer() == Attempt.number,
         )
     )
-    found: str | None = await session.scalar(query)
-    return found
+    traceparent: str | None = await session.scalar(query)
+    return traceparent

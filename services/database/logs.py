@@ -64,8 +64,8 @@ async def read_tail(
         text = chunk.text + text
         if text.count("\n") > num_lines:
             break
-    kept = "".join(text.splitlines(keepends=True)[-num_lines:]) if num_lines else ""
-    return LogText(attempt, rank, end - len(kept.encode()), kept)
+    last_lines = "".join(text.splitlines(keepends=True)[-num_lines:]) if num_lines else ""
+    return LogText(attempt, rank, end - len(last_lines.encode()), last_lines)
 
 
 async def read_after(
@@ -103,6 +103,6 @@ async def add(
     await session.execute(statement.on_conflict_do_nothing())
     first_kept = offset + size - MAX_LOG_BYTES
     if first_kept > 0:
-        own = (LogChunk.attempt_id == attempt.id, LogChunk.rank == rank)
+        same_rank = (LogChunk.attempt_id == attempt.id, LogChunk.rank == rank)
         old = LogChunk.offset + LogChunk.num_bytes <= first_kept
-        await session.execute(delete(LogChunk).where(*own, old))
+        await session.execute(delete(LogChunk).where(*same_rank, old))

@@ -92,8 +92,10 @@ def extremes(points: CTE) -> Select[Any]:
     )
     is_extreme = value.in_((limits.c.low, limits.c.high))
     same = and_(limits.c.series_id == series_id, limits.c.bucket == bucket, is_extreme)
-    found = select(series_id, bucket, func.min(step).label("step"), value).join(limits, same)
-    return found.group_by(series_id, bucket, value)
+    points_at_extremes = select(series_id, bucket, func.min(step).label("step"), value).join(
+        limits, same
+    )
+    return points_at_extremes.group_by(series_id, bucket, value)
 
 
 async def _find_series(session: AsyncSession, job_id: str, names: Iterable[str]) -> dict[str, int]:
@@ -115,8 +117,8 @@ async def _store_values(session: AsyncSession, rows: Sequence[tuple[int, int, fl
         "value": Double(),
         "at": DateTime(timezone=True),
     }
-    given = _table(columns, rows)
-    statement = insert(Metric).from_select(list(columns), select(*given.c))
+    table = _table(columns, rows)
+    statement = insert(Metric).from_select(list(columns), select(*table.c))
     replaced = {"value": statement.excluded.value, "at": statement.excluded.at}
     await session.execute(
         statement.on_conflict_do_update(
@@ -126,27 +128,27 @@ async def _store_values(session: AsyncSession, rows: Sequence[tuple[int, int, fl
 
 
 async def _renew_blocks(session: AsyncSession, blocks: Sequence[tuple[int, int]]) -> None:
-    given = _table({"series_id": BigInteger(), "block": BigInteger()}, blocks)
-    start = given.c.block * BLOCK_STEPS
+    table = _table({"series_id": BigInteger(), "block": BigInteger()}, blocks)
+    start = table.c.block * BLOCK_STEPS
     within = (
         select(Metric.step, Metric.value)
         .where(
-            Metric.series_id == given.c.series_id,
+            Metric.series_id == table.c.series_id,
             Metric.step.between(start, start + (BLOCK_STEPS - 1)),
         )
         .offset(0)  # a look-up in the index for each block, whatever the statistics say
         .lateral()
     )
     points = select(
-        given.c.series_id, given.c.block.label("bucket"), within.c.step, within.c.value
-    ).join_from(given, within, true())
-    found = extremes(points.cte("points")).subquery()
+        table.c.series_id, table.c.block.label("bucket"), within.c.step, within.c.value
+    ).join_from(table, within, true())
+    block_extremes = extremes(points.cte("points")).subquery()
     rows = select(
-        found.c.series_id,
-        found.c.bucket,
-        func.array_agg(aggregate_order_by(found.c.step, found.c.step)),
-        func.array_agg(aggregate_order_by(found.c.value, found.c.step)),
-    ).group_by(found.c.series_id, found.c.bucket)
+        block_extremes.c.series_id,
+        block_extremes.c.bucket,
+        func.array_agg(aggregate_order_by(block_extremes.c.step, block_extremes.c.step)),
+        func.array_agg(aggregate_order_by(block_extremes.c.value, block_extremes.c.step)),
+    ).group_by(block_extremes.c.series_id, block_extremes.c.bucket)
     names = ["series_id", "block", "steps", "values"]
     statement = insert(MetricBlock).from_select(names, rows)
     await session.execute(
@@ -235,14 +237,14 @@ async def read_charts(
     A series with more points than are wanted is cut into buckets of steps. Of each bucket the
     extremes are kept, so that no spike is hidden, and of the series its first and last point.
     """
-    found = await _find_chart_series(session, job_id, window, names)
-    short = [series.id for series in found if series.num_points <= window.max_points]
+    all_series = await _find_chart_series(session, job_id, window, names)
+    short = [series.id for series in all_series if series.num_points <= window.max_points]
     query = _points(and_(Metric.series_id.in_(short), _steps_of(window)))
     charts = await _read_charts(session, query.order_by(Metric.series_id, Metric.step))
-    for series in found:
+    for series in all_series:
         if series.num_points > window.max_points:
             charts[series.id] = await _cut(session, series, window.max_points)
-    return {series.name: charts[series.id] for series in found}
+    return {series.name: charts[series.id] for series in all_series}
 
 
 async def _find_chart_series(
@@ -278,20 +280,20 @@ def _cut_into(num_buckets: int, series: _Series) -> Select[Any]:
     num_blocks = series.last_step // BLOCK_STEPS - series.first_step // BLOCK_STEPS + 1
     # A bucket is a number of whole blocks, or so short that its points are few.
     if num_blocks > num_buckets:
-        given, unit_steps = _from_blocks(series).subquery(), BLOCK_STEPS
+        points, unit_steps = _from_blocks(series).subquery(), BLOCK_STEPS
     else:
-        given, unit_steps = _points(_in_window(series)).subquery(), 1
+        points, unit_steps = _points(_in_window(series)).subquery(), 1
     first_unit = series.first_step // unit_steps
     num_units = series.last_step // unit_steps - first_unit + 1
     units_per_bucket = -(-num_units // num_buckets)
-    bucket = (given.c.step // unit_steps - first_unit) // units_per_bucket
-    found = extremes(select(*given.c, bucket.label("bucket")).cte("points")).subquery()
+    bucket = (points.c.step // unit_steps - first_unit) // units_per_bucket
+    bucket_extremes = extremes(select(*points.c, bucket.label("bucket")).cte("points")).subquery()
     ends = Metric.step.in_((series.first_step, series.last_step))
-    kept = union(
-        select(found.c.series_id, found.c.step, found.c.value),
+    union_of_points = union(
+        select(bucket_extremes.c.series_id, bucket_extremes.c.step, bucket_extremes.c.value),
         _points(and_(Metric.series_id == series.id, ends)),
     ).subquery()
-    return select(*kept.c).order_by(kept.c.step)
+    return select(*union_of_points.c).order_by(union_of_points.c.step)
 
 
 def _from_blocks(series: _Series) -> CompoundSelect[Any]:

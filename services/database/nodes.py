@@ -159,8 +159,8 @@ async def _short_slots(session: AsyncSession) -> dict[str, int]:
 
 async def read_capacity(session: AsyncSession, resources: Resources) -> Capacity:
     """Count the nodes that were ever registered, alive or not, against what a job asks for."""
-    asked = {"labels": json.dumps(resources.labels), "slots": resources.slots}
-    return Capacity(*(await session.execute(_READ_CAPACITY, asked)).one())
+    parameters = {"labels": json.dumps(resources.labels), "slots": resources.slots}
+    return Capacity(*(await session.execute(_READ_CAPACITY, parameters)).one())
 
 
 async def live_claims(session: AsyncSession, node_id: str) -> Sequence[Claim]:

@@ -144,7 +144,7 @@ async def _check_node(session: AsyncSession, node_id: str) -> None:
 
 
 async def _take_slots(session: AsyncSession, attempt_id: str, share: NodeShare) -> None:
-    taken = await session.scalars(
+    indices = await session.scalars(
         update(Slot)
         .where(
             Slot.node_id == share.node_id,
@@ -154,7 +154,7 @@ async def _take_slots(session: AsyncSession, attempt_id: str, share: NodeShare) 
         .values(attempt_id=attempt_id)
         .returning(Slot.index)
     )
-    if len(taken.all()) != len(share.slots):
+    if len(indices.all()) != len(share.slots):
         raise Conflict(f"slots of {share.node_id} were taken meanwhile")
 
 

@@ -27,6 +27,7 @@ from services.domain.states import AttemptStatus, CheckpointStatus, JobStatus, M
 Json = dict[str, Any]
 Now = text("clock_timestamp()")
 fence_sequence = Sequence("fences")
+_NOT_FINISHED = text("status <> 'finished'")
 
 
 def _one_of(column: str, values: type[StrEnum]) -> str:
@@ -142,14 +143,14 @@ class Attempt(Base):
             "uq_attempts_one_live",  # two live attempts of a job cannot exist
             "job_id",
             unique=True,
-            postgresql_where=text("status <> 'finished'"),
+            postgresql_where=_NOT_FINISHED,
         ),
         Index(
             "uq_attempts_port",
             "node_id",
             "port",
             unique=True,
-            postgresql_where=text("status <> 'finished'"),
+            postgresql_where=_NOT_FINISHED,
         ),
     )
 
@@ -179,10 +180,8 @@ class Member(Base):
     __table_args__ = (
         CheckConstraint(_one_of("status", MemberStatus), name="status"),
         UniqueConstraint("attempt_id", "node_id"),
-        Index("ix_members_live", "node_id", postgresql_where=text("status <> 'finished'")),
-        Index(
-            "ix_members_lease", "lease_expires_at", postgresql_where=text("status <> 'finished'")
-        ),
+        Index("ix_members_live", "node_id", postgresql_where=_NOT_FINISHED),
+        Index("ix_members_lease", "lease_expires_at", postgresql_where=_NOT_FINISHED),
     )
 
     attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)

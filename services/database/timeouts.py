@@ -34,21 +34,21 @@ async def finish_expired(
     A runner's lease runs out before that of its node, which renews more often: a node that has
     been silent for half of its lease is what has gone.
     """
-    endings = []
+    outcomes = []
     now = await read_clock(session)
     for member in await list_members(session, attempt.id):
         if member.status == MemberStatus.FINISHED or member.lease_expires_at >= now:
             continue
         node = await session.get_one(Node, member.node_id)
         if member.status == MemberStatus.PLACED:
-            ending = Outcome(Reason.NOT_CLAIMED, f"node {node.name} did not claim it in time")
+            outcome = Outcome(Reason.NOT_CLAIMED, f"node {node.name} did not claim it in time")
         elif await nodes.is_silent(session, node.id, lease_seconds=lease_seconds):
-            ending = Outcome(Reason.NODE_LOST, f"node {node.name} is silent")
+            outcome = Outcome(Reason.NODE_LOST, f"node {node.name} is silent")
         else:
-            ending = Outcome(Reason.WORKER_LOST, f"the runner on {node.name} is silent")
-        endings.append(ending)
-        await finish(session, attempt, ending, node_rank=member.node_rank)
-    return endings
+            outcome = Outcome(Reason.WORKER_LOST, f"the runner on {node.name} is silent")
+        outcomes.append(outcome)
+        await finish(session, attempt, outcome, node_rank=member.node_rank)
+    return outcomes
 
 
 async def stop_overdue_jobs(session: AsyncSession) -> None:
@@ -90,7 +90,7 @@ async def give_up_unready(session: AsyncSession, attempt: Attempt) -> None:
     for member in await attempts.list_members(session, attempt.id):
         if member.status in {MemberStatus.PLACED, MemberStatus.CLAIMED}:
             node = await session.get_one(Node, member.node_id)
-            ending = Outcome(Reason.NODE_NOT_READY, f"node {node.name} did not get ready in time")
-            completion.report(job, attempt, ending, node_id=member.node_id)
-            await completion.release_unclaimed(session, attempt, ending)
+            outcome = Outcome(Reason.NODE_NOT_READY, f"node {node.name} did not get ready in time")
+            completion.report(job, attempt, outcome, node_id=member.node_id)
+            await completion.release_unclaimed(session, attempt, outcome)
             return

@@ -36,7 +36,7 @@ class Caller:
 
     def may(self, scope: Scope) -> bool:
         """Whether one of the key's scopes includes this one."""
-        return any(scope in _INCLUDED[own] for own in self.scopes)
+        return any(scope in _INCLUDED[held] for held in self.scopes)
 
 
 def make_key(random_bytes: bytes) -> str:

@@ -39,8 +39,8 @@ def attempt_prefix(job_id: str, number: int) -> str:
 
 def attempt_of_key(key: str) -> AttemptNumber | None:
     """Return the attempt that stored an object, or None if it is not one of an attempt."""
-    found = _KEY.match(key)
-    return AttemptNumber(found["job_id"], int(found["number"])) if found else None
+    match = _KEY.match(key)
+    return AttemptNumber(match["job_id"], int(match["number"])) if match else None
 
 
 @dataclass(frozen=True)

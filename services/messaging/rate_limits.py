@@ -86,15 +86,15 @@ class RateLimits:
             RedisError, OSError: the broker is away; the next exchange makes up for it.
         """
         window = self._window
-        given = {name: count.own - count.shared for name, count in self._counts.items()}
+        increments = {name: count.own - count.shared for name, count in self._counts.items()}
         async with broker.pipeline(transaction=False) as pipeline:
-            for name, new in given.items():
+            for name, new in increments.items():
                 pipeline.incrby(f"requests:{window}:{name}", new)
                 pipeline.expire(f"requests:{window}:{name}", 2 * WINDOW_SECONDS)
             totals = (await pipeline.execute())[::2]
         if window != self._window:
             return
-        for (name, new), total in zip(given.items(), totals, strict=True):
+        for (name, new), total in zip(increments.items(), totals, strict=True):
             count = self._counts[name]
             count.shared += new
             count.elsewhere = total - count.shared

@@ -141,12 +141,12 @@ class ExpiredCheckpoints:
 
     async def _mark(self, job_id: str) -> list[tuple[Checkpoint, GarbageReason]]:
         async with self._database.transaction() as session:
-            found = await garbage.lock_garbage(
+            candidates = await garbage.lock_garbage(
                 session, job_id, grace_seconds=self._settings.grace_seconds
             )
             if not self._dry_run:
-                await garbage.mark(session, [checkpoint.id for checkpoint, _ in found])
-        return found
+                await garbage.mark(session, [checkpoint.id for checkpoint, _ in candidates])
+        return candidates
 
     async def _marked(self) -> AsyncIterator[Checkpoint]:
         after, num_left = "", self._settings.max_checkpoints

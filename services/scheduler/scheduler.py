@@ -91,13 +91,13 @@ class Scheduler:
 
     async def _finish_expired(self, session: Session, attempt: Attempt) -> None:
         parent = await jobs.placement_traceparent(session, attempt.id)
-        for ending in await timeouts.finish_expired(
+        for outcome in await timeouts.finish_expired(
             session, attempt, lease_seconds=self._lease.seconds
         ):
             with tracing.span("expire lease", parent=parent) as span:
-                tracing.fail(span, ending.message)
-                span.set_attribute("nvae.reason", ending.reason)
-                log.warning("lease.expired", attempt_id=attempt.id, message=ending.message)
+                tracing.fail(span, outcome.message)
+                span.set_attribute("nvae.reason", outcome.reason)
+                log.warning("lease.expired", attempt_id=attempt.id, message=outcome.message)
 
     async def stop_overdue(self) -> None:
         """Stop the jobs that have run for as long as they may."""

@@ -145,10 +145,10 @@ class S3Storage:
             StorageUnavailable: the store is away.
         """
         with _translated():
-            found = self._client.get_object(
+            answer = self._client.get_object(
                 Bucket=self._bucket, Key=key, Range=f"bytes={first}-{last}"
             )
-        return ObjectBody(found["Body"])
+        return ObjectBody(answer["Body"])
 
     def list_objects(self, bucket: str, prefix: str, *, after: str = "") -> Iterator[StoredObject]:
         """Yield what lies below a prefix of any bucket these credentials can read, after a key.

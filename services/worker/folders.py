@@ -72,8 +72,8 @@ def delete_old_folders(settings: WorkerSettings, *, now: float) -> None:
         settings: where they are, and how many stay for how long.
         now: seconds since 1970.
     """
-    found = [(_changed_at(path), path) for path in (settings.data_folder / "attempts").glob("*")]
-    for position, (changed_at, path) in enumerate(sorted(found, reverse=True)):
+    folders = [(_changed_at(path), path) for path in (settings.data_folder / "attempts").glob("*")]
+    for position, (changed_at, path) in enumerate(sorted(folders, reverse=True)):
         is_old = now - changed_at > settings.keep_attempts_seconds
         if (is_old or position >= settings.keep_attempts) and _delete_unless_held(path):
             log.info("attempt.forgotten", attempt_id=path.name)

@@ -15,6 +15,8 @@ from services.local.state import free_ports, load_or_create
 from services.processes import find_marked
 from services.worker.sampler.client import connect, sampler_folder
 
+LEASE = {"NVAE_LEASE_SECONDS": "6"}  # so that what is killed is noticed in seconds
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -49,6 +51,7 @@ def running_stack(
     tmp_path_factory: pytest.TempPathFactory, environment: Mapping[str, str] = os.environ
 ) -> Iterator[Stack]:
     """Start a stack with two slots, and stop it at the end."""
+    environment = {**environment, **LEASE}
     folder = tmp_path_factory.mktemp("stack")
     sources = tmp_path_factory.mktemp("sources")
     [port] = free_ports(1)

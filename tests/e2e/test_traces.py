@@ -12,7 +12,7 @@ import httpx
 import pytest
 from otlp_collector import running_collector, with_collector
 from PIL import Image
-from stacks import running_stack
+from stacks import LEASE, running_stack
 
 from services.local.stack import server_environment
 from services.local.state import load_or_create
@@ -52,7 +52,7 @@ def stack(tmp_path_factory, collector):
         with (stack.folder / "logs" / "n2.log").open("wb") as log:
             second = subprocess.Popen(
                 [sys.executable, "-m", "services.worker"],
-                env=environment | servers | settings,
+                env=environment | servers | settings | LEASE,
                 stderr=log,
             )
         yield stack

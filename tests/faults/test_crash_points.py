@@ -2,14 +2,13 @@
 
 from itertools import product
 
-import parties
 import pytest
+import service_calls
 from building import add_dataset
-from crash_scenario import NODES, Fault, Scenario
-from crashing_database import CrashingDatabase, When
-from effort import IS_FULL
-from observed_rows import rows
-from verify import verify
+from fault_options import IS_FULL
+from observation import rows
+from promises import verify
+from scenario import NODES, CrashingDatabase, Fault, Scenario, When
 
 from services.settings import DatabaseSettings
 
@@ -32,14 +31,33 @@ COMMITS = {
 }
 """Every commit of the scenario in which nothing crashes, where it comes first."""
 
+GONE = ("client", "runner")
+"""Who may be gone after a crash; the others are started anew."""
+
+
+SAME_OPERATION = ("worker node_b", "worker node_c", "runner 1 renews", "runner 1 loads")
+"""Commits that do on another node what one of the list does on the first."""
+
+
+def _is_chosen(fault, commit, when, *, repeats):
+    """Whether a crash point is one of those that every run tries; the others are for a full one.
+
+    Every operation is tried on one node, before its commit by whoever does it again, and after it
+    by whoever is gone, where it can be; with a fault only what happens after the start.
+    """
+    if IS_FULL:
+        return fault == Fault.NONE or commit != START[0]  # of one job only
+    is_start = fault != Fault.NONE and commit in START
+    is_extreme = repeats == (when == When.BEFORE) or not commit.startswith(GONE)
+    return is_extreme and not is_start and not commit.startswith(SAME_OPERATION)
+
 
 def _crash_points():
-    """Yield all; those of the start with a fault after them only if there is time."""
     for fault, commits in COMMITS.items():
-        first = 0 if fault == Fault.NONE else 1 if IS_FULL else len(START)  # 1: of one job only
-        for commit, when in product(commits[first:], When):
-            can_be_gone = commit.startswith(("client", "runner"))
-            for repeats in (True, False) if can_be_gone else (True,):
+        for commit, when in product(commits, When):
+            for repeats in (True, False) if commit.startswith(GONE) else (True,):
+                if not _is_chosen(fault, commit, when, repeats=repeats):
+                    continue
                 then = "goes on" if repeats else "is gone"
                 name = f"{fault}-{commit}-{when}-{then}"
                 yield pytest.param(fault, (commit, when), repeats, id=name.replace(" ", "_"))
@@ -50,7 +68,7 @@ async def stage(servers, database):
     """Whatever makes a database that crashes, beside three nodes with one slot each."""
     await add_dataset(database)
     for node_id in NODES:
-        await parties.register(database, node_id, num_slots=1)
+        await service_calls.register(database, node_id, num_slots=1)
     settings = DatabaseSettings(url=servers["NVAE_DATABASE_URL"], pool_size=1)
     made = []
 

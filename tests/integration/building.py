@@ -116,8 +116,8 @@ async def finish(database, claim, reason, message="why", result=None):
     """End one node's share of an attempt."""
     async with database.transaction() as session:
         attempt = await attempts.fenced(session, claim)
-        ending = Outcome(reason, message, result) if reason else None
-        await completion.finish(session, attempt, ending, node_rank=claim.node_rank)
+        outcome = Outcome(reason, message, result) if reason else None
+        await completion.finish(session, attempt, outcome, node_rank=claim.node_rank)
 
 
 async def find_attempt(database, attempt_id) -> Attempt:

@@ -20,7 +20,7 @@ CONFLICT: Responses = {409: {"model": Problem, "description": "The job is in ano
 
 @router.post("/cancel", response_model=JobResource, responses=CONFLICT)
 async def cancel(
-    job_id: str, caller: Submitter, once: Idempotent, options: CancelOptions | None = None
+    job_id: str, caller: Submitter, idempotent: Idempotent, options: CancelOptions | None = None
 ) -> Response:
     """Cancel a job: at once if it is not running, else after a checkpoint at the next step.
 
@@ -34,40 +34,42 @@ async def cancel(
         )
         return JobResource.of(job)
 
-    return (await once.perform(effect)).response()
+    return (await idempotent.perform(effect)).response()
 
 
 @router.post("/pause", response_model=JobResource, responses=CONFLICT)
-async def pause(job_id: str, caller: Submitter, once: Idempotent) -> Response:
+async def pause(job_id: str, caller: Submitter, idempotent: Idempotent) -> Response:
     """Take a job off its nodes, after a checkpoint at the next step, until it is resumed."""
 
     async def effect(session: Session) -> JobResource:
         job = await control.pause(session, job_id, project=caller.project, by=caller.key_id)
         return JobResource.of(job)
 
-    return (await once.perform(effect)).response()
+    return (await idempotent.perform(effect)).response()
 
 
 @router.post("/resume", response_model=JobResource, responses=CONFLICT)
-async def resume(job_id: str, caller: Submitter, once: Idempotent) -> Response:
+async def resume(job_id: str, caller: Submitter, idempotent: Idempotent) -> Response:
     """Put a paused job back into the queue; it goes on from its newest checkpoint."""
 
     async def effect(session: Session) -> JobResource:
         job = await control.resume(session, job_id, project=caller.project, by=caller.key_id)
         return JobResource.of(job)
 
-    return (await once.perform(effect)).response()
+    return (await idempotent.perform(effect)).response()
 
 
 @router.post("/fork", status_code=201, response_model=JobResource, responses=CONFLICT)
-async def fork(job_id: str, options: ForkOptions, caller: Submitter, once: Idempotent) -> Response:
+async def fork(
+    job_id: str, options: ForkOptions, caller: Submitter, idempotent: Idempotent
+) -> Response:
     """Train a new job from a checkpoint of this one, with other overrides."""
 
     async def effect(session: Session) -> JobResource:
         job = await fork_job(session, job_id, options, project=caller.project, by=caller.key_id)
         return JobResource.of(job)
 
-    done = await once.perform(effect, status=201, location=lambda job: f"/v1/jobs/{job.id}")
+    done = await idempotent.perform(effect, status=201, location=lambda job: f"/v1/jobs/{job.id}")
     return done.response()
 
 

@@ -46,7 +46,7 @@ async def submit(
     *,
     spec: SubmittedBody,
     caller: Submitter,
-    once: Idempotent,
+    idempotent: Idempotent,
     stores: StoresDependency,
     wait_seconds: WaitSeconds,
     wants_picture: WantsPicture,
@@ -61,7 +61,7 @@ async def submit(
         job = await submit_job(session, spec, project=caller.project, by=caller.key_id)
         return JobResource.of(job)
 
-    done = await once.perform(effect, status=201, location=lambda job: f"/v1/jobs/{job.id}")
+    done = await idempotent.perform(effect, status=201, location=lambda job: f"/v1/jobs/{job.id}")
     if wait_seconds is None:
         return done.response()
     job_id = JobResource.model_validate_json(done.stored.body).id
@@ -81,9 +81,9 @@ async def submit(
 async def plan(spec: SubmittedBody, caller: Submitter, stores: StoresDependency) -> Plan:
     """Make every check of a submission, say what the job would take, and store nothing."""
     async with stores.database.transaction() as session:
-        found = await plan_job(session, spec, project=caller.project)
+        job_plan = await plan_job(session, spec, project=caller.project)
         await session.rollback()
-    return found
+    return job_plan
 
 
 @router.get("")
@@ -91,7 +91,7 @@ async def list_jobs(
     query: Annotated[JobsQuery, Query()], caller: Reader, stores: StoresDependency
 ) -> JobPage:
     """List the project's jobs, newest first."""
-    wanted = JobFilter(
+    job_filter = JobFilter(
         status=query.status,
         kind=query.kind,
         preset=query.preset,
@@ -102,7 +102,11 @@ async def list_jobs(
     )
     async with stores.database.transaction() as session:
         rows = await jobs.list_newest(
-            session, caller.project, wanted, limit=query.limit + 1, before=read_cursor(query.cursor)
+            session,
+            caller.project,
+            job_filter,
+            limit=query.limit + 1,
+            before=read_cursor(query.cursor),
         )
     page = rows[: query.limit]
     next_cursor = write_cursor(page[-1].id) if len(rows) > query.limit else None
@@ -143,8 +147,8 @@ async def change(
     """Change name, tags, priority or run time; the priority holds from the next placement on."""
     async with stores.database.transaction() as session:
         job = await jobs.find(session, job_id, lock=True, project=caller.project)
-        given = changes.model_dump(exclude_unset=True)
-        control.change(session, job, given, by=caller.key_id)
+        values = changes.model_dump(exclude_unset=True)
+        control.change(session, job, values, by=caller.key_id)
         await notify_queue(session)
         return JobResource.of(job)
 
@@ -189,9 +193,9 @@ def read_cursor(cursor: str | None) -> str | None:
         return None
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        found = text.decode().removeprefix(_PREFIX)
+        last_id = text.decode().removeprefix(_PREFIX)
     except (binascii.Error, ValueError):
-        found = ""
-    if not _ID.fullmatch(found):
+        last_id = ""
+    if not _ID.fullmatch(last_id):
         raise InvalidSpec.at("query/cursor", "is not a cursor of this list")
-    return found
+    return last_id

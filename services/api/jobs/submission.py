@@ -162,14 +162,16 @@ async def fork_job(
     return job
 
 
-async def _choose_checkpoint(session: Session, parent: Job, given: str | None) -> Checkpoint:
+async def _choose_checkpoint(
+    session: Session, parent: Job, checkpoint_id: str | None
+) -> Checkpoint:
     """Return a checkpoint that stays usable until the fork, which reads it, is stored."""
-    if given is None:
+    if checkpoint_id is None:
         newest = await checkpoints.newest(session, parent.id)
         if newest is None:
             raise Conflict(f"job {parent.id} has no checkpoint yet")
-        given = newest.id
-    checkpoint = await find_checkpoint(session, parent.project, given)
+        checkpoint_id = newest.id
+    checkpoint = await find_checkpoint(session, parent.project, checkpoint_id)
     if checkpoint.job_id != parent.id:
         raise InvalidSpec.at("/checkpoint", f"is of job {checkpoint.job_id}, not of {parent.id}")
     return checkpoint

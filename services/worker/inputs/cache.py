@@ -275,8 +275,8 @@ class InputCache:
 
 def _stamp(folder: Path, file: StoredFile) -> list[str | int]:
     """Return what changes whenever a file is replaced or written to."""
-    found = (folder / file.name).stat()
-    return [file.sha256, found.st_size, found.st_mtime_ns, found.st_ino]
+    status = (folder / file.name).stat()
+    return [file.sha256, status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 def list_files(folder: Path) -> list[StoredFile]:

@@ -32,25 +32,27 @@ class JobMetrics:
 
 async def read_job_metrics(session: Session, spec: JobsAnalysisSpec) -> tuple[JobMetrics, ...]:
     """Return the metrics that are compared; where two jobs have one name, ids stand beside it."""
-    found = [await jobs.find(session, job_id) for job_id in spec.jobs]
+    jobs_of_spec = [await jobs.find(session, job_id) for job_id in spec.jobs]
     window = metrics.Window(from_step=0, to_step=LAST_STEP, max_points=MAX_POINTS)
     read = []
-    for job, name in zip(found, _names_of(found), strict=True):
-        wanted = _metrics_of(spec, job)
-        charts = await metrics.read_charts(session, job.id, window, names=wanted)
+    for job, name in zip(jobs_of_spec, _names_of(jobs_of_spec), strict=True):
+        names = _metrics_of(spec, job)
+        charts = await metrics.read_charts(session, job.id, window, names=names)
         read.append(JobMetrics(job.id, name, charts))
     return tuple(read)
 
 
-def _names_of(found: Sequence[Job]) -> list[str]:
-    names = [_in_one_line(job.name or "")[:MAX_NAME].strip() or job.id for job in found]
-    with_ids = [f"{name[:MAX_BESIDE_ID]} {job.id}" for name, job in zip(names, found, strict=True)]
+def _names_of(jobs_of_spec: Sequence[Job]) -> list[str]:
+    names = [_in_one_line(job.name or "")[:MAX_NAME].strip() or job.id for job in jobs_of_spec]
+    with_ids = [
+        f"{name[:MAX_BESIDE_ID]} {job.id}" for name, job in zip(names, jobs_of_spec, strict=True)
+    ]
     told_apart = [
         name if names.count(name) == 1 else with_id
         for name, with_id in zip(names, with_ids, strict=True)
     ]
     # A third job may be called as one of two is with its id.
-    return told_apart if len({*told_apart}) == len(found) else with_ids
+    return told_apart if len({*told_apart}) == len(jobs_of_spec) else with_ids
 
 
 def _in_one_line(name: str) -> str:

@@ -61,15 +61,15 @@ class SourceLocator:
         return root
 
     def _list_below(self, bucket: str, prefix: str) -> list[StoredObject]:
-        found: list[StoredObject] = []
+        objects: list[StoredObject] = []
         num_bytes = 0
         for stored in self.storage.list_objects(bucket, prefix):
             if stored.key.endswith("/"):
                 continue  # some programs mark folders so
-            found.append(stored)
+            objects.append(stored)
             num_bytes += stored.size_bytes
-            self._check_limits(len(found), num_bytes)  # now: the list may be endless
-        return found
+            self._check_limits(len(objects), num_bytes)  # now: the list may be endless
+        return objects
 
     def _check_limits(self, num_files: int, num_bytes: int) -> None:
         for count, limit, unit in (

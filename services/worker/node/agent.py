@@ -119,9 +119,9 @@ class NodeAgent:
         try:
             await asyncio.to_thread(self._launcher.launch, claim)
         except OSError as error:
-            ending = Outcome(Reason.RUNNER_FAILED, f"no runner on {self._name}: {error}")
-            tracing.fail(tracing.current(), ending.message)
-            await completion.finish_if_live(self._database, claim, ending)
+            outcome = Outcome(Reason.RUNNER_FAILED, f"no runner on {self._name}: {error}")
+            tracing.fail(tracing.current(), outcome.message)
+            await completion.finish_if_live(self._database, claim, outcome)
 
     def _look_at_disk(self) -> nodes.Disk | None:
         try:
@@ -140,12 +140,12 @@ class NodeAgent:
 
     async def _finish_lost(self, claim: Claim) -> None:
         await asyncio.to_thread(kill_marked, attempt_marker(claim))
-        ending = Outcome(Reason.WORKER_LOST, f"the runner on {self._name} died")
+        outcome = Outcome(Reason.WORKER_LOST, f"the runner on {self._name} died")
         parent = await self._placement_of(claim)
         with tracing.span("find lost", parent=parent, attributes=self._described(claim)) as span:
-            tracing.fail(span, ending.message)
+            tracing.fail(span, outcome.message)
             log.warning("attempt.lost", attempt_id=claim.attempt_id)
-            await completion.finish_if_live(self._database, claim, ending)
+            await completion.finish_if_live(self._database, claim, outcome)
         # The runner's own spans are lost with it; those of its ranks are in the run directory.
         await asyncio.to_thread(
             record_rank_spans, self._run_directory(claim.attempt_id), parent=parent

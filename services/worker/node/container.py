@@ -100,12 +100,12 @@ class Container:
             asyncio.run(_leave(self._settings.node_name))
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("node.left_unsaid", error=str(error))
-        told: set[int] = set()
+        signalled: set[int] = set()
         while runners := self._runners():
-            for pid in runners - told:
+            for pid in runners - signalled:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
-            told |= runners
+            signalled |= runners
             time.sleep(LOOK_SECONDS)
             self._bury()
         log.info("node.drained")
@@ -128,9 +128,9 @@ def main() -> int:
     configure_logging("container")
     container = ContainerSettings()
     if container.nodes_folder is not None:
-        taken = take_node(container.nodes_folder, container.node_name)
-        os.environ["NVAE_WORKER_NODE_NAME"] = taken.name
-        os.environ["NVAE_WORKER_DATA_FOLDER"] = str(taken.folder)
+        node = take_node(container.nodes_folder, container.node_name)
+        os.environ["NVAE_WORKER_NODE_NAME"] = node.name
+        os.environ["NVAE_WORKER_DATA_FOLDER"] = str(node.folder)
     settings = WorkerSettings()
     settings.data_folder.mkdir(parents=True, exist_ok=True)
     os.environ["NVAE_WORKER_DATA_FOLDER"] = str(settings.data_folder.resolve())

@@ -74,8 +74,8 @@ class Launcher:
             self.start()
         assert self._requests is not None
         try:
-            named = [claim.attempt_id, claim.fence, claim.node_rank]
-            self._requests.send(json.dumps([*named, tracing.traceparent()]).encode())
+            request = [claim.attempt_id, claim.fence, claim.node_rank]
+            self._requests.send(json.dumps([*request, tracing.traceparent()]).encode())
             answer = self._requests.recv(64)
         except OSError:  # it has died, or hangs
             return None

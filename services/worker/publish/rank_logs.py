@@ -47,11 +47,11 @@ class RankLogs:
         self._stored[piece.rank] += len(piece.text.encode())
 
     def _files(self) -> list[tuple[Path, int]]:
-        found = [(self._folder / SINGLE, self._first_rank)]
+        files = [(self._folder / SINGLE, self._first_rank)]
         for path in sorted(self._folder.rglob("std*.log")):
             if path.name in OUTPUTS and path.parent.name.isdecimal():
-                found.append((path, self._first_rank + int(path.parent.name)))
-        return found
+                files.append((path, self._first_rank + int(path.parent.name)))
+        return files
 
     def _next(self, path: Path, rank: int) -> Piece | None:
         start = self._read[path]

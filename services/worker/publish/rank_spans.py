@@ -56,26 +56,26 @@ def _record_rank(
     phases = list(_past_phases(lines, heard_at=_heard_at(state)))
     if not phases:
         return
-    told: dict[str, float] = {"nvae.rank": rank, "nvae.step": phases[-1].step}
+    attributes: dict[str, float] = {"nvae.rank": rank, "nvae.step": phases[-1].step}
     is_done = phases[-1].name == PHASE_END
     if is_done:
         phases.pop()
     for name in {phase.name for phase in phases}:
         times = [phase.seconds for phase in phases if phase.name == name]
-        told[f"nvae.phase.{name}.seconds"] = round(sum(times), 3)
-        told[f"nvae.phase.{name}.count"] = len(times)
-    own = tracing.record(
+        attributes[f"nvae.phase.{name}.seconds"] = round(sum(times), 3)
+        attributes[f"nvae.phase.{name}.count"] = len(times)
+    rank_span = tracing.record(
         "rank",
         parent=parent,
         started_at=phases[0].started_at,
         ended_at=phases[-1].ended_at,
-        attributes=told,
+        attributes=attributes,
         error=None if is_done else f"last heard of in {phases[-1].name}",
     )
     for phase in heapq.nlargest(max_phases, phases, key=lambda phase: phase.seconds):
         tracing.record(
             phase.name,
-            parent=own,
+            parent=rank_span,
             started_at=phase.started_at,
             ended_at=phase.ended_at,
             attributes={"nvae.rank": rank, "nvae.step": phase.step},

@@ -73,20 +73,20 @@ class Assignment:
         )
         if not isinstance(config, PrepareDatasetConfig | ImportCheckpointConfig):
             return config
-        if isinstance(given := config.source, PathSource):
-            located = {"source": given.at(str(sources.locate(given)))}
+        if isinstance(source := config.source, PathSource):
+            located = {"source": source.at(str(sources.locate(source)))}
             is_dataset = isinstance(config, PrepareDatasetConfig)
-            named = {"origin": given.path} if is_dataset else {}
-            config = config.model_copy(update=located | named)
+            origin = {"origin": source.path} if is_dataset else {}
+            config = config.model_copy(update=located | origin)
         return config
 
     def _fetch_files(self, cache: InputCache, folders: Sequence[StoredFolder]) -> list[str]:
         """Return the files that are there; what is not can be computed again."""
-        found = []
+        paths = []
         for folder in folders:
             with contextlib.suppress(CorruptInput):
-                found.append(str(cache.fetch(folder) / folder.files[0].name))
-        return found
+                paths.append(str(cache.fetch(folder) / folder.files[0].name))
+        return paths
 
 
 async def load_assignment(database: Database, claim: Claim) -> Assignment:
@@ -161,8 +161,8 @@ async def _statistics(session: Session, spec: StoredSpec) -> tuple[StoredFolder,
     else:
         return ()
     names = [statistics_name(value, spec.re_estimation_draws) for value in temperatures]
-    kept = await artifacts.find_statistics(session, spec.checkpoint, names)
-    return tuple(_file_folder(artifact) for artifact in kept)
+    statistics = await artifacts.find_statistics(session, spec.checkpoint, names)
+    return tuple(_file_folder(artifact) for artifact in statistics)
 
 
 async def _metrics(session: Session, spec: StoredSpec) -> tuple[JobMetrics, ...]:
@@ -172,8 +172,8 @@ async def _metrics(session: Session, spec: StoredSpec) -> tuple[JobMetrics, ...]
 async def _estimates(session: Session, job: Job) -> tuple[StoredFolder, ...]:
     if job.kind != "evaluate":
         return ()
-    left = await artifacts.list_of_job(session, job.id)
-    return tuple(_file_folder(artifact) for artifact in left if artifact.name == ESTIMATES_NAME)
+    rows = await artifacts.list_of_job(session, job.id)
+    return tuple(_file_folder(artifact) for artifact in rows if artifact.name == ESTIMATES_NAME)
 
 
 def _file_folder(artifact: Artifact) -> StoredFolder:

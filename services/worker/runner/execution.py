@@ -62,27 +62,31 @@ class Execution:
         prepared = None
         publisher = self._publisher()
         try:
-            ending = await self._work(publisher)
-            if ending and ending.reason == Reason.SUCCEEDED and self.run_directory.dataset.exists():
+            outcome = await self._work(publisher)
+            if (
+                outcome
+                and outcome.reason == Reason.SUCCEEDED
+                and self.run_directory.dataset.exists()
+            ):
                 prepared = await retry_outages(publisher.upload_dataset)
         except (LeaseLost, DatabaseUnavailable):
             raise
         except Exception as error:
             failure = self._located(outcome_of_error(error))
-            ending = failure
+            outcome = failure
             if self.orders.stop_requested.is_set():  # that is why, whatever went wrong after it
-                ending = self._stopped(failure.message)
+                outcome = self._stopped(failure.message)
         with tracing.span("finish attempt"):
-            await retry_outages(lambda: self._finish(ending, prepared))
-        if ending is not None:
-            self._describe_end(ending)
-            log.info("attempt.finished", reason=ending.reason, message=ending.message)
+            await retry_outages(lambda: self._finish(outcome, prepared))
+        if outcome is not None:
+            self._describe_end(outcome)
+            log.info("attempt.finished", reason=outcome.reason, message=outcome.message)
 
-    def _describe_end(self, ending: Outcome) -> None:
+    def _describe_end(self, outcome: Outcome) -> None:
         span = tracing.current()
-        tracing.describe(span, {"nvae.reason": ending.reason})
-        if attempts.is_failure(ending.reason):
-            tracing.fail(span, ending.message)
+        tracing.describe(span, {"nvae.reason": outcome.reason})
+        if attempts.is_failure(outcome.reason):
+            tracing.fail(span, outcome.message)
 
     async def _work(self, publisher: Publisher) -> Outcome | None:
         """Get ready, train, publish; None means that another node knows how it ended."""
@@ -158,10 +162,10 @@ class Execution:
         if strays:
             log.error("trainer.strays", pids=sorted(strays))
             await retry_outages(self._cordon)
-        ending = watched or await self._judge(trainer)
-        if ending is not None:
-            ending = self._located(ending)
-        await self._tell_others(ending, publishing)
+        outcome = watched or await self._judge(trainer)
+        if outcome is not None:
+            outcome = self._located(outcome)
+        await self._tell_others(outcome, publishing)
         await asyncio.to_thread(record_rank_spans, self.run_directory, parent=traceparent)
         try:
             await self._wait_unless_forced(publishing)
@@ -170,7 +174,7 @@ class Execution:
             return self._located(Outcome(Reason.TRAINER_CRASHED, str(error)))
         if watched is not None:
             await retry_outages(publisher.publish_stacks)
-        return ending
+        return outcome
 
     def _try_warm(self, plan: TrainerPlan) -> RunningTrainer | None:
         """Let a resident sampler do it, if it can; for all else it leaves its GPU."""
@@ -201,30 +205,30 @@ class Execution:
         )
 
     def _stopped(self, message: str) -> Outcome | None:
-        """Return the ending of an attempt that was told to stop."""
+        """Return the outcome of an attempt that was told to stop."""
         assert self.orders.reason is not None
         if attempts.is_failure(self.orders.reason):
             return None  # of another node, which has said why
         return Outcome(self.orders.reason, message) if self.claim.node_rank == 0 else None
 
-    def _located(self, ending: Outcome) -> Outcome:
-        """Return the ending with the name of the node, where the nodes may end differently."""
-        if self.assignment.gang is None or not attempts.is_failure(ending.reason):
-            return ending
-        return replace(ending, message=f"on {self.settings.node_name}: {ending.message}")
+    def _located(self, outcome: Outcome) -> Outcome:
+        """Return the outcome with the name of the node, where the nodes may end differently."""
+        if self.assignment.gang is None or not attempts.is_failure(outcome.reason):
+            return outcome
+        return replace(outcome, message=f"on {self.settings.node_name}: {outcome.message}")
 
-    async def _tell_others(self, ending: Outcome | None, publishing: asyncio.Task[None]) -> None:
+    async def _tell_others(self, outcome: Outcome | None, publishing: asyncio.Task[None]) -> None:
         """Report a failure before what is left is uploaded: the other nodes wait in vain."""
-        if self.assignment.gang is None or publishing.done() or ending is None:
+        if self.assignment.gang is None or publishing.done() or outcome is None:
             return
-        if attempts.is_failure(ending.reason):
-            await retry_outages(lambda: self._report(ending))
+        if attempts.is_failure(outcome.reason):
+            await retry_outages(lambda: self._report(outcome))
 
-    async def _report(self, ending: Outcome) -> None:
+    async def _report(self, outcome: Outcome) -> None:
         async with attempts.fenced_write(self.database, self.claim) as (session, attempt):
             member = await attempts.find_member(session, self.claim)
             job = await jobs.find(session, attempt.job_id)
-            completion.report(job, attempt, ending, node_id=member.node_id)
+            completion.report(job, attempt, outcome, node_id=member.node_id)
 
     async def _cordon(self) -> None:
         """Keep others off a node on which processes cannot be killed: they hold its devices."""
@@ -285,7 +289,7 @@ class Execution:
             await trainer.pause(LOOK_SECONDS)
         return None
 
-    async def _finish(self, ending: Outcome | None, prepared: PreparedDataset | None) -> None:
+    async def _finish(self, outcome: Outcome | None, prepared: PreparedDataset | None) -> None:
         async with attempts.fenced_write(self.database, self.claim) as (session, attempt):
             if prepared is not None and self.assignment.dataset_id is not None:
                 await datasets.publish(
@@ -295,7 +299,7 @@ class Execution:
                     prefix=prepared.prefix,
                     files=prepared.files,
                 )
-            await completion.finish(session, attempt, ending, node_rank=self.claim.node_rank)
+            await completion.finish(session, attempt, outcome, node_rank=self.claim.node_rank)
 
     def _plan(self) -> TrainerPlan:
         return TrainerPlan(

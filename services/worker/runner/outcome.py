@@ -65,7 +65,7 @@ def outcome_of_run(
 
 
 def outcome_of_error(error: Exception) -> Outcome:
-    """Return the ending for what went wrong around the trainer."""
+    """Return the outcome for what went wrong around the trainer."""
     if isinstance(error, InvalidSpec):
         return Outcome(Reason.INVALID_DATASET, error.message)
     if isinstance(error, CorruptInput):

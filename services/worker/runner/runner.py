@@ -87,9 +87,9 @@ async def run_attempt(settings: WorkerSettings, claim: Claim) -> None:
     # Before the slots are given back: nobody may find a rank of ours on them.
     await asyncio.to_thread(kill_marked, attempt_marker(claim))
     if failure is not None:
-        ending = Outcome(Reason.RUNNER_FAILED, f"the runner failed: {failure!r}")
+        outcome = Outcome(Reason.RUNNER_FAILED, f"the runner failed: {failure!r}")
         with contextlib.suppress(DatabaseUnavailable):
-            await completion.finish_if_live(database, claim, ending)
+            await completion.finish_if_live(database, claim, outcome)
     await asyncio.to_thread(drop_large_files, run_directory)
     await database.close()
 

@@ -105,13 +105,13 @@ class ResidentSampling:
         """Whether the resident has it, and has not answered yet."""
         while not self._has_ended:
             try:
-                heard = self._connection.recv(64)
+                received = self._connection.recv(64)
             except BlockingIOError:
                 break
             except OSError:
-                heard = b""
-            self._answer += heard
-            self._has_ended = not heard or self._answer.endswith(DONE)
+                received = b""
+            self._answer += received
+            self._has_ended = not received or self._answer.endswith(DONE)
         if not self._answer and not self._has_ended and time.monotonic() > self._silent_until:
             kill_peer(self._connection)
             self._has_ended = True

@@ -67,27 +67,27 @@ class TrainerPlan:
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the trainer's environment: no address or password of the services is in it."""
-        kept = trainer_environment(inherited, num_threads=self.threads_per_slot)
+        environment = trainer_environment(inherited, num_threads=self.threads_per_slot)
         name, _, value = self.marker.partition("=")
-        kept[name] = value
+        environment[name] = value
         if self.traceparent is not None:
-            kept["TRACEPARENT"] = self.traceparent  # the ranks note when their phases begin
+            environment["TRACEPARENT"] = self.traceparent  # the ranks note when their phases begin
         if self.gang:
-            kept |= self.gang.environment()
+            environment |= self.gang.environment()
         if self.slot_kind == "gpu":
-            kept["CUDA_VISIBLE_DEVICES"] = ",".join(str(slot) for slot in self.slots)
-        return kept
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(str(slot) for slot in self.slots)
+        return environment
 
 
 def trainer_environment(inherited: Mapping[str, str], *, num_threads: int) -> dict[str, str]:
     """Return what every program of `nvae_core` gets: nothing of the services but their stack."""
-    kept = {
+    environment = {
         name: value
         for name, value in inherited.items()
         if not name.startswith(OF_SERVICES) or name == "NVAE_STACK"
     }
     # GPUs as nvidia-smi numbers them.
-    return kept | {"OMP_NUM_THREADS": str(num_threads), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return environment | {"OMP_NUM_THREADS": str(num_threads), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 class RunningTrainer(Protocol):

@@ -1,9 +1,9 @@
 """What a job that faults hit must have left: what it would have without them."""
 
 from cluster import Cluster
+from promises import verify
 from stand_in_trainer import chain, loss
 from submitting import run
-from verify import verify
 
 
 def assert_exact(cluster: Cluster, job_id: str, *, seed: int, steps: int) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from effort import IS_FULL
+from fault_options import IS_FULL
 
 
 @dataclass

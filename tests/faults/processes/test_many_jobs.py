@@ -6,11 +6,11 @@ import time
 
 import pytest
 from cluster import Cluster, stand_in_settings
-from effort import SEED
+from fault_options import SEED
+from promises import verify
 from random_faults import RandomFaults
 from stand_in_trainer import chain
 from submitting import add_images, run
-from verify import verify
 
 from services.api.jobs.submission import submit_job
 from services.domain.specs import TrainSpec

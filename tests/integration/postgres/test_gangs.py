@@ -94,8 +94,8 @@ async def test_runner_that_is_silent_ends_the_attempt_and_its_node_is_named(
         await attempts.renew(session, claims[2], lease_seconds=-1)
         assert await timeouts.list_expired(session) == [(job.id, claims[2].attempt_id)]
         attempt = await attempts.lock_live(session, job.id, claims[2].attempt_id)
-        [ending] = await timeouts.finish_expired(session, attempt, lease_seconds=30)
-    assert ending.reason == Reason.WORKER_LOST
+        [outcome] = await timeouts.finish_expired(session, attempt, lease_seconds=30)
+    assert outcome.reason == Reason.WORKER_LOST
     assert len(await free_nodes(database)) == 3
     attempt = await find_attempt(database, claims[0].attempt_id)
     assert attempt.failed_node_id == node_ids[2]
@@ -110,8 +110,8 @@ async def test_node_that_is_silent_gets_no_job_while_its_own_lease_still_runs(
         await nodes.renew(session, node_ids[2], lease_seconds=10)  # it renewed after its runner
         await attempts.renew(session, claims[2], lease_seconds=-1)
         attempt = await attempts.lock_live(session, job.id, claims[2].attempt_id)
-        [ending] = await timeouts.finish_expired(session, attempt, lease_seconds=30)
-    assert ending.reason == Reason.NODE_LOST
+        [outcome] = await timeouts.finish_expired(session, attempt, lease_seconds=30)
+    assert outcome.reason == Reason.NODE_LOST
     assert {node.id for node in await free_nodes(database)} == set(node_ids[:2])
     async with database.transaction() as session:
         await nodes.renew(session, node_ids[2], lease_seconds=30)

@@ -96,9 +96,9 @@ failed (exitcode: {}) local_rank: 1 (pid: 217) of binary: python
 def test_rank_that_was_killed_is_the_cause_and_not_its_peer_that_missed_it(exit_code, reason):
     missed = Result(status="failed", reason=ExitReason.PEER_LOST, message="gloo")
     gang = Gang(2, 1, "10.0.0.1", "10.0.0.2", 29500, "att_1-7")
-    ending = outcome_of_run(missed, 1, "", gang=gang, torchrun_log=TORCHRUN_LOG.format(exit_code))
-    assert ending.reason == reason
-    assert ("local rank 1 ended without a word: Killed" in ending.message) == (exit_code == -9)
+    outcome = outcome_of_run(missed, 1, "", gang=gang, torchrun_log=TORCHRUN_LOG.format(exit_code))
+    assert outcome.reason == reason
+    assert ("local rank 1 ended without a word: Killed" in outcome.message) == (exit_code == -9)
 
 
 def test_marked_processes_are_killed_and_others_are_not():

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_placement import Books, groups_for, place_plainly
 from queues import in_order, jobs, nodes, placed
@@ -22,7 +22,6 @@ def could_fit(job, cluster):
     return bool(groups_for(job, [Books(node, 0, 0) for node in cluster]))
 
 
-@settings(max_examples=300)
 @given(jobs(), nodes())
 def test_answer_is_that_of_the_plain_search(queue, cluster):
     assert placed(place(queue, cluster)) == place_plainly(in_order(queue), cluster)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plain_placement import Books, groups_for, total
 from queues import START, in_order, jobs, nodes
@@ -73,7 +73,6 @@ def start(cluster, queue, draw):
     return service
 
 
-@settings(max_examples=100, deadline=None)
 @given(nodes(), jobs(), jobs(), st.data())
 def test_first_waiting_job_only_ever_comes_nearer(cluster, queue, arrivals, data):
     service = start(cluster, queue, data.draw)

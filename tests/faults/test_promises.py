@@ -2,8 +2,8 @@
 
 import pytest
 from building import add_checkpoint, add_dataset, add_gang, add_job, add_node, empty, finish, place
+from promises import PROMISES, verify, verify_from
 from sqlalchemy import text
-from verify import PROMISES, verify, verify_from
 
 from services.database import attempts, control
 from services.database.session import Database

@@ -15,7 +15,6 @@ from services.settings import LeaseSettings, SchedulerSettings
 
 LEASE_SECONDS = 3000.0
 """So long that no pause of this machine counts; time passes in SQL."""
-
 CLAIM_TIMEOUT_SECONDS = 5000.0
 READY_TIMEOUT_SECONDS = 31_000.0
 
@@ -128,6 +127,6 @@ async def add_artifact(database, held, *, name="samples.png"):
 
 async def finish(database, held, reason=None, *, result=None):
     """End a runner's share."""
-    ending = Outcome(reason, f"it was {reason}", result) if reason else None
+    outcome = Outcome(reason, f"it was {reason}", result) if reason else None
     async with fenced_write(database, held) as (session, attempt):
-        await completion.finish(session, attempt, ending, node_rank=held.node_rank)
+        await completion.finish(session, attempt, outcome, node_rank=held.node_rank)

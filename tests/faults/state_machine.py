@@ -1,9 +1,14 @@
-"""Nothing hangs: with nodes that work and runners that succeed, every job comes to its end."""
+"""All rules in any order, what is checked after each of them, and that every job ends."""
 
-import parties
-from observed_rows import observe, rows
-from scheduler_rules import let_pass_and_renew
-from service_model import ABSENT
+import service_calls
+from building import add_dataset, empty
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant
+from model import ABSENT, ServiceModel
+from observation import observe, rows
+from promises import verify_from
+from rules import SchedulerRules, UserRules, pass_time_and_renew, specs
+from service_calls import register
 
 from services.database import nodes
 from services.domain.retry import RETRY_RULES, STOP_REASONS
@@ -13,20 +18,20 @@ PAUSE_SECONDS = 400.0
 """Longer than any delay before a retry, and far shorter than a lease."""
 
 
-async def settle(database, model, node_ids):
-    """Let the parties work, without faults, until nothing changes any more."""
+async def end_all_jobs(database, model, node_ids):
+    """Let scheduler, workers and runners work, without faults, until nothing changes any more."""
     for node_id in node_ids:
         async with database.transaction() as session:
             await nodes.cordon(session, node_id, cordoned=False)
     num_rounds = 5 + 3 * len(model.jobs)
     for _ in range(num_rounds):
-        if not await _unsettled(database):
+        if not await _jobs_that_go_on(database):
             return
         await _work(database, model, node_ids)
-    raise AssertionError(f"after {num_rounds} rounds: {await _unsettled(database)}")
+    raise AssertionError(f"after {num_rounds} rounds: {await _jobs_that_go_on(database)}")
 
 
-async def _unsettled(database):
+async def _jobs_that_go_on(database):
     return await rows(
         database,
         "SELECT id, status, reason, message FROM jobs"
@@ -36,13 +41,13 @@ async def _unsettled(database):
 
 async def _work(database, model, node_ids):
     model.lose_expired()
-    await parties.new_scheduler(database, parties.Bell()).tick()
+    await service_calls.new_scheduler(database, service_calls.Bell()).tick()
     async with database.transaction() as session:
         seen = await observe(session)
     model.compare(seen, may_stop={Reason.DEADLINE_EXCEEDED}, may_end=ABSENT)
-    await let_pass_and_renew(database, model, PAUSE_SECONDS)
+    await pass_time_and_renew(database, model, PAUSE_SECONDS)
     for claim in list(model.held):
-        await parties.make_ready(database, claim)
+        await service_calls.make_ready(database, claim)
         model.attempt_of(claim).make_ready(claim.node_rank)
     for claim in sorted(model.held, key=lambda claim: -claim.node_rank):
         orders = model.attempt_of(claim).orders()
@@ -55,7 +60,7 @@ async def _work(database, model, node_ids):
 
 
 async def _finish(database, model, claim, reason):
-    await parties.finish(database, claim, reason)
+    await service_calls.finish(database, claim, reason)
     model.report(claim, reason)
 
 
@@ -90,3 +95,51 @@ def _has_failed_rightly(job, reported):
     if job.reason == Reason.CHECKPOINT_CORRUPT:  # not without one of its own to set aside
         return job.reason in reported
     return rule.budget is not None and job.num_attempts > rule.budget
+
+
+class ServiceMachine(UserRules, SchedulerRules):
+    """The service on three nodes, one of them larger."""
+
+    def __init__(self, runner, database):
+        super().__init__()
+        self.runner = runner
+        self.database = database
+        self.model = ServiceModel()
+        self.may_stop = self.may_end = frozenset()
+        self.is_sound = False  # before the first check
+
+    @initialize(first=st.lists(specs, min_size=1, max_size=4))
+    def begin(self, first):
+        self.do(self._install())
+        for spec in first:
+            self.submit(spec)
+        self.start()
+
+    async def _install(self):
+        await empty(self.database)
+        await add_dataset(self.database)
+        for node_id, num_slots in zip(self.node_ids, (2, 2, 4), strict=True):
+            await register(self.database, node_id, num_slots=num_slots)
+
+    @invariant()
+    def check(self):
+        """Verify every promise, and that the database is as the model says."""
+        self.do(self._check())
+        self.is_sound = True
+
+    async def _check(self):
+        async with self.database.transaction() as session:
+            await verify_from(session)
+            seen = await observe(session)
+        self.model.compare(seen, may_stop=self.may_stop, may_end=self.may_end)
+        self.may_stop = self.may_end = frozenset()
+
+    def teardown(self):
+        """Let every job come to its end, unless something is broken already."""
+        if self.is_sound:
+            self.do(self._end_all_jobs())
+
+    async def _end_all_jobs(self):
+        await end_all_jobs(self.database, self.model, self.node_ids)
+        await self._check()
+        await check_ends(self.database, self.model)
