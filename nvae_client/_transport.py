@@ -6,7 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -100,7 +100,7 @@ class Retries:
             if error.status not in RETRIED_STATUSES or not self._pause(error.retry_after_seconds):
                 raise error
         elif isinstance(error, OURS) or not self._pause(None):
-            raise ServiceUnreachable(_explain_retry(error)) from error
+            raise ServiceUnreachable(str(error) or type(error).__name__) from error
 
     def _pause(self, asked_seconds: float | None) -> bool:
         """Sleep, unless the time would be over before the next try."""
@@ -115,10 +115,6 @@ class Retries:
         self._num_failures += 1
         self._timing.sleep(delay)
         return True
-
-
-def _explain_retry(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def new_idempotency_key() -> str:
@@ -151,9 +147,7 @@ class Transport:
         """Return the tries of a new request, within the policy's time or another."""
         policy = self._policy
         if limit_seconds is not None:
-            policy = RetryPolicy(
-                limit_seconds, policy.first_delay_seconds, policy.longest_delay_seconds
-            )
+            policy = replace(policy, limit_seconds=limit_seconds)
         return Retries(policy, self.timing)
 
     def get(
@@ -166,8 +160,9 @@ class Transport:
         limit_seconds: float | None = None,
     ) -> httpx.Response:
         """Ask for something; with `wait_seconds` the service may take its time."""
-        given = {name: value for name, value in (parameters or {}).items() if value is not None}
-        request = self._build("GET", path, headers, wait_seconds, params=given)
+        request = self._build(
+            "GET", path, headers=headers, wait_seconds=wait_seconds, parameters=parameters
+        )
         return self._send(request, self.retries(limit_seconds))
 
     def post(
@@ -180,14 +175,13 @@ class Transport:
         wait_seconds: int = 0,
     ) -> httpx.Response:
         """Ask for a change, once, however often the request has to be sent."""
-        own = {"Idempotency-Key": idempotency_key or self._new_key(), **(headers or {})}
-        content = {} if body is None else {"json": body}
-        return self._send(self._build("POST", path, own, wait_seconds, **content), self.retries())
+        headers = {"Idempotency-Key": idempotency_key or self._new_key(), **(headers or {})}
+        request = self._build("POST", path, headers=headers, wait_seconds=wait_seconds, body=body)
+        return self._send(request, self.retries())
 
     def change(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """Send a PATCH or DELETE, which by their nature can be repeated."""
-        content = {} if body is None else {"json": body}
-        return self._send(self._build(method, path, None, 0, **content), self.retries())
+        return self._send(self._build(method, path, body=body), self.retries())
 
     @contextlib.contextmanager
     def stream(
@@ -210,8 +204,7 @@ class Transport:
             ServiceError: the service refused.
             httpx.TransportError: the connection broke.
         """
-        given = {name: value for name, value in (parameters or {}).items() if value is not None}
-        request = self._build("GET", path, headers, 0, params=given)
+        request = self._build("GET", path, headers=headers, parameters=parameters)
         timeouts = request.extensions["timeout"]
         if timeouts["read"] is not None:
             timeouts["read"] = max(timeouts["read"], silence_seconds)
@@ -223,13 +216,21 @@ class Transport:
             yield response
 
     def _build(
-        self, method: str, path: str, headers: Mapping[str, str] | None, wait: int, **content: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        wait_seconds: int = 0,
+        parameters: Mapping[str, Any] | None = None,
+        body: Any = None,
     ) -> httpx.Request:
-        request = self._http.build_request(method, path, headers=dict(headers or {}), **content)
-        if wait:
-            request.headers["Prefer"] = f"wait={wait}"
+        query = {name: value for name, value in (parameters or {}).items() if value is not None}
+        request = self._http.build_request(method, path, headers=headers, params=query, json=body)
+        if wait_seconds:
+            request.headers["Prefer"] = f"wait={wait_seconds}"
             timeouts = request.extensions["timeout"]
-            timeouts["read"] = (timeouts["read"] or 0) + wait
+            timeouts["read"] = (timeouts["read"] or 0) + wait_seconds
         return request
 
     def _send(self, request: httpx.Request, retries: Retries) -> httpx.Response:
@@ -242,11 +243,14 @@ class Transport:
                 retries.absorb(error)
 
 
-def read(kind: type[T] | TypeAdapter[T], response: httpx.Response) -> T:
-    """Return an answer as what it should be."""
-    adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+def read(kind: type[T], response: httpx.Response) -> T:
+    """Return an answer as what it should be.
+
+    Raises:
+        ServiceError: it is something else.
+    """
     try:
-        return adapter.validate_json(response.content)
+        return TypeAdapter(kind).validate_json(response.content)
     except ValidationError as error:
         detail = f"{response.request.url} did not answer as an NVAE service does"
         raise ServiceError(
