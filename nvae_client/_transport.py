@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -29,33 +29,21 @@ T = TypeVar("T")
 MAX_WAIT_SECONDS = 60  # that the service keeps a request open for
 
 
-@dataclass(frozen=True)
-class Address:
-    """The service's URL, and the key to show it, if there is one."""
+def choose_address(url: str | None, api_key: str | None) -> tuple[str, str | None]:
+    """Return the service's URL and the key to show it, if there is one.
 
-    url: str
-    api_key: str | None
+    An argument comes before the environment's variable.
 
-    @classmethod
-    def choose(
-        cls, url: str | None, api_key: str | None, environment: Mapping[str, str] = os.environ
-    ) -> Self:
-        """Return what was given, or else what the environment says.
-
-        Raises:
-            ValueError: the URL or the key cannot be one.
-        """
-        url = (url or environment.get(URL_VARIABLE) or DEFAULT_URL).strip().rstrip("/")
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"the service's URL must begin with http:// or https://, not {url!r}")
-        api_key = (api_key or environment.get(KEY_VARIABLE) or "").strip()
-        if not (api_key.isascii() and api_key.isprintable()):
-            raise ValueError("the API key has characters that no key has; copy it again")
-        return cls(url, api_key or None)
-
-    def headers(self) -> dict[str, str]:
-        """Return what each request carries."""
-        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+    Raises:
+        ValueError: the URL or the key cannot be one.
+    """
+    url = (url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).strip().rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"the service's URL must begin with http:// or https://, not {url!r}")
+    api_key = (api_key or os.environ.get(KEY_VARIABLE) or "").strip()
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("the API key has characters that no key has; copy it again")
+    return url, api_key or None
 
 
 @dataclass(frozen=True)
