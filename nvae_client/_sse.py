@@ -84,7 +84,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
         rest = rest[start:]
 
 
-def follow(
+def follow_stream(
     transport: Transport,
     path: str,
     *,

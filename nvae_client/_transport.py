@@ -6,8 +6,8 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -29,33 +29,21 @@ T = TypeVar("T")
 MAX_WAIT_SECONDS = 60  # that the service keeps a request open for
 
 
-@dataclass(frozen=True)
-class Address:
-    """The service's URL, and the key to show it, if there is one."""
+def choose_address(url: str | None, api_key: str | None) -> tuple[str, str | None]:
+    """Return the service's URL and the key to show it, if there is one.
 
-    url: str
-    api_key: str | None
+    An argument comes before the environment's variable.
 
-    @classmethod
-    def choose(
-        cls, url: str | None, api_key: str | None, environment: Mapping[str, str] = os.environ
-    ) -> Self:
-        """Return what was given, or else what the environment says.
-
-        Raises:
-            ValueError: the URL or the key cannot be one.
-        """
-        url = (url or environment.get(URL_VARIABLE) or DEFAULT_URL).strip().rstrip("/")
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"the service's URL must begin with http:// or https://, not {url!r}")
-        api_key = (api_key or environment.get(KEY_VARIABLE) or "").strip()
-        if not (api_key.isascii() and api_key.isprintable()):
-            raise ValueError("the API key has characters that no key has; copy it again")
-        return cls(url, api_key or None)
-
-    def headers(self) -> dict[str, str]:
-        """Return what each request carries."""
-        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+    Raises:
+        ValueError: the URL or the key cannot be one.
+    """
+    url = (url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).strip().rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"the service's URL must begin with http:// or https://, not {url!r}")
+    api_key = (api_key or os.environ.get(KEY_VARIABLE) or "").strip()
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("the API key has characters that no key has; copy it again")
+    return url, api_key or None
 
 
 @dataclass(frozen=True)
@@ -100,7 +88,7 @@ class Retries:
             if error.status not in RETRIED_STATUSES or not self._pause(error.retry_after_seconds):
                 raise error
         elif isinstance(error, OURS) or not self._pause(None):
-            raise ServiceUnreachable(_explain_retry(error)) from error
+            raise ServiceUnreachable(str(error) or type(error).__name__) from error
 
     def _pause(self, asked_seconds: float | None) -> bool:
         """Sleep, unless the time would be over before the next try."""
@@ -115,10 +103,6 @@ class Retries:
         self._num_failures += 1
         self._timing.sleep(delay)
         return True
-
-
-def _explain_retry(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def new_idempotency_key() -> str:
@@ -151,9 +135,7 @@ class Transport:
         """Return the tries of a new request, within the policy's time or another."""
         policy = self._policy
         if limit_seconds is not None:
-            policy = RetryPolicy(
-                limit_seconds, policy.first_delay_seconds, policy.longest_delay_seconds
-            )
+            policy = replace(policy, limit_seconds=limit_seconds)
         return Retries(policy, self.timing)
 
     def get(
@@ -166,8 +148,9 @@ class Transport:
         limit_seconds: float | None = None,
     ) -> httpx.Response:
         """Ask for something; with `wait_seconds` the service may take its time."""
-        query = {name: value for name, value in (parameters or {}).items() if value is not None}
-        request = self._build("GET", path, headers, wait_seconds, params=query)
+        request = self._build(
+            "GET", path, headers=headers, wait_seconds=wait_seconds, parameters=parameters
+        )
         return self._send(request, self.retries(limit_seconds))
 
     def post(
@@ -180,16 +163,13 @@ class Transport:
         wait_seconds: int = 0,
     ) -> httpx.Response:
         """Ask for a change, once, however often the request has to be sent."""
-        all_headers = {"Idempotency-Key": idempotency_key or self._new_key(), **(headers or {})}
-        content = {} if body is None else {"json": body}
-        return self._send(
-            self._build("POST", path, all_headers, wait_seconds, **content), self.retries()
-        )
+        headers = {"Idempotency-Key": idempotency_key or self._new_key(), **(headers or {})}
+        request = self._build("POST", path, headers=headers, wait_seconds=wait_seconds, body=body)
+        return self._send(request, self.retries())
 
     def change(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """Send a PATCH or DELETE, which by their nature can be repeated."""
-        content = {} if body is None else {"json": body}
-        return self._send(self._build(method, path, None, 0, **content), self.retries())
+        return self._send(self._build(method, path, body=body), self.retries())
 
     @contextlib.contextmanager
     def stream(
@@ -212,8 +192,7 @@ class Transport:
             ServiceError: the service refused.
             httpx.TransportError: the connection broke.
         """
-        query = {name: value for name, value in (parameters or {}).items() if value is not None}
-        request = self._build("GET", path, headers, 0, params=query)
+        request = self._build("GET", path, headers=headers, parameters=parameters)
         timeouts = request.extensions["timeout"]
         if timeouts["read"] is not None:
             timeouts["read"] = max(timeouts["read"], silence_seconds)
@@ -225,13 +204,21 @@ class Transport:
             yield response
 
     def _build(
-        self, method: str, path: str, headers: Mapping[str, str] | None, wait: int, **content: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        wait_seconds: int = 0,
+        parameters: Mapping[str, Any] | None = None,
+        body: Any = None,
     ) -> httpx.Request:
-        request = self._http.build_request(method, path, headers=dict(headers or {}), **content)
-        if wait:
-            request.headers["Prefer"] = f"wait={wait}"
+        query = {name: value for name, value in (parameters or {}).items() if value is not None}
+        request = self._http.build_request(method, path, headers=headers, params=query, json=body)
+        if wait_seconds:
+            request.headers["Prefer"] = f"wait={wait_seconds}"
             timeouts = request.extensions["timeout"]
-            timeouts["read"] = (timeouts["read"] or 0) + wait
+            timeouts["read"] = (timeouts["read"] or 0) + wait_seconds
         return request
 
     def _send(self, request: httpx.Request, retries: Retries) -> httpx.Response:
@@ -244,11 +231,14 @@ class Transport:
                 retries.absorb(error)
 
 
-def read(kind: type[T] | TypeAdapter[T], response: httpx.Response) -> T:
-    """Return an answer as what it should be."""
-    adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+def read(kind: type[T], response: httpx.Response) -> T:
+    """Return an answer as what it should be.
+
+    Raises:
+        ServiceError: it is something else.
+    """
     try:
-        return adapter.validate_json(response.content)
+        return TypeAdapter(kind).validate_json(response.content)
     except ValidationError as error:
         detail = f"{response.request.url} did not answer as an NVAE service does"
         raise ServiceError(

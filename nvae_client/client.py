@@ -6,7 +6,13 @@ from typing import Self
 
 import httpx
 
-from nvae_client._transport import Address, RetryPolicy, Timing, Transport, new_idempotency_key
+from nvae_client._transport import (
+    RetryPolicy,
+    Timing,
+    Transport,
+    choose_address,
+    new_idempotency_key,
+)
 from nvae_client.resources import Checkpoints, Datasets, Jobs, Keys, Nodes, Presets
 
 
@@ -45,11 +51,9 @@ class NvaeClient:
         Raises:
             ValueError: the URL or the key cannot be one.
         """
-        address = Address.choose(url, api_key)
-        self.url = address.url
-        self._http = httpx.Client(
-            base_url=address.url, headers=address.headers(), timeout=timeout_seconds
-        )
+        self.url, api_key = choose_address(url, api_key)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_seconds)
         transport = Transport(
             self._http,
             policy=retry or RetryPolicy(),

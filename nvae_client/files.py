@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from urllib.parse import quote
 
 import httpx
@@ -15,9 +15,6 @@ import httpx
 from nvae_client._transport import Transport
 from nvae_client.errors import ChecksumMismatch, NvaeError, ServiceError
 from nvae_client.models import Answer, Bound
-
-if TYPE_CHECKING:
-    from nvae_client._transport import Transport
 
 OnProgress = Callable[[int], None]
 """Called with how many bytes of the file are there."""
@@ -135,7 +132,7 @@ class Artifact(Bound):
     created_at: datetime
     _job_id: str = ""
 
-    def of_job(self, transport: "Transport", job_id: str) -> Self:
+    def of_job(self, transport: Transport, job_id: str) -> Self:
         """Say whose it is."""
         self._job_id = job_id
         return self.bind(transport)

@@ -1,29 +1,24 @@
 """A job as it was when it was asked for, and everything that can be asked of it."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
-from pydantic import TypeAdapter
+import httpx
+from pydantic import ValidationError
 
-from nvae_client import _job_streams
-from nvae_client._job_streams import (
-    ENDED,
-    LogChoice,
-    list_events,
-    read_log,
-    stream_events,
-    stream_log,
-)
-from nvae_client._transport import read
-from nvae_client.errors import NvaeError
+from nvae_client._sse import ServerSentEvent, follow_stream
+from nvae_client._transport import MAX_WAIT_SECONDS, read
+from nvae_client.errors import UNEXPECTED_ANSWER, NvaeError, ServiceError
 from nvae_client.files import PICTURE, Artifact, Checkpoint
-from nvae_client.models import Attempt, Bound, Columns, Event, LogText, Progress, fetch_metrics
+from nvae_client.models import Answer, Attempt, Bound, Columns, Event, LogText, Progress, Series
 
 SUCCEEDED = "succeeded"
-_ARTIFACTS = TypeAdapter(tuple[Artifact, ...])
-_CHECKPOINTS = TypeAdapter(tuple[Checkpoint, ...])
-_ATTEMPTS = TypeAdapter(tuple[Attempt, ...])
+ENDED = frozenset({SUCCEEDED, "failed", "cancelled"})
+PACE_SECONDS = 0.2  # between two looks at a job that changes all the time
+PACE_WITHOUT_ETAG_SECONDS = 0.5  # a proxy took it away: every look is answered at once
+A = TypeVar("A", bound=Answer)
 
 
 class JobFailed(NvaeError):
@@ -32,6 +27,14 @@ class JobFailed(NvaeError):
     def __init__(self, job: "Job") -> None:
         super().__init__(f"job {job.id} {job.status} ({job.reason}): {job.message}")
         self.job = job
+
+
+class LogChoice(TypedDict, total=False):
+    """Which log: of which rank (0), of which attempt (the newest), how many of its last lines."""
+
+    rank: int
+    attempt: int
+    tail: int
 
 
 class Job(Bound):
@@ -85,11 +88,7 @@ class Job(Bound):
             look_seconds: how long one request waits for a change.
             patience_seconds: for how long the service may be away; None is as for other requests.
         """
-        answers = _job_streams.changes(
-            self._transport, self._path, look_seconds=look_seconds, limit_seconds=patience_seconds
-        )
-        for answer in answers:
-            yield Job.of(self._transport, answer)
+        return self._changes(look_seconds=look_seconds, limit_seconds=patience_seconds)
 
     def wait(
         self,
@@ -111,16 +110,13 @@ class Job(Bound):
             JobFailed: it ended otherwise.
             TimeoutError: it goes on.
         """
-        answers = _job_streams.changes(
-            self._transport,
-            self._path,
+        job = self
+        changes = self._changes(
             look_seconds=look_seconds,
             limit_seconds=patience_seconds,
             timeout_seconds=timeout_seconds,
         )
-        job = self
-        for answer in answers:
-            job = Job.of(self._transport, answer)
+        for job in changes:
             on_change(job)
         if job.status != SUCCEEDED:
             raise JobFailed(job)
@@ -128,15 +124,21 @@ class Job(Bound):
 
     def events(self, *, after: int = 0, follow: bool = True) -> Iterator[Event]:
         """Yield what happened from event `after` + 1 on, and what happens until the job ends."""
-        if not follow:
-            return iter(list_events(self._transport, self._path, after))
-        return stream_events(self._transport, self._path, after, self._is_over)
+        parameters = {"after": after}
+        if follow:
+            stream = self._follow("events", parameters, is_last=lambda event: event.type in ENDED)
+            return (_validated(Event, event) for event in stream)
+        answer = self._transport.get(f"{self._path}/events", parameters=parameters)
+        return iter(read(tuple[Event, ...], answer))
 
     def logs(self, *, follow: bool = False, **choice: Unpack[LogChoice]) -> Iterator[LogText]:
         """Yield the last lines of one rank's log, and what it writes until the job ends."""
-        if not follow:
-            return iter([read_log(self._transport, self._path, choice)])
-        return stream_log(self._transport, self._path, choice, self._is_over)
+        if follow:
+            stream = self._follow("logs", choice, is_last=lambda event: event.type == "end")
+            return (_validated(LogText, event) for event in stream if event.type == "log")
+        text = self._transport.get(f"{self._path}/logs", parameters=choice).text
+        log = LogText(attempt=choice.get("attempt"), rank=choice.get("rank", 0), text=text)
+        return iter([log])
 
     def metrics(
         self,
@@ -146,23 +148,32 @@ class Job(Bound):
         to_step: int | None = None,
         max_points: int | None = None,
     ) -> dict[str, Columns]:
-        """Return the job's metrics: name to columns `step` and `value`; see `fetch_metrics`."""
-        return fetch_metrics(
-            self._transport,
-            self.id,
-            names=names,
-            from_step=from_step,
-            to_step=to_step,
-            max_points=max_points,
-        )
+        """Return the job's metrics: name to columns `step` and `value`.
+
+        Args:
+            names: which; none means all.
+            from_step: the first step, or None for all.
+            to_step: the last step, or None for all.
+            max_points: of each metric; of a longer one the extremes are returned. None means as
+                many as the service thinks enough.
+        """
+        parameters = {
+            "names": [*names],
+            "from_step": from_step,
+            "to_step": to_step,
+            "max_points": max_points,
+        }
+        answer = self._transport.get(f"{self._path}/metrics", parameters=parameters)
+        series = read(dict[str, Series], answer)
+        return {name: {"step": one.steps, "value": one.values} for name, one in series.items()}
 
     def attempts(self) -> Sequence[Attempt]:
         """Return the executions of the job, oldest first."""
-        return read(_ATTEMPTS, self._transport.get(f"{self._path}/attempts"))
+        return read(tuple[Attempt, ...], self._transport.get(f"{self._path}/attempts"))
 
     def artifacts(self) -> Sequence[Artifact]:
         """Return the files that the job made."""
-        artifacts = read(_ARTIFACTS, self._transport.get(f"{self._path}/artifacts"))
+        artifacts = read(tuple[Artifact, ...], self._transport.get(f"{self._path}/artifacts"))
         return [artifact.of_job(self._transport, self.id) for artifact in artifacts]
 
     def pictures(self) -> Sequence[Artifact]:
@@ -172,7 +183,8 @@ class Job(Bound):
     def checkpoints(self, *, status: str | None = None) -> Sequence[Checkpoint]:
         """Return the job's checkpoints, oldest first: those that can be used, or with a status."""
         answer = self._transport.get(f"{self._path}/checkpoints", parameters={"status": status})
-        return [checkpoint.bind(self._transport) for checkpoint in read(_CHECKPOINTS, answer)]
+        checkpoints = read(tuple[Checkpoint, ...], answer)
+        return [checkpoint.bind(self._transport) for checkpoint in checkpoints]
 
     def pause(self) -> "Job":
         """Take the job off its nodes, after a checkpoint, until it is resumed."""
@@ -202,5 +214,61 @@ class Job(Bound):
     def _post(self, verb: str, body: dict[str, Any] | None = None) -> "Job":
         return Job.of(self._transport, self._transport.post(f"{self._path}/{verb}", body))
 
-    def _is_over(self) -> bool:
-        return self.refresh().has_ended
+    def _changes(
+        self,
+        *,
+        look_seconds: float,
+        limit_seconds: float | None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator["Job"]:
+        """Yield the job now and whenever it differs, until it has ended.
+
+        Raises:
+            TimeoutError: it goes on.
+        """
+        clock, sleep = self._transport.timing.clock, self._transport.timing.sleep
+        ends_at = math.inf if timeout_seconds is None else clock() + timeout_seconds
+        etag: str | None = None
+        seen = b""
+        while True:
+            asked_at = clock()
+            response = self._transport.get(
+                self._path,
+                headers={"If-None-Match": etag} if etag else {},
+                wait_seconds=_whole_seconds(min(look_seconds, ends_at - asked_at)) if etag else 0,
+                limit_seconds=limit_seconds,
+            )
+            if response.status_code != httpx.codes.NOT_MODIFIED:
+                job = Job.of(self._transport, response)
+                if response.content != seen:
+                    yield job
+                if job.has_ended:
+                    return
+                seen, etag = response.content, response.headers.get("ETag")
+            if clock() >= ends_at:
+                raise TimeoutError(f"{self._path} has not ended in {timeout_seconds} s; it goes on")
+            pace = PACE_SECONDS if etag else PACE_WITHOUT_ETAG_SECONDS
+            sleep(max(0.0, pace - (clock() - asked_at)))
+
+    def _follow(
+        self, part: str, parameters: Any, *, is_last: Callable[[ServerSentEvent], bool]
+    ) -> Iterator[ServerSentEvent]:
+        return follow_stream(
+            self._transport,
+            f"{self._path}/{part}",
+            parameters=parameters,
+            is_last=is_last,
+            has_ended=lambda: self.refresh().has_ended,
+        )
+
+
+def _whole_seconds(seconds: float) -> int:
+    return max(1, min(MAX_WAIT_SECONDS, round(seconds)))
+
+
+def _validated(kind: type[A], event: ServerSentEvent) -> A:
+    try:
+        return kind.model_validate(event.json())
+    except ValidationError as error:
+        detail = f"event {event.id or '?'} of the stream is none that this client knows"
+        raise ServiceError(status=200, code=UNEXPECTED_ANSWER, detail=detail) from error

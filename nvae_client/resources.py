@@ -5,36 +5,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from nvae_client._transport import MAX_WAIT_SECONDS, Transport, part, read
 from nvae_client.files import PICTURE, Checkpoint
 from nvae_client.job import Job
 from nvae_client.models import Answer, ApiKey, Dataset, Node, Plan, Preset
 
-_PRESETS = TypeAdapter(tuple[Preset, ...])
-_KEYS = TypeAdapter(tuple[ApiKey, ...])
-_DATASETS = TypeAdapter(tuple[Dataset, ...])
 Spec = Mapping[str, Any]
-_NODES = TypeAdapter(tuple[Node, ...])
 
 
-class Presets:
-    """The named configurations."""
+class _Resource:
+    """What is asked for over one transport."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+
+class Presets(_Resource):
+    """The named configurations."""
 
     def list(self) -> Sequence[Preset]:
         """Return them all."""
-        return read(_PRESETS, self._transport.get("/v1/presets"))
+        return read(tuple[Preset, ...], self._transport.get("/v1/presets"))
 
 
-class Keys:
+class Keys(_Resource):
     """API keys; asking for them takes one with the scope `admin`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def create(
         self,
@@ -58,14 +53,11 @@ class Keys:
 
     def list(self) -> Sequence[ApiKey]:
         """Return the keys, without what opens anything."""
-        return read(_KEYS, self._transport.get("/v1/api-keys"))
+        return read(tuple[ApiKey, ...], self._transport.get("/v1/api-keys"))
 
 
-class Checkpoints:
+class Checkpoints(_Resource):
     """The checkpoints of the service; those of one job are `job.checkpoints()`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def get(self, checkpoint_id: str) -> Checkpoint:
         """Return one checkpoint, also after it was deleted."""
@@ -102,11 +94,8 @@ class Registration:
     job: Job
 
 
-class Datasets:
+class Datasets(_Resource):
     """The data sets of the service."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def register(
         self,
@@ -139,15 +128,12 @@ class Datasets:
 
     def list(self) -> Sequence[Dataset]:
         """Return the data sets, newest first."""
-        return read(_DATASETS, self._transport.get("/v1/datasets"))
+        return read(tuple[Dataset, ...], self._transport.get("/v1/datasets"))
 
 
 class _Page(Answer):
     jobs: tuple[Job, ...]
     next_cursor: str | None = None
-
-
-_PAGE = TypeAdapter(_Page)
 
 
 @dataclass(frozen=True)
@@ -158,11 +144,8 @@ class Drawing:
     picture: bytes | None
 
 
-class Jobs:
+class Jobs(_Resource):
     """The jobs of the service."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def submit(
         self, spec: Spec, *, idempotency_key: str | None = None, wait_seconds: int = 0
@@ -248,7 +231,7 @@ class Jobs:
         cursor: str | None = None
         while True:
             answer = self._transport.get("/v1/jobs", parameters={**parameters, "cursor": cursor})
-            page = read(_PAGE, answer)
+            page = read(_Page, answer)
             for job in page.jobs:
                 yield job.bind(self._transport)
             if page.next_cursor is None:
@@ -256,11 +239,8 @@ class Jobs:
             cursor = page.next_cursor
 
 
-class Nodes:
+class Nodes(_Resource):
     """The machines that run jobs."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def cordon(self, node_id: str) -> Node:
         """Give the node no new jobs; those that it has go on."""
@@ -276,7 +256,7 @@ class Nodes:
 
     def list(self) -> Sequence[Node]:
         """Return the nodes, and how many of their slots are free."""
-        return read(_NODES, self._transport.get("/v1/nodes"))
+        return read(tuple[Node, ...], self._transport.get("/v1/nodes"))
 
     def _post(self, node_id: str, verb: str) -> Node:
         return read(Node, self._transport.post(f"/v1/nodes/{part(node_id)}/{verb}"))

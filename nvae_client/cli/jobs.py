@@ -9,14 +9,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from nvae_client._job_streams import LogChoice
 from nvae_client.cli import options
 from nvae_client.cli.job_tables import headline, job_page, jobs_table
 from nvae_client.cli.options import build_spec, parse_fields
 from nvae_client.cli.output import plain_table, show_moment, show_number, show_value, sparkline
 from nvae_client.cli.progress import detaching, submitted
 from nvae_client.cli.session import Session, connected
-from nvae_client.job import Job
+from nvae_client.job import Job, LogChoice
 from nvae_client.models import Columns, Event
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")]

@@ -120,10 +120,7 @@ def sample(
     )
     with connected(context, as_json) as session:
         job_id, paths = _draw(session, spec, output)
-        session.terminal.result(
-            {"job": job_id, "files": [str(path) for path in paths]},
-            "\n".join(str(path) for path in paths),
-        )
+        _tell_files(session, job_id, paths)
 
 
 def _draw(session: Session, spec: dict[str, Any], output: Path) -> tuple[str, list[Path]]:
@@ -217,16 +214,11 @@ def analyze(
             submitted(session, job, follow=follow)
             return
         ended = follow_job(session, job)
-        _save(session, ended.id, save_artifacts(session, ended.artifacts(), _folder(output)))
+        artifacts = ended.artifacts()
+        output.mkdir(parents=True, exist_ok=True)
+        _tell_files(session, ended.id, save_artifacts(session, artifacts, output))
 
 
-def _folder(output: Path) -> Path:
-    output.mkdir(parents=True, exist_ok=True)
-    return output
-
-
-def _save(session: Session, job_id: str, paths: list[Path]) -> None:
-    session.terminal.result(
-        {"job": job_id, "files": [str(path) for path in paths]},
-        "\n".join(str(path) for path in paths),
-    )
+def _tell_files(session: Session, job_id: str, paths: list[Path]) -> None:
+    files = [str(path) for path in paths]
+    session.terminal.result({"job": job_id, "files": files}, "\n".join(files))
