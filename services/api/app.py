@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api import checkpoints, datasets, health, keys, nodes, presets, results
+from services.api.auth import KeyCache
 from services.api.dependencies import Stores
 from services.api.errors import Problem, Responses, add_error_handlers
 from services.api.jobs import control, routes
@@ -100,6 +101,7 @@ def create_app(stores: Stores) -> FastAPI:
 
     app = make_app(lifespan)
     app.state.stores = stores
+    app.state.keys = KeyCache(stores.database)
     app.add_middleware(RequestContext, metrics=stores.metrics)
     add_error_handlers(app)
     return app

@@ -12,7 +12,6 @@ from fastapi import Depends, Header, Request
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
 from services.api.job_watch import JobWatch
-from services.api.key_cache import KeyCache
 from services.api.prometheus import Metrics
 from services.database.session import Database
 from services.messaging.celery import DoorbellPublisher
@@ -56,7 +55,6 @@ class Stores:
     doorbell: DoorbellPublisher
     s3_prefixes: tuple[str, ...]
     watch: JobWatch
-    keys: KeyCache
     rates: RateLimits
     metrics: Metrics
 
@@ -77,7 +75,6 @@ class Stores:
             doorbell=doorbell,
             s3_prefixes=s3_prefixes,
             watch=JobWatch(database),
-            keys=KeyCache(database),
             rates=rates,
             metrics=Metrics(database),
         )

@@ -49,8 +49,8 @@ class GarbageCollector:
         self._dry_run = dry_run
         self._every_seconds = settings.every_seconds
         self._keep_logs_seconds = settings.keep_logs_seconds
-        self._outlived = ExpiredCheckpoints(database, storage, settings, dry_run=dry_run)
-        self._orphans = UnreferencedObjects(database, storage, settings, dry_run=dry_run)
+        self._expired = ExpiredCheckpoints(database, storage, settings, dry_run=dry_run)
+        self._unreferenced = UnreferencedObjects(database, storage, settings, dry_run=dry_run)
 
     async def run(self) -> None:
         """Delete what is not needed, and log how much that was.
@@ -82,9 +82,9 @@ class GarbageCollector:
 
     async def collect(self) -> AsyncIterator[Garbage]:
         """Delete, and yield each thing after it is gone; in a dry run only yield what would go."""
-        async for item in self._outlived.collect():
+        async for item in self._expired.collect():
             yield item
-        async for item in self._orphans.collect():
+        async for item in self._unreferenced.collect():
             yield item
 
 
