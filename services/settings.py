@@ -95,7 +95,7 @@ class SchedulerSettings(BaseSettings):
 
     tick_seconds: Annotated[float, Field(gt=0)] = 1.0
     claim_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # placed, and nobody claims
-    # Since the first node of a gang was ready; above the patience with a store that is away.
+    # Since the first node of a gang was ready; longer than a runner waits for a store that is away.
     ready_timeout_seconds: Annotated[float, Field(gt=0)] = 1000.0
     first_port: Annotated[int, Field(ge=1024, le=65535)] = 29_500  # where gangs meet
     num_ports: Annotated[int, Field(ge=1)] = 500

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests as they were answered here, and the census of Postgres."""
+"""What Prometheus reads: requests as they were answered here, and the counts of Postgres."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -63,7 +63,7 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        self._census: tuple[float, Counts] | None = None
+        self._counts: tuple[float, Counts] | None = None
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
@@ -71,21 +71,21 @@ class Metrics:
         self._seconds.labels(method, route).observe(seconds)
 
     async def render(self) -> bytes:
-        """Return all metrics in the text format; the census is some seconds old at most."""
+        """Return all metrics in the text format; the counts are some seconds old at most."""
         now = self._monotonic()
-        if self._census is None or now > self._census[0] + REMEMBERED_SECONDS:
+        if self._counts is None or now > self._counts[0] + REMEMBERED_SECONDS:
             async with self._database.transaction() as session:
-                self._census = (now, await read_counts(session))
+                self._counts = (now, await read_counts(session))
         counted = CollectorRegistry()
-        counted.register(_Families(self._census[1]))
+        counted.register(_Families(self._counts[1]))
         return generate_latest(self._registry) + generate_latest(counted)
 
 
 class _Families:
-    """A census as Prometheus has it."""
+    """Counts as Prometheus has them."""
 
-    def __init__(self, census: Counts) -> None:
-        self._census = census
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
 
     def collect(self) -> Iterable[Metric]:
         """Yield the families."""
@@ -97,6 +97,6 @@ class _Families:
     def _fill(
         self, family: GaugeMetricFamily | CounterMetricFamily, name: str
     ) -> GaugeMetricFamily | CounterMetricFamily:
-        for labels, value in self._census.counts[name]:
+        for labels, value in self._counts.counts[name]:
             family.add_metric(list(labels), value)
         return family

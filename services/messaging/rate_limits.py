@@ -19,7 +19,7 @@ from services.settings import BrokerSettings
 
 WINDOW_SECONDS = 60
 SHARE_SECONDS = 1.0
-PATIENCE_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
 log = structlog.get_logger()
 
 
@@ -105,7 +105,7 @@ class RateLimits:
 
     async def _share_regularly(self) -> None:
         broker = Redis.from_url(
-            self._url, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS
+            self._url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
         )
         is_away = False
         try:

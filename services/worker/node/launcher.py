@@ -1,4 +1,4 @@
-"""Starting runners, by way of the nursery; a nursery that has died is started anew."""
+"""Starting runners by way of the fork server; one that has died is started anew."""
 
 import errno
 import json
@@ -24,15 +24,15 @@ class Launcher:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._nursery: subprocess.Popen[bytes] | None = None
+        self._fork_server: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
 
     def start(self) -> None:
-        """Start the nursery, which is ready for the first runner a second later."""
+        """Start the fork server, which is ready for the first runner a second later."""
         requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         requests.settimeout(ANSWER_SECONDS)
         with theirs:
-            self._nursery = subprocess.Popen(
+            self._fork_server = subprocess.Popen(
                 [sys.executable, "-m", "services.worker.node.fork_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -51,7 +51,7 @@ class Launcher:
         write_marker(folder, attempt_marker(claim))
         error = self._ask(claim)
         if error is None:
-            log.warning("nursery.lost")
+            log.warning("fork_server.lost")
             self.stop()
             error = self._ask(claim)
         if error is None:
@@ -60,13 +60,13 @@ class Launcher:
             raise OSError(error, os.strerror(error))
 
     def stop(self) -> None:
-        """End the nursery; runners go on."""
+        """End the fork server; runners go on."""
         if self._requests is not None:
             self._requests.close()
-        if self._nursery is not None:
-            self._nursery.kill()
-            self._nursery.wait()
-        self._nursery = self._requests = None
+        if self._fork_server is not None:
+            self._fork_server.kill()
+            self._fork_server.wait()
+        self._fork_server = self._requests = None
 
     def _ask(self, claim: Claim) -> int | None:
         """Return the error number of the start, or None if there is no answer."""

@@ -155,12 +155,12 @@ class Execution:
                 if watched is not None:
                     await asyncio.to_thread(dump_stacks, self.run_directory, plan.marker)
             finally:
-                strays = await trainer.kill()
+                leftover = await trainer.kill()
                 ended.set()
                 if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                     publishing.cancel()
-        if strays:
-            log.error("trainer.strays", pids=sorted(strays))
+        if leftover:
+            log.error("trainer.not_killed", pids=sorted(leftover))
             await retry_outages(self._cordon)
         outcome = watched or await self._judge(trainer)
         if outcome is not None:

@@ -1,4 +1,4 @@
-"""Owns an attempt on this node, in a process of its own that the nursery forks.
+"""Owns an attempt on this node, in a process of its own that the fork server forks.
 
 It lives in a session of its own, so a restart of the worker does not stop training; it ends when
 the work is done, when the lease is lost, or when the embedded stack it belongs to is gone.
@@ -117,7 +117,7 @@ def run(claim: Claim, *, parent: str | None, lock: int) -> None:
     status = 1
     try:
         settings = WorkerSettings()
-        tracing.start("runner")  # not in the nursery: threads do not survive a fork
+        tracing.start("runner")  # not in the fork server: threads do not survive a fork
         place: tracing.Attributes = {
             "nvae.attempt.id": claim.attempt_id,
             "nvae.node.name": settings.node_name,

@@ -11,7 +11,7 @@ class AttemptProcess:
     """One process, and the folder it works for."""
 
     pid: int
-    kind: str  # runner, torchrun, rank or nursery
+    kind: str  # runner, torchrun, rank or fork server
     where: str  # what it was started with
 
     def send(self, how: signal.Signals) -> None:
@@ -43,7 +43,7 @@ def _kind(name: str, command: str, environment: str) -> str | None:
     if name == "nvae-runner":
         return "runner"
     if "services.worker.node.fork_server" in command:
-        return "nursery"
+        return "fork server"
     if "NVAE_ATTEMPT=" not in environment:
         return None
     return "torchrun" if "torch.distributed.run" in command else "rank"

@@ -67,10 +67,10 @@ def test_worker_that_is_killed_is_not_missed(cluster, job):
     assert_exact(cluster, job, seed=3, steps=STEPS)
 
 
-def test_nursery_that_is_killed_is_replaced_and_its_runners_go_on(cluster, job):
+def test_fork_server_that_is_killed_is_replaced_and_its_runners_go_on(cluster, job):
     node = node_of(cluster, job)
-    [nursery] = cluster.attempt_processes("nursery", node)
-    nursery.send(SIGKILL)
+    [fork_server] = cluster.attempt_processes("fork server", node)
+    fork_server.send(SIGKILL)
     others = [submit(cluster.database_url, steps=5, seed=seed) for seed in (4, 5, 6, 7)]
     for other in others:
         cluster.wait_for_job(other, "succeeded")

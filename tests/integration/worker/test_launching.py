@@ -1,4 +1,4 @@
-"""Runners that are forked: they hold their lock, outlive the nursery, and can be ended."""
+"""Runners that are forked: they hold their lock, outlive the fork server, and can be ended."""
 
 import os
 import signal
@@ -50,7 +50,9 @@ async def test_runner_lives_when_launch_returns_and_is_ended_by_name(launcher, c
     wait_until(lambda: not is_runner_alive(tmp_path, claim.attempt_id))
 
 
-async def test_runner_outlives_the_nursery_and_another_one_is_started(launcher, claim, tmp_path):
+async def test_runner_outlives_the_fork_server_and_another_one_is_started(
+    launcher, claim, tmp_path
+):
     launcher.launch(claim)
     pid = runner_pid(tmp_path, claim)
     os.kill(pid, signal.SIGSTOP)  # it would end soon: its data set is not there
