@@ -9,10 +9,8 @@ from pydantic import ValidationError
 from services.local import commands
 from services.local.commands import up_detached
 from services.local.stack import ServiceOptions
-from services.local.state import StackError, free_ports
+from services.local.state import MAX_PORT, StackError, free_ports
 from services.settings import ApiSettings
-
-MAX_PORT = 65535
 
 _SIMPLE = {
     "down": commands.down,
@@ -60,8 +58,11 @@ def _api_port(options: argparse.Namespace) -> int:
         try:
             port = ApiSettings().port
         except ValidationError as error:
-            [problem] = error.errors(include_url=False)
-            raise StackError(f"NVAE_API_PORT: {problem['msg']}") from error
+            problems = [
+                f"NVAE_API_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
+                for problem in error.errors(include_url=False)
+            ]
+            raise StackError("\n".join(problems)) from error
     return port or free_ports(1)[0]
 
 

@@ -1,6 +1,6 @@
 """What `python -m services.local` does: up, down, status, environment and demo."""
 
-import os
+import contextlib
 import shlex
 import shutil
 import signal
@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TextIO
+
+import psutil
 
 from services.local import processes, state
 from services.local.processes import Part, WhenItEnds
@@ -61,15 +63,17 @@ def already_up(folder: Path) -> bool:
 def down(folder: Path) -> int:
     """Stop the stack and wait until nothing of it is left."""
     deadline = time.monotonic() + _DOWN_WITHIN_SECONDS
-    signalled_pid: int | None = None
-    while pid := state.supervisor_pid(folder):
-        if pid != signalled_pid:
-            os.kill(pid, signal.SIGTERM)
-            signalled_pid = pid
+    supervisor: psutil.Process | None = None
+    while (pid := state.supervisor_pid(folder)) or (supervisor and _is_alive(supervisor)):
+        if pid and (supervisor is None or pid != supervisor.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                supervisor = psutil.Process(pid)
+                supervisor.terminate()
         if time.monotonic() > deadline:
-            raise StackError(f"the supervisor with pid {pid} has not stopped")
+            left = pid or (supervisor and supervisor.pid)
+            raise StackError(f"the supervisor with pid {left} has not stopped")
         time.sleep(0.1)
-    _tell("down" if signalled_pid else "not up")
+    _tell("down" if supervisor else "not up")
     return 0
 
 
@@ -146,6 +150,14 @@ def run_stack(
         finally:
             state.withdraw_ready(folder)
             supervisor.stop()
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs: it gives its lock back shortly before it ends."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _tell(text: str) -> None:

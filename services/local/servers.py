@@ -26,14 +26,14 @@ _SIGNING_KEYS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.fi
 _SYNC_EVERY_PUT = "fs.configure -locationPrefix=/buckets/ -fsync=true -apply\n"
 
 
-def installed_file(package: str, outcome: str) -> Path | None:
+def installed_file(package: str, ending: str) -> Path | None:
     """The installed file of ``package`` whose path ends so, or ``None`` without the package."""
     try:
         files = distribution(package).files or []
     except PackageNotFoundError:
         return None
     for file in files:
-        if file.as_posix().endswith(outcome):
+        if file.as_posix().endswith(ending):
             return Path(str(file.locate())).resolve()
     return None
 

@@ -19,7 +19,15 @@ from services.local.servers import (
     seaweedfs,
     valkey,
 )
-from services.local.state import HOST, MARKER, PARENT_LOCK, StackFile, create_folder, load_or_create
+from services.local.state import (
+    HOST,
+    MARKER,
+    MAX_PORT,
+    PARENT_LOCK,
+    StackFile,
+    create_folder,
+    load_or_create,
+)
 
 _S3_SELF_TEST = (sys.executable, "-m", "services.storage.s3")
 
@@ -83,6 +91,8 @@ def server_parts(folder: Path, stack: StackFile) -> list[Part]:
 
 def service_parts(stack: StackFile, options: ServiceOptions) -> list[Part]:
     """The migration and the first API key, then our services."""
+    offset = 100 if options.api_port + 100 <= MAX_PORT else -100
+    other_port = options.api_port + offset
     bootstrap = _service("bootstrap", "services.api.bootstrap", WhenItEnds.CONTINUE)
     return [
         _service("migrate", "services.database.migrate", WhenItEnds.CONTINUE),
@@ -92,8 +102,7 @@ def service_parts(stack: StackFile, options: ServiceOptions) -> list[Part]:
             command=(sys.executable, "-m", "services.api"),
             ports=(options.api_port,),
             if_taken=(
-                f": choose another with make up PORT={options.api_port + 100}"
-                f" (or NVAE_API_PORT={options.api_port + 100})"
+                f": choose another with make up PORT={other_port} (or NVAE_API_PORT={other_port})"
             ),
             is_ready=lambda: _answers_ok(f"{api_url(options)}/readyz"),
         ),

@@ -20,6 +20,7 @@ HOST = "127.0.0.1"
 # SeaweedFS listens for gRPC at each port + 10000, whatever it is told.
 GRPC_OFFSET = 10_000
 S3_BLOCK = 5
+MAX_PORT = 65_535
 _LOWEST = 10_240
 _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 STACK_NAME = "stack.json"

@@ -1,15 +1,30 @@
 """The command line: up, status and down, with our real services."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
-from running_stack import RunningStack, alive
+import pytest
+from running_stack import RunningStack, alive, wait_until
 
-from services.local.state import free_ports
+from services.local.stack import ServiceOptions, service_parts
+from services.local.state import StackFile, free_ports
+
+ANY_STACK = StackFile(
+    stack_id="a",
+    postgres_port=1,
+    postgres_password="b",
+    valkey_port=2,
+    valkey_password="c",
+    s3_port=3,
+    s3_access_key="d",
+    s3_secret_key="e",
+    api_key="f",
+)
 
 
 def run(command: str, folder: Path, *options: str) -> tuple[int, str]:
@@ -86,6 +101,28 @@ def test_down_when_not_up_says_so(tmp_path: Path) -> None:
     assert run("down", tmp_path) == (0, "not up\n")
 
 
+SLOW_TO_END = """
+import signal, sys, time
+from pathlib import Path
+from services.local.state import hold_parent_lock
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+lock = hold_parent_lock(Path(sys.argv[1]))
+print("locked", flush=True)
+signal.sigwait([signal.SIGTERM])
+lock.close()
+time.sleep(2)
+"""
+
+
+def test_down_waits_for_a_supervisor_that_has_given_its_lock_back(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW_TO_END, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout
+        assert supervisor.stdout.readline() == "locked\n"
+        assert run("down", tmp_path) == (0, "down\n")
+        assert supervisor.poll() == 0
+
+
 def start(folder: Path, **environment: str) -> tuple[int, str]:
     """Start a stack in the background; what the terminal showed, both streams together."""
     ended = subprocess.run(
@@ -124,3 +161,48 @@ def test_port_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
     assert status == 1
     assert said.startswith("NVAE_API_PORT: Input should be a valid integer")
     assert not (tmp_path / "data" / "stack.json").exists()
+
+
+def test_every_setting_that_is_wrong_is_named(tmp_path: Path) -> None:
+    wrong = {"NVAE_API_PORT": "many", "NVAE_API_REQUESTS_PER_MINUTE": "0"}
+    status, said = start(tmp_path / "data", **wrong)
+    assert status == 1
+    assert [line.split(":")[0] for line in said.splitlines()[:-1]] == list(wrong)
+
+
+@pytest.mark.parametrize(("taken", "advised"), [(8000, 8100), (65_500, 65_400)])
+def test_port_that_is_advised_exists(taken: int, advised: int) -> None:
+    options = ServiceOptions(api_port=taken, num_slots=1, datasets=None)
+    [api] = [part for part in service_parts(ANY_STACK, options) if part.name == "api"]
+    assert f"make up PORT={advised} (or NVAE_API_PORT={advised})" in api.if_taken
+
+
+def test_first_key_is_not_told_when_a_service_fails_and_then_once_in_the_foreground(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    [port] = free_ports(1)
+    command = [sys.executable, "-m", "services.local", "up", "--data", str(folder)]
+    command += ["--api-port", str(port)]
+    failed = subprocess.run(
+        command,
+        env=os.environ | {"NVAE_API_REQUESTS_PER_MINUTE": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 1
+    assert "starting postgres" in failed.stderr
+    assert "API key" not in failed.stderr
+    assert alive(folder) == {}
+
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            ready = folder / "supervisor.ready"
+            wait_until(lambda: ready.exists() or process.poll() is not None)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+    key = (folder / "api_key").read_text().strip()
+    assert said.count(key) == 1
+    assert process.returncode == 0
