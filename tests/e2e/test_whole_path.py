@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import torch
 from PIL import Image
 
 from nvae_client import JobFailed
@@ -120,6 +119,8 @@ def test_file_that_is_no_checkpoint_is_refused_by_name_and_runs_nothing(
 ):
     path = stack.sources / "hostile.pt"
     if content is None:
+        import torch  # only here: to load it takes seconds
+
         torch.save({"state_dict": Touches(tmp_path / "ran")}, path)
     else:
         path.write_bytes(content)
