@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from waiting import wait_until
 
 from nvae_core.config import OptimizationConfig
 from nvae_core.presets import find_preset
@@ -56,11 +57,7 @@ class Node:
         self.residents = SamplerProcesses(node)
         assert start_sampling(self.plan(), self.data_folder) is None
         self.residents.start_wanted()
-        deadline = time.monotonic() + 60
-        while not (connection := connect(self.resident_folder())):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        connection.close()
+        wait_until(lambda: connect(self.resident_folder())).close()
         [process] = self.residents._processes.values()
         return process
 
