@@ -31,7 +31,8 @@ test-processes: setup ## start and kill real processes: end to end, several rank
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "processes and not full" --durations=25 tests --ignore tests/compose
 
 test-faults: setup ## kill and cut everything, at length (about an hour); a table of recovery times
-	@NVAE_FAULTS=full $(BIN)/python -m pytest tests/faults
+	@NVAE_FAULTS=full $(BIN)/python -m pytest \
+		tests/faults tests/unit/services/domain tests/unit/nvae_client
 
 test-compose: setup ## build the images, bring docker-compose.yml up, kill parts of it, restore a backup (15 minutes)
 	@$(BIN)/python -m pytest -x -s -rfE tests/compose

@@ -13,6 +13,7 @@ import pytest
 from building import empty
 from pydantic_settings import BaseSettings
 from shared_servers import migrated_servers, s3_client_of, share_of
+from tiers import is_of_processes
 from time_budget import excess_of
 
 from services import settings
@@ -30,35 +31,11 @@ hypothesis.settings.register_profile("ci", max_examples=60, deadline=None, deran
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
 hypothesis.settings.load_profile("full" if os.environ.get("NVAE_FAULTS") == "full" else "ci")
 
-ROOT = Path(__file__).parent
-# Tests that start and kill real processes; the others of these folders are marked one by one.
-PROCESSES = (
-    "e2e",
-    "faults/processes",
-    "integration/api/test_every_operation.py",
-    "integration/client",
-    "integration/deploy",
-    "integration/local",
-    "integration/worker/test_container.py",
-    "integration/worker/test_launching.py",
-    "integration/worker/test_residents.py",
-    "integration/worker/test_worker_process.py",
-    "unit/nvae_core/test_distributed.py",
-    "unit/nvae_core/test_model_compilation.py",
-    "unit/nvae_core/test_node_exchange.py",
-    "unit/nvae_core/test_programs.py",
-    "unit/nvae_core/test_tools.py",
-    "unit/nvae_core/test_training_full_disk.py",
-    "unit/nvae_core/test_training_ranks.py",
-    "unit/nvae_core/test_training_resume.py",
-)
-
 
 def pytest_collection_modifyitems(items):
     """Put what starts and kills processes into a tier of its own, but for the smoke run."""
     for item in items:
-        path = item.path.relative_to(ROOT).as_posix()
-        if path.startswith(PROCESSES) and not item.get_closest_marker("smoke"):
+        if is_of_processes(item.path) and not item.get_closest_marker("smoke"):
             item.add_marker(pytest.mark.processes)
 
 

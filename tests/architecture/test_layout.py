@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tiers import PROCESSES, TESTS
+
 ROOT = Path(__file__).parents[2]
 SOURCES = [
     path
@@ -31,3 +33,7 @@ def test_services_read_the_environment_in_their_settings_only():
         if "local" not in path.parts and "os.environ" in path.read_text()
     }
     assert readers - starters == set()
+
+
+def test_tier_of_processes_names_tests_that_are_there():
+    assert [name for name in PROCESSES if not (TESTS / name).exists()] == []

@@ -1,6 +1,5 @@
 """What the tests of whole stacks share."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,6 @@ from nvae_client import NvaeClient
 def stack(tmp_path_factory):
     with running_stack(tmp_path_factory) as stack:
         yield stack
-
-
-@pytest.fixture
-def wait_until():
-    """Return a function that waits for a condition, and fails if it does not come true in time."""
-
-    def wait(condition, seconds=60.0):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
-    return wait
 
 
 @pytest.fixture(scope="module")

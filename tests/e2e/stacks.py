@@ -3,19 +3,19 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from waiting import scaled, wait_until
 
 from services.local.state import free_ports, load_or_create
 from services.processes import find_marked
 from services.worker.sampler.client import connect, sampler_folder
 
-LEASE = {"NVAE_LEASE_SECONDS": "6"}  # so that what is killed is noticed in seconds
+LEASE = {"NVAE_LEASE_SECONDS": str(scaled(6))}  # what is killed is noticed in seconds
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,7 @@ class Stack:
     def wait_for_resident(self, slot_kind: str = "cpu", slot: int = 0) -> None:
         """Wait until the resident sampler of a slot answers."""
         folder = sampler_folder(self.folder / "worker", slot_kind, slot)
-        deadline = time.monotonic() + 60
-        while not (connection := connect(folder)):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        connection.close()
+        wait_until(lambda: connect(folder)).close()
 
 
 @contextmanager
@@ -66,7 +62,7 @@ def running_stack(
 
 def _run(*words: str, environment: Mapping[str, str]) -> None:
     command = [sys.executable, "-m", "services.local", *words]
-    subprocess.run(command, check=True, timeout=120, env=environment)
+    subprocess.run(command, check=True, timeout=scaled(120), env=environment)
 
 
 def _command_of(pid: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from waiting import scaled, wait_until
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def processes_below(folder: Path) -> set[int]:
 
 
 @pytest.fixture
-def wait_for_training(wait_until, tmp_path):
+def wait_for_training(tmp_path):
     """Return once the demo's trainer runs."""
 
     def trains():
@@ -58,7 +59,7 @@ def wait_for_training(wait_until, tmp_path):
 
 @pytest.mark.smoke
 def test_demo_ends_with_its_summary_and_leaves_files_that_are_right(demo, tmp_path):
-    output, _ = demo.communicate(timeout=180)
+    output, _ = demo.communicate(timeout=scaled(180))
     assert demo.returncode == 0, (tmp_path / "stderr").read_text()
     summary = json.loads(output.splitlines()[-1])
     assert summary["job"].startswith("job_")
@@ -79,12 +80,12 @@ def test_demo_ends_with_its_summary_and_leaves_files_that_are_right(demo, tmp_pa
 def test_ctrl_c_stops_everything(demo, tmp_path, wait_for_training):
     wait_for_training()
     os.killpg(demo.pid, signal.SIGINT)
-    assert demo.wait(timeout=60) == 130
+    assert demo.wait(timeout=scaled(60)) == 130
     assert processes_below(tmp_path) == set()
     assert list((tmp_path / ".local").iterdir()) == []
 
 
-def test_kill_9_of_the_supervisor_leaves_no_process(demo, tmp_path, wait_for_training, wait_until):
+def test_kill_9_of_the_supervisor_leaves_no_process(demo, tmp_path, wait_for_training):
     wait_for_training()
     demo.kill()
     wait_until(lambda: processes_below(tmp_path) == set(), seconds=20)

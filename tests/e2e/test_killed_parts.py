@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import httpx
+from waiting import wait_until
 
 from nvae_client import NvaeClient
 from services.local import state
@@ -24,7 +25,7 @@ def children(pid: int) -> dict[int, str]:
     return found
 
 
-def test_job_survives_the_death_of_every_part(stack, wait_until):
+def test_job_survives_the_death_of_every_part(stack):
     parts = ("postgres", "valkey", "weed", "services.api", "services.scheduler", "services.worker")
     supervisor = state.supervisor_pid(stack.folder)
 

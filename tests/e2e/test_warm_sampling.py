@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from waiting import wait_until
 
 from nvae_core.run_directory import RunDirectory
 from services.domain.specs import SampleSpec, run_config
@@ -88,7 +89,7 @@ def test_resident_that_is_killed_costs_nobody_a_picture(stack, client, ask):
     assert ask(temperature=0.8).content == expected
 
 
-def test_resident_that_hangs_costs_nobody_a_picture(stack, client, ask, wait_until):
+def test_resident_that_hangs_costs_nobody_a_picture(stack, client, ask):
     expected = ask(temperature=0.8).content
     stack.wait_for_resident()
     [pid] = stack.residents()
@@ -101,7 +102,7 @@ def test_resident_that_hangs_costs_nobody_a_picture(stack, client, ask, wait_unt
     assert pid not in stack.residents()
 
 
-def test_job_that_waits_for_the_resident_is_cancelled_alone(stack, client, checkpoint, wait_until):
+def test_job_that_waits_for_the_resident_is_cancelled_alone(stack, client, checkpoint):
     sample = {"kind": "sample", "checkpoint": checkpoint.id}
     client.jobs.submit(sample).wait()
     stack.wait_for_resident()

@@ -5,6 +5,7 @@ import os
 import pytest
 from gpu_stand_in import write_driver
 from stacks import running_stack
+from waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def stack(tmp_path_factory):
         yield stack
 
 
-def test_resident_of_a_gpu_ends_before_training_takes_it(stack, client, wait_until):
+def test_resident_of_a_gpu_ends_before_training_takes_it(stack, client):
     client.datasets.register("digits", {"kind": "bundled", "name": "mnist_5k"}).job.wait()
     [node] = client.nodes.list()
     assert node.slot_kind == "gpu"

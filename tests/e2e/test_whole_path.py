@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-import torch
 from PIL import Image
+from waiting import wait_until
 
 from nvae_client import JobFailed
 from services.local.stack import server_environment
@@ -79,7 +79,7 @@ def test_evaluation_and_sampling_of_the_checkpoint(client, checkpoint, tmp_path)
 
 
 def test_evaluation_on_two_ranks_goes_on_where_it_was_after_a_pause_and_a_kill(
-    client, stack, checkpoint, wait_until
+    client, stack, checkpoint
 ):
     spec = {"kind": "evaluate", "checkpoint": checkpoint.id, "dataset": "mnist"}
     spec |= {"importance_samples": 500, "num_images": 100, "batch_size": 2}
@@ -120,6 +120,8 @@ def test_file_that_is_no_checkpoint_is_refused_by_name_and_runs_nothing(
 ):
     path = stack.sources / "hostile.pt"
     if content is None:
+        import torch  # only here: to load it takes seconds
+
         torch.save({"state_dict": Touches(tmp_path / "ran")}, path)
     else:
         path.write_bytes(content)
@@ -243,7 +245,7 @@ def test_folder_of_images_becomes_a_data_set(client, image_folder):
     assert sum(split["num_images"] for split in shown.description["splits"].values()) == 20
 
 
-def test_source_in_s3_is_copied_prepared_and_dropped(client, stack, tmp_path, wait_until):
+def test_source_in_s3_is_copied_prepared_and_dropped(client, stack, tmp_path):
     environment = server_environment(stack.folder, load_or_create(stack.folder))
     names = ("endpoint_url", "bucket", "access_key", "secret_key")
     settings = StorageSettings(**{name: environment[f"NVAE_S3_{name.upper()}"] for name in names})

@@ -3,7 +3,6 @@
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from waiting import wait_until
 
 NANOSECONDS = 10**9
 
@@ -60,11 +60,11 @@ class Collector:
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait until enough has been sent."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            told = [(span.service, span.name, span.attributes) for span in self.spans]
-            assert time.monotonic() < deadline, told
-            time.sleep(0.05)
+
+        def received() -> object:
+            return [(span.service, span.name, span.attributes) for span in self.spans]
+
+        wait_until(condition, seconds, failure=received)
 
 
 @contextmanager

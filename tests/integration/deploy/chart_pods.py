@@ -9,6 +9,7 @@ from pathlib import Path
 
 import helm_python
 import yaml
+from waiting import scaled
 
 CHART = Path(__file__).parents[3] / "deploy" / "kubernetes" / "nvae"
 FIELDS = {"metadata.name": "run-nvae-worker-cpu-0", "status.podIP": "127.0.0.1"}
@@ -54,7 +55,7 @@ class Pods:
     def run_to_end(self, container):
         """Run a container of the migration."""
         command, environment = self._command(container), self.environment(container)
-        subprocess.run(command, env=environment, check=True, timeout=60)
+        subprocess.run(command, env=environment, check=True, timeout=scaled(60))
 
     @contextmanager
     def running(self, *names):
@@ -86,7 +87,7 @@ class Pods:
 def _end(process):
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(timeout=15)
+        process.wait(timeout=scaled(15))
     finally:
         process.kill()
         process.wait()

@@ -8,6 +8,7 @@ import time
 import httpx
 import pytest
 from chart_pods import Pods
+from waiting import wait_until
 
 KEY = "nvae_" + "b" * 40
 WORKER = "run-nvae-worker-cpu"
@@ -44,16 +45,16 @@ def pods(servers, database, free_port, tmp_path):
 
 def answer(client, path, *, until):
     """Ask until the answer is as wanted."""
-    give_up_at = time.monotonic() + 30
-    while True:
+    answers = [None]
+
+    def wanted():
         try:
-            found = client.get(path)
-            if until(found):
-                return found
+            answers.append(client.get(path))
         except httpx.TransportError:
-            found = None
-        assert time.monotonic() < give_up_at, found and found.text
-        time.sleep(0.2)
+            return None
+        return answers[-1] if until(answers[-1]) else None
+
+    return wait_until(wanted, 30, failure=lambda: answers[-1] and answers[-1].text)
 
 
 def test_pods_of_the_chart_work_together(pods, free_port, tmp_path):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from otlp_collector import hanging_collector, refusing_collector, with_collector
+from waiting import scaled
 
 from services.telemetry import tracing
 
@@ -127,7 +128,7 @@ def run_traced(collector):
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=scaled(30),
     )
     return json.loads(done.stdout), done.stderr
 

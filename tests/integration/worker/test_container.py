@@ -1,14 +1,15 @@
 """The first process of a worker's container, run here as a process of its own."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from waiting import scaled, wait_until
 
 from services.database.tables import Node
 from services.processes import is_locked
@@ -38,14 +39,7 @@ def start_container(service_environment, tmp_path):
     for container in running:
         if container.poll() is None:
             container.terminate()
-        container.wait(timeout=30)
-
-
-def wait_until(condition):
-    give_up_at = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.1)
+        container.wait(timeout=scaled(30))
 
 
 def worker_of(container, *, other_than=None):
@@ -76,9 +70,9 @@ async def stored_nodes(database):
 
 
 async def wait_for_nodes(database, count):
-    give_up_at = time.monotonic() + 30
-    while len(found := await stored_nodes(database)) < count:
-        assert time.monotonic() < give_up_at
+    async with asyncio.timeout(scaled(30)):
+        while len(found := await stored_nodes(database)) < count:
+            await asyncio.sleep(0.1)
     return found
 
 
@@ -102,7 +96,7 @@ async def test_worker_that_is_killed_is_started_anew(database, start_container):
 
 async def test_worker_that_cannot_start_ends_the_container(start_container, monkeypatch):
     monkeypatch.setenv("NVAE_BROKER_URL", "nothing://")
-    assert start_container().wait(timeout=30) == 1
+    assert start_container().wait(timeout=scaled(30)) == 1
 
 
 async def test_stopped_container_leaves_the_list_of_free_nodes_at_once(database, start_container):
@@ -112,6 +106,6 @@ async def test_stopped_container_leaves_the_list_of_free_nodes_at_once(database,
     name = node_name_of(first)
     [started_at] = [node.lease_expires_at for node in nodes if node.name == name]
     first.terminate()
-    assert first.wait(timeout=30) == 0
+    assert first.wait(timeout=scaled(30)) == 0
     [stopped] = [node for node in await stored_nodes(database) if node.name == name]
     assert stopped.lease_expires_at < started_at

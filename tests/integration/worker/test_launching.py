@@ -2,12 +2,12 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node, find_attempt
 from otlp_collector import hanging_collector
+from waiting import wait_until
 
 from services.settings import WorkerSettings
 from services.worker.folders import attempt_folder, is_runner_alive, kill_attempt
@@ -27,13 +27,6 @@ def launcher(service_environment, monkeypatch, tmp_path):
     launcher = Launcher(WorkerSettings())
     yield launcher
     launcher.stop()
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def runner_pid(tmp_path, claim):

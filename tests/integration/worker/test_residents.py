@@ -9,13 +9,11 @@ import sys
 import time
 
 import pytest
-import torch
+from waiting import wait_until
 
 from nvae_core.config import OptimizationConfig
 from nvae_core.presets import find_preset
 from nvae_core.run_directory import RunDirectory
-from nvae_core.training.snapshot import save_checkpoint
-from nvae_core.training.state import start_training
 from services.domain.states import Reason
 from services.settings import WorkerSettings
 from services.worker.sampler import client
@@ -28,6 +26,11 @@ LONG = {"batch_norm": "re-estimate", "re_estimation_draws": 10_000, "num_images"
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
+    import torch  # only here: to load it takes seconds, and collection does without it
+
+    from nvae_core.training.snapshot import save_checkpoint
+    from nvae_core.training.state import start_training
+
     optimization = OptimizationConfig(epochs=1, batch_size=4, warmup_epochs=0)
     model = find_preset("mnist-test").model
     state = start_training(model, optimization, seed=0, device=torch.device("cpu"))
@@ -54,11 +57,7 @@ class Node:
         self.residents = SamplerProcesses(node)
         assert start_sampling(self.plan(), self.data_folder) is None
         self.residents.start_wanted()
-        deadline = time.monotonic() + 60
-        while not (connection := connect(self.resident_folder())):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        connection.close()
+        wait_until(lambda: connect(self.resident_folder())).close()
         [process] = self.residents._processes.values()
         return process
 

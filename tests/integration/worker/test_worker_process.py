@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from waiting import scaled
 
 
 @pytest.fixture
@@ -28,14 +29,14 @@ def start_worker(service_environment, tmp_path):
     for process in running:
         if process.returncode is None:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=scaled(30))
 
 
 def test_second_worker_of_a_folder_is_refused(start_worker, tmp_path):
     with (tmp_path / "worker.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         refused = start_worker()
-        _, told = refused.communicate(timeout=30)
+        _, told = refused.communicate(timeout=scaled(30))
     assert refused.returncode == 1
     assert f"another worker uses {tmp_path}" in told.decode()
 

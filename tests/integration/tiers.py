@@ -1,0 +1,31 @@
+"""Which tests are of the tier of processes."""
+
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+# Tests that start and kill real processes; others are marked one by one.
+PROCESSES = (
+    "e2e",
+    "faults/processes",
+    "integration/api/test_every_operation.py",
+    "integration/client",
+    "integration/deploy",
+    "integration/local",
+    "integration/worker/test_container.py",
+    "integration/worker/test_launching.py",
+    "integration/worker/test_residents.py",
+    "integration/worker/test_worker_process.py",
+    "unit/nvae_core/test_distributed.py",
+    "unit/nvae_core/test_model_compilation.py",
+    "unit/nvae_core/test_node_exchange.py",
+    "unit/nvae_core/test_programs.py",
+    "unit/nvae_core/test_tools.py",
+    "unit/nvae_core/test_training_full_disk.py",
+    "unit/nvae_core/test_training_ranks.py",
+    "unit/nvae_core/test_training_resume.py",
+)
+
+
+def is_of_processes(path: Path) -> bool:
+    """Return whether the tests of a file are of that tier."""
+    return any(path.is_relative_to(TESTS / name) for name in PROCESSES)
