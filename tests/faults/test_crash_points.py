@@ -1,14 +1,16 @@
 """Every commit is a crash point: a process that dies before it or after it harms no job."""
 
+import re
 from itertools import product
 
+import operations
 import pytest
-import service_calls
 from building import add_dataset
-from fault_options import IS_FULL
-from observation import rows
-from promises import verify
-from scenario import NODES, CrashingDatabase, Fault, Scenario, When
+from crash_database import CrashDatabase, When
+from crash_scenario import NODES, Fault, Scenario
+from fault_profile import IS_FULL
+from invariants import verify
+from snapshot import rows
 
 from services.settings import DatabaseSettings
 
@@ -31,68 +33,78 @@ COMMITS = {
 }
 """Every commit of the scenario in which nothing crashes, where it comes first."""
 
-GONE = ("client", "runner")
-"""Who may be gone after a crash; the others are started anew."""
+
+def _can_stay_away(commit):
+    return commit.startswith(("client", "runner"))
 
 
-SAME_OPERATION = ("worker node_b", "worker node_c", "runner 1 renews", "runner 1 loads")
-"""Commits that do on another node what one of the list does on the first."""
-
-
-def _is_chosen(fault, commit, when, *, repeats):
-    """Whether a crash point is one of those that every run tries; the others are for a full one.
-
-    Every operation is tried on one node, before its commit by whoever does it again, and after it
-    by whoever is gone, where it can be; with a fault only what happens after the start.
-    """
-    if IS_FULL:
-        return fault == Fault.NONE or commit != START[0]  # of one job only
-    is_start = fault != Fault.NONE and commit in START
-    is_extreme = repeats == (when == When.BEFORE) or not commit.startswith(GONE)
-    return is_extreme and not is_start and not commit.startswith(SAME_OPERATION)
-
-
-def _crash_points():
+def _all_crash_points():
+    """Yield each commit, on both sides, by components that come back and that stay away."""
     for fault, commits in COMMITS.items():
-        for commit, when in product(commits, When):
-            for repeats in (True, False) if commit.startswith(GONE) else (True,):
-                if not _is_chosen(fault, commit, when, repeats=repeats):
-                    continue
-                then = "goes on" if repeats else "is gone"
-                name = f"{fault}-{commit}-{when}-{then}"
-                yield pytest.param(fault, (commit, when), repeats, id=name.replace(" ", "_"))
+        first = 0 if fault == Fault.NONE else 1  # with a fault after them: commits of one job only
+        for commit, when in product(commits[first:], When):
+            for repeats in (True, False) if _can_stay_away(commit) else (True,):
+                yield fault, commit, when, repeats
+
+
+def _representative_crash_points():
+    """Yield each operation on both sides of each of its commits.
+
+    What several nodes or ranks do, or what is done in jobs with several faults, is one operation:
+    where it comes first it dies before the commit, where it comes last after the commit. Runners
+    come back on one side and stay away on the other, alternately; a client does both on both.
+    """
+    places = {}
+    for fault, commit, when, repeats in _all_crash_points():
+        operation = re.sub(r"node_\w |(?<=runner) \d", "", commit)
+        if commit.startswith("client"):
+            yield fault, commit, when, repeats
+        elif (fault, commit) not in places.setdefault(operation, []):
+            places[operation].append((fault, commit))
+    for number, operation in enumerate(places):
+        first_and_last = places[operation][0], places[operation][-1]
+        for when, (fault, commit) in zip(When, first_and_last, strict=True):
+            is_turn = (number % 2 == 0) == (when == When.BEFORE)
+            yield fault, commit, when, is_turn or not _can_stay_away(commit)
+
+
+def _parameters():
+    crash_points = _all_crash_points() if IS_FULL else _representative_crash_points()
+    for fault, commit, when, repeats in crash_points:
+        name = f"{fault}-{commit}-{when}-{'comes back' if repeats else 'stays away'}"
+        yield pytest.param(fault, (commit, when), repeats, id=name.replace(" ", "_"))
 
 
 @pytest.fixture
-async def stage(servers, database):
-    """Whatever makes a database that crashes, beside three nodes with one slot each."""
+async def make_database(servers, database):
+    """Three nodes with one slot each; return a function that makes a database that crashes."""
     await add_dataset(database)
     for node_id in NODES:
-        await service_calls.register(database, node_id, num_slots=1)
+        await operations.register(database, node_id, num_slots=1)
     settings = DatabaseSettings(url=servers["NVAE_DATABASE_URL"], pool_size=1)
-    made = []
+    databases = []
 
     def make(crash=None):
-        made.append(CrashingDatabase(settings, crash=crash))
-        return made[-1]
+        databases.append(CrashDatabase(settings, crash=crash))
+        return databases[-1]
 
     yield make
-    for crashing in made:
-        await crashing.close()
+    for crash_database in databases:
+        await crash_database.close()
 
 
 @pytest.mark.parametrize("fault", list(Fault))
-async def test_every_commit_is_known(database, stage, fault):
-    quiet = stage()
-    await Scenario(quiet, witness=database, fault=fault).play()
+async def test_every_commit_is_known(database, make_database, fault):
+    quiet = make_database()
+    await Scenario(quiet, observer=database, fault=fault).run()
     assert sorted(set(quiet.commits)) == sorted(COMMITS[fault])
 
 
-@pytest.mark.parametrize(("fault", "crash", "repeats"), list(_crash_points()))
-async def test_job_ends_as_it_should(database, stage, fault, crash, repeats):
-    crashing = stage(crash)
-    await Scenario(crashing, witness=database, fault=fault, repeats=repeats).play()
-    assert crashing.has_crashed
+@pytest.mark.parametrize(("fault", "crash", "repeats"), list(_parameters()))
+async def test_job_ends_as_it_should(database, make_database, fault, crash, repeats):
+    crash_database = make_database(crash)
+    await Scenario(crash_database, observer=database, fault=fault, repeats=repeats).run()
+    assert crash_database.has_crashed
     await verify(database)
     jobs = await rows(database, "SELECT id, status, result FROM jobs")
     assert len(jobs) == expected_number_of_jobs(crash, repeats=repeats)

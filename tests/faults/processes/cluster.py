@@ -1,21 +1,22 @@
-"""Servers, services and nodes on one machine, each a process that tests can kill, hold and cut off.
+"""Servers, services and nodes on one machine: processes that tests kill, hold and cut off.
 
 Services reach the servers through proxies. Nodes have addresses of their own on the loopback
 interface, and a folder each.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from attempt_processes import AttemptProcess, list_attempt_processes
 from proxy import Proxy
 
 from services.database.migrate import migrate
@@ -27,11 +28,28 @@ from services.settings import DatabaseSettings
 
 STAND_IN = (sys.executable, "-S", str(Path(__file__).with_name("stand_in_trainer.py")))
 WAIT_SECONDS = 90.0
+POLL_SECONDS = 0.05
 PROXIED = {
     "postgres": "NVAE_DATABASE_URL",
     "valkey": "NVAE_BROKER_URL",
     "s3": "NVAE_S3_ENDPOINT_URL",
 }
+
+
+@dataclass(frozen=True)
+class AttemptProcess:
+    """One process, and the folder it works for."""
+
+    pid: int
+    kind: str  # runner, torchrun, rank or fork server
+    where: str  # what it was started with
+
+    def send(self, how: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
+        try:
+            os.kill(self.pid, how)
+        except ProcessLookupError:
+            return
 
 
 class Cluster:
@@ -114,9 +132,12 @@ class Cluster:
 
     def attempt_processes(self, kind: str, node: str = "") -> list[AttemptProcess]:
         """Return the live runners, torchruns or ranks, of one node or of all."""
-        found = list_attempt_processes(f"NVAE_STACK={self._stack.stack_id}")
         folder = str(self.folder / "nodes" / node)
-        return [process for process in found if process.kind == kind and folder in process.where]
+        return [
+            process
+            for process in _list_attempt_processes(f"NVAE_STACK={self._stack.stack_id}")
+            if process.kind == kind and folder in process.where
+        ]
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Return what Postgres itself says, without a proxy in between."""
@@ -141,13 +162,19 @@ class Cluster:
     def wait_until(
         self, condition: Callable[[], bool], seconds: float = WAIT_SECONDS, job_id: str = ""
     ) -> float:
-        """Wait until a condition holds, and return how long that took."""
+        """Wait until a condition holds, and return how long that took.
+
+        Raises:
+            AssertionError: after as many polls as fit into the seconds. On a slow machine polls
+                take longer, so it has more time.
+        """
         began_at = time.monotonic()
-        while not condition():
-            if time.monotonic() > began_at + seconds:
-                raise AssertionError(f"not within {seconds} s\n{self._describe(job_id)}")
-            time.sleep(0.05)
-        return time.monotonic() - began_at
+        for _ in range(round(seconds / POLL_SECONDS)):
+            if condition():
+                return time.monotonic() - began_at
+            time.sleep(POLL_SECONDS)
+        waited = time.monotonic() - began_at
+        raise AssertionError(f"not within {waited:.0f} s\n{self._describe(job_id)}")
 
     def _describe(self, job_id: str) -> str:
         events = "SELECT number, at::text, type, data FROM events WHERE job_id = %s ORDER BY number"
@@ -189,3 +216,30 @@ class Cluster:
 def stand_in_settings(*options: str) -> dict[str, str]:
     """Let nodes train without torch."""
     return {"NVAE_WORKER_TRAINER_COMMAND": json.dumps([*STAND_IN, *options])}
+
+
+def _list_attempt_processes(marker: str) -> list[AttemptProcess]:
+    """Return the attempts' processes with this entry in their environment, in the order of pids."""
+    attempt_processes = []
+    for folder in Path("/proc").iterdir():
+        try:
+            environment = (folder / "environ").read_bytes().decode(errors="replace")
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            name = (folder / "comm").read_text().strip()
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            continue
+        kind = _kind(name, command, environment)
+        if state != "Z" and kind and marker in environment.split("\0"):
+            attempt_processes.append(AttemptProcess(int(folder.name), kind, environment + command))
+    return sorted(attempt_processes, key=lambda process: process.pid)
+
+
+def _kind(name: str, command: str, environment: str) -> str | None:
+    if name == "nvae-runner":
+        return "runner"
+    if "services.worker.node.fork_server" in command:
+        return "fork server"
+    if "NVAE_ATTEMPT=" not in environment:
+        return None
+    return "torchrun" if "torch.distributed.run" in command else "rank"

@@ -5,7 +5,7 @@ before: a resume that loses or repeats one ends otherwise. `optimization.epochs`
 steps, and `optimization.batch_size` how many milliseconds one takes. Only the standard library,
 and little of it, because thousands of these are started.
 
-`--witness FOLDER` leaves a file `twice` there if another trainer of the same seed is at work.
+`--locks FOLDER` writes a file `twice` there if another trainer of the same seed is at work.
 """
 
 import fcntl
@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 
 
-def main(run: Path, witness: Path | None) -> None:
+def main(run: Path, locks: Path | None) -> None:
     """Train to the end, or until told to stop."""
     config = json.loads((run / "config.json").read_text())
-    if witness is not None:
-        bear_witness(witness, config["seed"])
+    if locks is not None:
+        lock_seed(locks, config["seed"])
     optimization, seed = config["optimization"], str(config["seed"]).encode()
     step, state = read_checkpoint(config["resume_from"])
     told: list[int] = []
@@ -43,8 +43,8 @@ def main(run: Path, witness: Path | None) -> None:
     write_result(run, status="succeeded", step=step, values={"state": state.hex()})
 
 
-def bear_witness(folder: Path, seed: int) -> None:
-    """Hold a lock for life, and leave word if another trainer holds it."""
+def lock_seed(folder: Path, seed: int) -> None:
+    """Hold a lock until the process ends; note in `twice` that another trainer holds it."""
     descriptor = os.open(folder / f"{seed}.lock", os.O_WRONLY | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,4 +110,4 @@ def is_dead(run: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[-1]), Path(sys.argv[2]) if sys.argv[1] == "--witness" else None)
+    main(Path(sys.argv[-1]), Path(sys.argv[2]) if sys.argv[1] == "--locks" else None)

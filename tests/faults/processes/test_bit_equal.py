@@ -1,10 +1,11 @@
-"""The strongest promise: training that every part of the service dies under is the training."""
+"""Training with every part of the service killed once is bit-equal to undisturbed training."""
 
 from signal import SIGKILL
 
 import pytest
 from cluster import Cluster
-from training import prepare_digits, submit_training, what_came_out
+from cluster_jobs import prepare_digits, submit_training
+from outcome import training_results
 
 NUM_STEPS = 105
 
@@ -72,6 +73,6 @@ def test_training_that_everything_dies_under_is_bit_equal_to_one_that_nothing_di
     undisturbed = submit(cluster)
     cluster.wait_for_job(undisturbed, "succeeded", 300)
     assert cluster.job(undisturbed)["num_attempts"] == 1
-    metrics, parameters = what_came_out(cluster, disturbed)
-    assert (metrics, parameters) == what_came_out(cluster, undisturbed)
+    metrics, parameters = training_results(cluster, disturbed)
+    assert (metrics, parameters) == training_results(cluster, undisturbed)
     assert {step for _, step, _ in metrics} >= set(range(10, NUM_STEPS, 10))

@@ -5,10 +5,15 @@ from signal import SIGKILL, SIGTERM
 
 import pytest
 from cluster import Cluster
-from gangs import attempts_of, nodes_of, wait_for_attempt
-from outcome import assert_nothing_left
-from submitting import cancel, drain, pause, resume
-from training import prepare_digits, submit_training, what_came_out
+from cluster_jobs import cancel, drain, pause, prepare_digits, resume, submit_training
+from outcome import (
+    assert_nothing_left,
+    attempts_of,
+    nodes_of,
+    reasons_of,
+    training_results,
+    wait_for_attempt,
+)
 
 from services.settings import SchedulerSettings
 
@@ -32,7 +37,7 @@ def undisturbed(cluster):
     """What training over two nodes leaves that nothing disturbs."""
     job_id = submit_training(cluster, nodes=2, slots=1)
     ends(cluster, job_id, ["succeeded"])
-    return what_came_out(cluster, job_id)
+    return training_results(cluster, job_id)
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def job(cluster):
 def ends(cluster, job_id, reasons):
     """Wait for success, after attempts that ended for these reasons."""
     cluster.wait_for_job(job_id, "succeeded", LONG)
-    assert [attempt.reason for attempt in attempts_of(cluster, job_id)] == reasons
+    assert reasons_of(cluster, job_id) == reasons
     assert cluster.job(job_id)["result"]["step"] == NUM_STEPS
     assert_nothing_left(cluster, job_id)
 
@@ -55,7 +60,7 @@ def test_two_nodes_train_as_two_slots_of_one_node_do(cluster, undisturbed):
     job_id = submit_training(cluster, slots=2)
     ends(cluster, job_id, ["succeeded"])
     # Bit by bit: a sum of two has one result, whoever takes it.
-    assert what_came_out(cluster, job_id) == undisturbed
+    assert training_results(cluster, job_id) == undisturbed
 
 
 @pytest.mark.full
@@ -71,7 +76,7 @@ def test_rank_that_is_killed_ends_the_attempt_on_both_nodes(cluster, undisturbed
     assert (first.reason, first.failed_node) == ("trainer_crashed", None)
     assert first.message.startswith(f"on {second}: ")
     ends(cluster, job, ["trainer_crashed", "succeeded"])
-    assert what_came_out(cluster, job) == undisturbed
+    assert training_results(cluster, job) == undisturbed
 
 
 @pytest.mark.full
@@ -102,7 +107,7 @@ def test_runner_that_is_killed_ends_the_attempt_on_both_nodes(
     first = attempts_of(cluster, job)[0]
     assert (first.reason, first.failed_node) == ("worker_lost", node)
     ends(cluster, job, ["worker_lost", "succeeded"])
-    assert what_came_out(cluster, job) == undisturbed
+    assert training_results(cluster, job) == undisturbed
 
 
 @pytest.mark.full
@@ -111,7 +116,7 @@ def test_worker_of_a_gang_that_is_killed_is_not_missed(cluster, undisturbed, job
     cluster.kill(f"worker-{second}")
     cluster.start_worker(second, number=int(second[1:]))
     ends(cluster, job, ["succeeded"])
-    assert what_came_out(cluster, job) == undisturbed
+    assert training_results(cluster, job) == undisturbed
 
 
 @pytest.mark.full
@@ -128,7 +133,7 @@ def test_gang_leaves_a_node_that_is_drained_without_losing_a_step(
     stopped_at = int(attempts_of(cluster, job)[0].message.split()[-1])
     saved = cluster.query("SELECT step FROM checkpoints WHERE job_id = %s", job)
     assert (stopped_at,) in saved
-    assert what_came_out(cluster, job) == undisturbed
+    assert training_results(cluster, job) == undisturbed
 
 
 @pytest.mark.full
@@ -139,7 +144,7 @@ def test_runner_of_a_gang_that_is_told_to_leave_loses_no_step_and_no_retry(
     [runner] = cluster.attempt_processes("runner", second)
     runner.send(SIGTERM)
     ends(cluster, job, ["drained", "succeeded"])
-    assert what_came_out(cluster, job) == undisturbed
+    assert training_results(cluster, job) == undisturbed
 
 
 @pytest.mark.full
@@ -149,7 +154,7 @@ def test_gang_that_is_paused_goes_on_where_it_was(cluster, undisturbed, job):
     assert_nothing_left(cluster, job)
     resume(cluster.database_url, job)
     ends(cluster, job, ["paused_by_user", "succeeded"])
-    assert what_came_out(cluster, job) == undisturbed
+    assert training_results(cluster, job) == undisturbed
 
 
 @pytest.mark.full
@@ -176,7 +181,7 @@ def test_node_of_a_gang_that_goes_silently_is_replaced(cluster, undisturbed, job
     assert (first.reason, first.failed_node) == ("node_lost", second)
     cluster.start_worker(second, number=int(second[1:]))
     ends(cluster, job, ["node_lost", "succeeded"])
-    assert what_came_out(cluster, job) == undisturbed
+    assert training_results(cluster, job) == undisturbed
 
 
 @pytest.fixture

@@ -2,15 +2,18 @@
 
 import asyncio
 import os
+import random
 import time
+from collections import Counter
+from collections.abc import Callable
+from signal import SIGKILL
 
 import pytest
 from cluster import Cluster, stand_in_settings
-from fault_options import SEED
-from promises import verify
-from random_faults import RandomFaults
+from cluster_jobs import add_images, run
+from fault_profile import SEED
+from invariants import verify
 from stand_in_trainer import chain
-from submitting import add_images, run
 
 from services.api.jobs.submission import submit_job
 from services.domain.specs import TrainSpec
@@ -24,16 +27,16 @@ SPARED = NUM_SLOTS  # the last jobs: every kill would hit the same ones, whose r
 
 
 @pytest.fixture
-def witness(tmp_path):
-    """A folder in which trainers leave word when another one trains the same job."""
-    folder = tmp_path / "witness"
+def locks(tmp_path):
+    """A folder in which trainers lock their job, and note that another one trains it too."""
+    folder = tmp_path / "locks"
     folder.mkdir()
     return folder
 
 
 @pytest.fixture
-def cluster(tmp_path, witness):
-    settings = stand_in_settings("--witness", str(witness)) | {
+def cluster(tmp_path, locks):
+    settings = stand_in_settings("--locks", str(locks)) | {
         "NVAE_WORKER_POLL_SECONDS": "0.3",
         "NVAE_WORKER_KEEP_ATTEMPTS": "50",
     }
@@ -76,7 +79,7 @@ def submit(cluster, first, count):
 
 @pytest.mark.parametrize("num_jobs", [FEW, pytest.param(MANY, marks=pytest.mark.full)])
 def test_no_job_is_lost_or_run_twice_at_once_and_no_slot_leaks(
-    cluster, nodes, witness, num_jobs, recoveries
+    cluster, nodes, locks, num_jobs, recoveries
 ):
     faults = RandomFaults(cluster, SEED, nodes)
     submitted, began_at = 0, time.monotonic()
@@ -85,14 +88,14 @@ def test_no_job_is_lost_or_run_twice_at_once_and_no_slot_leaks(
             count = min(BATCH, num_jobs - submitted)
             submit(cluster, submitted, count)
             submitted += count
-        faults.strike(spare_jobs=num_jobs - ended <= SPARED)
+        faults.inject(spare_jobs=num_jobs - ended <= SPARED)
         time.sleep(PAUSE_SECONDS)
-        assert time.monotonic() - began_at < 120 + num_jobs, left(cluster)
-    struck = ", ".join(f"{fault} {count}" for fault, count in faults.counts.items())
+        assert faults.counts.total() < 120 + num_jobs, unfinished(cluster)
+    injected = ", ".join(f"{fault} {count}" for fault, count in faults.counts.items())
     recoveries.remark(
-        f"{num_jobs} jobs in {time.monotonic() - began_at:.0f} s, seed {SEED}; struck: {struck}"
+        f"{num_jobs} jobs in {time.monotonic() - began_at:.0f} s, seed {SEED}; injected: {injected}"
     )
-    check(cluster, witness, num_jobs)
+    check(cluster, locks, num_jobs)
 
 
 def num_ended(cluster):
@@ -100,13 +103,13 @@ def num_ended(cluster):
     return cluster.query(ended)[0][0]
 
 
-def left(cluster):
+def unfinished(cluster):
     return cluster.query(
         "SELECT status, reason, message, count(*) FROM jobs GROUP BY 1, 2, 3 ORDER BY 4 DESC"
     )
 
 
-def check(cluster, witness, num_jobs):
+def check(cluster, locks, num_jobs):
     run(cluster.database_url, verify)
     statuses = cluster.query("SELECT status, message, count(*) FROM jobs GROUP BY 1, 2")
     assert [(status, count) for status, _, count in statuses] == [("succeeded", num_jobs)], statuses
@@ -115,5 +118,69 @@ def check(cluster, witness, num_jobs):
     [(num_metrics,)] = cluster.query("SELECT count(*) FROM metrics")
     assert num_metrics == num_jobs * STEPS
     assert cluster.query("SELECT count(*) FROM slots WHERE attempt_id IS NOT NULL") == [(0,)]
-    assert not (witness / "twice").exists()
+    assert not (locks / "twice").exists()
     cluster.wait_until(lambda: not any(map(cluster.attempt_processes, ("runner", "rank"))), 15)
+
+
+class RandomFaults:
+    """Kills and cuts what many jobs run on; the seed decides what."""
+
+    def __init__(self, cluster: Cluster, seed: int, nodes: dict[str, Callable[[], None]]) -> None:
+        self._cluster = cluster
+        self._random = random.Random(seed)
+        self._nodes = nodes  # how each is started
+        self.counts: Counter[str] = Counter()
+
+    def inject(self, *, spare_jobs: bool) -> None:
+        """Inject one fault; when jobs are spared, none that hits a process of a single job."""
+        faults = {
+            "runner": 0 if spare_jobs else 40,
+            "rank": 0 if spare_jobs else 20,
+            "worker": 6,
+            "scheduler": 3,
+            "connections to Postgres": 4,
+            "connections to S3": 4,
+            "Postgres": 1,
+            "S3": 1,
+        }
+        [fault] = self._random.choices(list(faults), list(faults.values()))
+        self.counts[fault] += 1
+        self._do(fault)
+
+    def _do(self, fault: str) -> None:
+        cluster = self._cluster
+        if fault in {"runner", "rank"}:
+            self._kill_one(fault)
+        elif fault == "worker":
+            node = self._random.choice(sorted(self._nodes))
+            cluster.kill(f"worker-{node}")
+            self._nodes[node]()
+        elif fault == "scheduler":
+            cluster.kill("scheduler")
+            cluster.start_scheduler()
+        elif fault == "connections to Postgres":
+            cluster.proxies["postgres"].cut()
+        elif fault == "connections to S3":
+            cluster.proxies["s3"].cut()
+        elif fault == "Postgres":
+            cluster.kill("postgres")
+            cluster.start_server("postgres")
+        else:
+            cluster.proxies["s3"].refuse()
+            time.sleep(1)
+            cluster.proxies["s3"].restore()
+
+    def _kill_one(self, kind: str) -> None:
+        """Kill a runner, or a trainer whose job has trained: else its crash would end the job."""
+        processes = self._cluster.attempt_processes(kind)
+        if kind == "rank":
+            running = "SELECT attempts.id FROM attempts JOIN jobs ON jobs.id = job_id"
+            rows = self._cluster.query(f"{running} WHERE step > 0 AND attempts.finished_at IS NULL")
+            trained = {attempt_id for (attempt_id,) in rows}
+            processes = [
+                process
+                for process in processes
+                if any(attempt_id in process.where for attempt_id in trained)
+            ]
+        if processes:
+            self._random.choice(processes).send(SIGKILL)

@@ -6,9 +6,8 @@ import sys
 import namespaces
 import pytest
 from cluster import Cluster
-from gangs import attempts_of, nodes_of, wait_for_attempt
-from outcome import assert_nothing_left
-from training import prepare_digits, submit_training, what_came_out
+from cluster_jobs import prepare_digits, submit_training
+from outcome import assert_nothing_left, attempts_of, nodes_of, training_results, wait_for_attempt
 
 GRACE_SECONDS = 20  # a node that is cut off cannot know that Postgres is not simply away
 LONG = 300.0  # seconds for a job on a machine that has other work
@@ -77,7 +76,7 @@ def test_nodes_train_over_their_own_network_and_survive_that_it_is_cut(cluster, 
     )
     cluster.wait_for_job(job, "succeeded", LONG)
     assert_nothing_left(cluster, job)
-    assert what_came_out(cluster, job) == what_came_out(cluster, undisturbed)
+    assert training_results(cluster, job) == training_results(cluster, undisturbed)
 
 
 ASK = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, stand_in_settings
+from cluster_jobs import add_images, submit
 from outcome import assert_exact
-from submitting import add_images, submit
 
 WRONG_CLOCK = Path(__file__).parent / "wrong_clock"
 OFFSETS = {"n1": 600, "n2": -600}  # as far as S3 allows a signature to be wrong
@@ -31,7 +31,7 @@ def test_clock_of_the_nodes_is_wrong_at_all():
         [
             sys.executable,
             "-c",
-            "import time, datetime; print(time.time(), datetime.datetime.now())",
+            SAY_TIME,
         ],
         env={"PYTHONPATH": str(WRONG_CLOCK), "NVAE_CLOCK_OFFSET": "1e9"},
         check=True,

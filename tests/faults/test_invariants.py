@@ -1,8 +1,8 @@
-"""Every promise is kept by what the services do, and verify sees each one broken."""
+"""The services keep every invariant, and `verify` detects each violation."""
 
 import pytest
 from building import add_checkpoint, add_dataset, add_gang, add_job, add_node, empty, finish, place
-from promises import PROMISES, verify, verify_from
+from invariants import INVARIANTS, verify, verify_in
 from sqlalchemy import text
 
 from services.database import attempts, control
@@ -10,7 +10,7 @@ from services.database.session import Database
 from services.domain.states import Reason
 from services.settings import DatabaseSettings
 
-BREAKS = {
+VIOLATIONS = {
     "the events of a job are numbered from 1 without gaps": [
         "DELETE FROM events WHERE number = 2",
         "UPDATE jobs SET num_events = num_events + 1",
@@ -164,23 +164,27 @@ async def run(database, claims, reason):
             await finish(database, claim, reason)
 
 
-async def test_all_promises_are_kept_by_jobs_in_every_state(busy):
+async def test_jobs_in_every_state_keep_all_invariants(busy):
     await verify(busy)
 
 
-def test_every_promise_is_broken_by_a_test():
-    assert set(BREAKS) == set(PROMISES)
+def test_every_invariant_has_a_violation():
+    assert set(VIOLATIONS) == set(INVARIANTS)
 
 
 @pytest.mark.parametrize(
-    ("promise", "statement"),
-    [(promise, statement) for promise, statements in BREAKS.items() for statement in statements],
+    ("invariant", "statement"),
+    [
+        (invariant, statement)
+        for invariant, statements in VIOLATIONS.items()
+        for statement in statements
+    ],
 )
-async def test_verify_names_the_promise_that_is_broken(busy, promise, statement):
+async def test_verify_names_the_invariant_that_is_violated(busy, invariant, statement):
     with pytest.raises(AssertionError) as caught:
         async with busy.transaction() as session:
             await session.execute(text("ALTER TABLE events DISABLE TRIGGER append_only"))
             for part in statement.split(";"):
                 await session.execute(text(part))
-            await verify_from(session, {promise: PROMISES[promise]})
-    assert str(caught.value).startswith(f"{promise}:\n  ")
+            await verify_in(session, {invariant: INVARIANTS[invariant]})
+    assert str(caught.value).startswith(f"{invariant}:\n  ")

@@ -1,9 +1,9 @@
-"""What the database says, read by queries of the tests' own; and time that passes at once."""
+"""The rows that the model of the service is compared with, read by the tests' own queries."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import DateTime, text
+from sqlalchemy import text
 
 from services.database.attempts import Claim
 from services.database.tables import Base
@@ -37,8 +37,8 @@ _NEEDED = f"""
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What a model can be compared with."""
+class Snapshot:
+    """What `service_model` is compared with."""
 
     attempts: list[Any]  # those that live
     held: dict[Claim, str]  # the node of each claim that is good
@@ -62,34 +62,34 @@ async def digest(database):
 
 async def needed_checkpoints(database, *, grace_seconds):
     """Return the ids of checkpoints that must not be deleted: pinned, read, young or newest."""
-    found = await rows(database, _NEEDED, grace_seconds=grace_seconds)
-    return {checkpoint_id for (checkpoint_id,) in found}
+    ids = await rows(database, _NEEDED, grace_seconds=grace_seconds)
+    return {checkpoint_id for (checkpoint_id,) in ids}
 
 
-async def observe(session):
-    """Look at everything, from one transaction."""
+async def take_snapshot(session):
+    """Read everything in one transaction."""
 
-    async def see(query):
+    async def read(query):
         return (await session.execute(text(query))).all()
 
-    attempts = await see(
+    attempts = await read(
         "SELECT attempts.id, job_id, num_nodes, stop_reason, stop_forced, attempts.reason"
         " FROM attempts JOIN jobs ON jobs.id = job_id WHERE attempts.status <> 'finished'"
     )
-    held = await see(
+    held = await read(
         "SELECT attempt_id, fence, node_rank, members.node_id"
         " FROM members JOIN attempts ON attempts.id = attempt_id"
         " WHERE members.status IN ('claimed', 'ready') AND attempts.status <> 'finished'"
     )
-    jobs = await see(
+    jobs = await read(
         "SELECT id, status, reason, message, result, run_seconds, num_attempts FROM jobs"
     )
-    metrics = await see(
+    metrics = await read(
         "SELECT job_id, name, step, value"
         " FROM metrics JOIN metric_series ON metric_series.id = series_id"
     )
-    checkpoints = await see("SELECT id, job_id, step, status FROM checkpoints")
-    return Observation(
+    checkpoints = await read("SELECT id, job_id, step, status FROM checkpoints")
+    return Snapshot(
         attempts=attempts,
         held={Claim(*claim): node_id for *claim, node_id in held},
         job_ids={job.id for job in jobs},
@@ -98,25 +98,3 @@ async def observe(session):
         checkpoints={row.id: (row.job_id, row.step) for row in checkpoints},
         marked={row.id for row in checkpoints if row.status in {"deleting", "deleted"}},
     )
-
-
-def _time_columns(table):
-    return [column.name for column in table.columns if isinstance(column.type, DateTime)]
-
-
-_MOVES = [
-    text(
-        f"UPDATE {table.name} SET "
-        + ", ".join(f"{name} = {name} - make_interval(secs => :seconds)" for name in names)
-    )
-    for table in Base.metadata.sorted_tables
-    if (names := _time_columns(table))
-]
-
-
-async def pass_time(database, seconds):
-    """Let this time pass for everything that is stored."""
-    async with database.transaction() as session:
-        await session.execute(text("SET LOCAL session_replication_role = replica"))  # no triggers
-        for move in _MOVES:
-            await session.execute(move, {"seconds": seconds})

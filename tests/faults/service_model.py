@@ -1,4 +1,4 @@
-"""What must hold, as far as a small model in memory can know it."""
+"""A model of the service in memory: what was accepted, claimed, written and reported."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,12 @@ from services.domain.retry import first_cause
 from services.domain.states import Reason, StopRequest
 
 ABSENT = {Reason.NOT_CLAIMED, Reason.NODE_LOST, Reason.WORKER_LOST, Reason.NODE_NOT_READY}
-"""What the scheduler reports of nodes and runners that it does not hear from."""
+"""Reasons with which the scheduler ends attempts of silent nodes and runners."""
 
 
 @dataclass
-class Held:
-    """A claim in the hands of a runner."""
+class HeldClaim:
+    """A claim that a runner holds."""
 
     node_id: str
     lease_until: float
@@ -20,7 +20,7 @@ class Held:
 
 @dataclass
 class LiveAttempt:
-    """An attempt that has not ended, and what its runners are to be told."""
+    """An attempt that has not ended, and the orders of its runners."""
 
     job_id: str
     num_nodes: int
@@ -55,7 +55,7 @@ class LiveAttempt:
 
 @dataclass
 class ServiceModel:
-    """Everything that was accepted, claimed, published and reported, and the virtual time."""
+    """All state that operations have made, and the virtual time."""
 
     now: float = 0.0
     jobs: list[str] = field(default_factory=list)
@@ -74,7 +74,7 @@ class ServiceModel:
         for claim in claims:
             assert claim not in self.held, f"{claim} was claimed twice"
             assert claim not in self.lost, f"{claim} was claimed again after its end"
-            self.held[claim] = Held(node_id, self.now + lease_seconds)
+            self.held[claim] = HeldClaim(node_id, self.now + lease_seconds)
 
     def lose(self, claim):
         """Note that a claim is stale from now on."""
@@ -92,8 +92,8 @@ class ServiceModel:
 
     def live_attempt(self, job_id):
         """Return the attempt of a job that has not ended, if there is one."""
-        found = [attempt for attempt in self.attempts.values() if attempt.job_id == job_id]
-        return found[0] if found else None
+        attempts = (attempt for attempt in self.attempts.values() if attempt.job_id == job_id)
+        return next(attempts, None)
 
     def report(self, claim, reason):
         """Note what a runner says of the end of its attempt, and that it has let go of it."""
@@ -103,12 +103,12 @@ class ServiceModel:
         self.lose(claim)
 
     def compare(self, seen, *, may_stop=frozenset(), may_end=frozenset()):
-        """Check everything against the database, and learn what only others can know.
+        """Check everything against the database, and adopt what only the service decides.
 
         Args:
-            seen: an observation of the database.
+            seen: a snapshot of the database.
             may_stop: the reasons for which an attempt may have been stopped by others.
-            may_end: those that others than its runners may have reported of its end.
+            may_end: the reasons of its end that others than its runners may have reported.
         """
         assert seen.job_ids == set(self.jobs)
         for job_id, row in self.ended.items():

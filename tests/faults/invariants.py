@@ -1,15 +1,20 @@
-"""What is promised of jobs, attempts and results: each promise, and the query of what breaks it."""
+"""Invariants of the service's rows: sentences, each with the query of the rows that break it.
+
+Every committed state keeps them all, so `verify` may be called while services are at work.
+"""
 
 from sqlalchemy import text
 
 from services.domain.states import JOB_TRANSITIONS, TERMINAL, JobStatus
 
+MAX_SHOWN = 5
 
-def _quoted(values):
+
+def _sql_list(values):
     return ", ".join(f"'{value}'" for value in sorted(values))
 
 
-_TERMINAL = _quoted(TERMINAL)
+_TERMINAL = _sql_list(TERMINAL)
 _MOVES = ", ".join(
     f"('{before}', '{after}')" for before, targets in JOB_TRANSITIONS.items() for after in targets
 )
@@ -19,9 +24,64 @@ _STATUS_EVENTS = f"""
         lag(CASE type WHEN 'submitted' THEN 'queued' ELSE type END)
             OVER (PARTITION BY job_id ORDER BY number) AS before,
         row_number() OVER (PARTITION BY job_id ORDER BY number DESC) AS from_the_end
-    FROM events WHERE type IN ('submitted', {_quoted(JobStatus)})
+    FROM events WHERE type IN ('submitted', {_sql_list(JobStatus)})
 """
-PROMISED_ATTEMPTS = {
+
+OF_JOBS = {
+    "the events of a job are numbered from 1 without gaps": """
+        SELECT format('job %s counts %s events, and has %s from %s to %s',
+            jobs.id, num_events, count(number), min(number), max(number))
+        FROM jobs LEFT JOIN events ON job_id = jobs.id
+        GROUP BY jobs.id
+        HAVING count(number) <> num_events OR min(number) <> 1 OR max(number) <> num_events
+            OR num_events = 0
+    """,
+    "a job begins with its submission": """
+        SELECT format('job %s: event %s is %s', job_id, number, type)
+        FROM events WHERE (number = 1) <> (type = 'submitted')
+    """,
+    "a job changes its status along the transition table": f"""
+        SELECT format('job %s went from %s to %s at event %s', job_id, before, status, number)
+        FROM ({_STATUS_EVENTS}) AS moves
+        WHERE before IS NOT NULL AND (before, status) NOT IN ({_MOVES})
+    """,
+    "the last event about its status is where a job is": f"""
+        SELECT format('job %s is %s, its events end in %s', id, jobs.status, last.status)
+        FROM jobs LEFT JOIN ({_STATUS_EVENTS}) AS last ON job_id = id AND from_the_end = 1
+        WHERE jobs.status IS DISTINCT FROM last.status
+    """,
+    "a job ends at most once, and has a time of its end once it has": f"""
+        SELECT format('job %s is %s, finished at %s, with %s events of an end',
+            jobs.id, status, coalesce(finished_at::text, 'no time'), count(number))
+        FROM jobs LEFT JOIN events ON job_id = jobs.id AND type IN ({_TERMINAL})
+        GROUP BY jobs.id
+        HAVING count(number) <> (status IN ({_TERMINAL}))::int
+            OR (finished_at IS NOT NULL) <> (status IN ({_TERMINAL}))
+    """,
+    "a job has one live attempt while it is on nodes, and else none": """
+        SELECT format('job %s is %s and has %s live attempts',
+            jobs.id, jobs.status, count(attempts.id))
+        FROM jobs LEFT JOIN attempts ON job_id = jobs.id AND attempts.status <> 'finished'
+        GROUP BY jobs.id
+        HAVING count(attempts.id) <> (jobs.status IN ('starting', 'running', 'stopping'))::int
+    """,
+    "a job is stopped, paused or cancelled because somebody asked for it": """
+        SELECT format('job %s is %s, and the request is %s',
+            id, status, coalesce(stop_requested, 'none'))
+        FROM jobs WHERE CASE
+            WHEN status IN ('queued', 'starting', 'running') THEN stop_requested IS NOT NULL
+            WHEN status = 'stopping' THEN stop_requested IS NULL
+            WHEN status = 'paused' THEN stop_requested IS DISTINCT FROM 'pause'
+            WHEN status = 'cancelled' THEN stop_requested IS DISTINCT FROM 'cancel'
+            ELSE false
+        END
+    """,
+    "a job has run for no negative time": """
+        SELECT format('job %s has run for %s s', id, run_seconds) FROM jobs WHERE run_seconds < 0
+    """,
+}
+
+OF_ATTEMPTS = {
     "the attempts of a job are numbered from 1 without gaps": """
         SELECT format('job %s counts %s attempts, and has %s from %s to %s',
             jobs.id, num_attempts, count(number), min(number), max(number))
@@ -134,61 +194,7 @@ PROMISED_ATTEMPTS = {
     """,
 }
 
-PROMISED_JOBS = {
-    "the events of a job are numbered from 1 without gaps": """
-        SELECT format('job %s counts %s events, and has %s from %s to %s',
-            jobs.id, num_events, count(number), min(number), max(number))
-        FROM jobs LEFT JOIN events ON job_id = jobs.id
-        GROUP BY jobs.id
-        HAVING count(number) <> num_events OR min(number) <> 1 OR max(number) <> num_events
-            OR num_events = 0
-    """,
-    "a job begins with its submission": """
-        SELECT format('job %s: event %s is %s', job_id, number, type)
-        FROM events WHERE (number = 1) <> (type = 'submitted')
-    """,
-    "a job changes its status along the transition table": f"""
-        SELECT format('job %s went from %s to %s at event %s', job_id, before, status, number)
-        FROM ({_STATUS_EVENTS}) AS moves
-        WHERE before IS NOT NULL AND (before, status) NOT IN ({_MOVES})
-    """,
-    "the last event about its status is where a job is": f"""
-        SELECT format('job %s is %s, its events end in %s', id, jobs.status, last.status)
-        FROM jobs LEFT JOIN ({_STATUS_EVENTS}) AS last ON job_id = id AND from_the_end = 1
-        WHERE jobs.status IS DISTINCT FROM last.status
-    """,
-    "a job ends at most once, and has a time of its end once it has": f"""
-        SELECT format('job %s is %s, finished at %s, with %s events of an end',
-            jobs.id, status, coalesce(finished_at::text, 'no time'), count(number))
-        FROM jobs LEFT JOIN events ON job_id = jobs.id AND type IN ({_TERMINAL})
-        GROUP BY jobs.id
-        HAVING count(number) <> (status IN ({_TERMINAL}))::int
-            OR (finished_at IS NOT NULL) <> (status IN ({_TERMINAL}))
-    """,
-    "a job has one live attempt while it is on nodes, and else none": """
-        SELECT format('job %s is %s and has %s live attempts',
-            jobs.id, jobs.status, count(attempts.id))
-        FROM jobs LEFT JOIN attempts ON job_id = jobs.id AND attempts.status <> 'finished'
-        GROUP BY jobs.id
-        HAVING count(attempts.id) <> (jobs.status IN ('starting', 'running', 'stopping'))::int
-    """,
-    "a job is stopped, paused or cancelled because somebody asked for it": """
-        SELECT format('job %s is %s, and the request is %s',
-            id, status, coalesce(stop_requested, 'none'))
-        FROM jobs WHERE CASE
-            WHEN status IN ('queued', 'starting', 'running') THEN stop_requested IS NOT NULL
-            WHEN status = 'stopping' THEN stop_requested IS NULL
-            WHEN status = 'paused' THEN stop_requested IS DISTINCT FROM 'pause'
-            WHEN status = 'cancelled' THEN stop_requested IS DISTINCT FROM 'cancel'
-            ELSE false
-        END
-    """,
-    "a job has run for no negative time": """
-        SELECT format('job %s has run for %s s', id, run_seconds) FROM jobs WHERE run_seconds < 0
-    """,
-}
-
-PROMISED_RESULTS = {
+OF_RESULTS = {
     "a metric has one value at a step": """
         SELECT format('job %s has %s values of %s at step %s', job_id, count(*), name, step)
         FROM metrics JOIN metric_series ON metric_series.id = series_id
@@ -231,36 +237,31 @@ PROMISED_RESULTS = {
     """,
 }
 
-PROMISES = PROMISED_JOBS | PROMISED_ATTEMPTS | PROMISED_RESULTS
-
-MAX_SHOWN = 5
+INVARIANTS = OF_JOBS | OF_ATTEMPTS | OF_RESULTS
 
 
 async def verify(database):
-    """Raise AssertionError with the first broken promise and the rows that break it.
-
-    Every committed state keeps them all, so this may be called while others are at work.
-    """
+    """Raise AssertionError with the first broken invariant and the rows that break it."""
     async with database.transaction() as session:
-        await verify_from(session)
+        await verify_in(session)
 
 
-async def verify_from(session, promises=PROMISES):
-    """Do the same for these promises, as seen from a transaction."""
-    broken = (await session.execute(_one_query(promises))).all()
-    if not broken:
+async def verify_in(session, invariants=INVARIANTS):
+    """Verify these invariants as seen from a transaction."""
+    violations = (await session.execute(_one_query(invariants))).all()
+    if not violations:
         return
-    first = broken[0].promise
-    rows = [row.broken for row in broken if row.promise == first]
+    first = violations[0].invariant
+    rows = [row.violation for row in violations if row.invariant == first]
     more = f"\n  and {len(rows) - MAX_SHOWN} more" if len(rows) > MAX_SHOWN else ""
     raise AssertionError(f"{first}:\n  " + "\n  ".join(rows[:MAX_SHOWN]) + more)
 
 
-def _one_query(promises):
+def _one_query(invariants):
     """Return one query, because one statement sees one state of the database."""
     parts = [
-        f"SELECT {number} AS number, '{promise}' AS promise, broken\n"
-        f"FROM ({query}) AS promise_{number}(broken)"
-        for number, (promise, query) in enumerate(promises.items())
+        f"SELECT {number} AS number, '{invariant}' AS invariant, violation\n"
+        f"FROM ({query}) AS invariant_{number}(violation)"
+        for number, (invariant, query) in enumerate(invariants.items())
     ]
-    return text("\nUNION ALL\n".join(parts) + "\nORDER BY number, broken")
+    return text("\nUNION ALL\n".join(parts) + "\nORDER BY number, violation")

@@ -1,44 +1,61 @@
-"""What scheduler, workers and runners do to the database, without processes and without a store."""
+"""Operations of scheduler, workers and runners on the database, without processes or a store.
+
+Time passes in SQL: leases are so long that no pause of the machine counts.
+"""
 
 from datetime import UTC, datetime
+
+from sqlalchemy import DateTime, text
 
 from services.database import artifacts, attempts, checkpoints, completion, metrics, nodes
 from services.database.attempts import fenced_write
 from services.database.completion import Outcome
 from services.database.metrics import MetricValues
 from services.database.session import new_id
-from services.database.tables import Artifact, Node
+from services.database.tables import Artifact, Base, Node
 from services.domain.keys import StoredFile, attempt_prefix
 from services.messaging.celery import BrokerUnavailable
 from services.scheduler.scheduler import Scheduler
 from services.settings import LeaseSettings, SchedulerSettings
 
 LEASE_SECONDS = 3000.0
-"""So long that no pause of this machine counts; time passes in SQL."""
 CLAIM_TIMEOUT_SECONDS = 5000.0
 READY_TIMEOUT_SECONDS = 31_000.0
 
+_TIME_COLUMNS = {
+    table.name: [column.name for column in table.columns if isinstance(column.type, DateTime)]
+    for table in Base.metadata.sorted_tables
+}
+_ADVANCE = [
+    text(
+        f"UPDATE {table} SET "
+        + ", ".join(f"{name} = {name} - make_interval(secs => :seconds)" for name in names)
+    )
+    for table, names in _TIME_COLUMNS.items()
+    if names
+]
 
-class Bell:
-    """A broker that rings, rings twice, loses the message, or is away."""
 
-    def __init__(self):
-        self.mood = "rings"
-        self.rung = []
+class FakeBroker:
+    """Delivers doorbells once, twice or never, or refuses them, by its mode."""
+
+    def __init__(self, mode="once"):
+        self.mode = mode
+        self.delivered = []
 
     def ring(self, node_id):
-        """Do as the publisher does."""
-        if self.mood == "away":
+        """Stand in for `DoorbellPublisher.ring`."""
+        if self.mode == "away":
             raise BrokerUnavailable("the broker is away")
-        self.rung += {"rings": [node_id], "doubles": [node_id] * 2, "loses": []}[self.mood]
+        self.delivered += [node_id] * {"once": 1, "twice": 2, "never": 0}[self.mode]
 
 
-def new_scheduler(database, bell):
-    """Return a scheduler that has just begun to lead, and need not forgive a silence."""
+def new_scheduler(database, broker):
+    """Return a scheduler that has just become leader and gives nodes no grace."""
     settings = SchedulerSettings(
         claim_timeout_seconds=CLAIM_TIMEOUT_SECONDS, ready_timeout_seconds=READY_TIMEOUT_SECONDS
     )
-    return Scheduler(database, bell, settings, LeaseSettings(seconds=LEASE_SECONDS))
+    return Scheduler(database, broker, settings, LeaseSettings(seconds=LEASE_SECONDS))
 
 
 async def register(database, node_id, *, num_slots):
@@ -127,6 +144,14 @@ async def add_artifact(database, held, *, name="samples.png"):
 
 async def finish(database, held, reason=None, *, result=None):
     """End a runner's share."""
-    outcome = Outcome(reason, f"it was {reason}", result) if reason else None
+    ending = Outcome(reason, f"it was {reason}", result) if reason else None
     async with fenced_write(database, held) as (session, attempt):
-        await completion.finish(session, attempt, outcome, node_rank=held.node_rank)
+        await completion.finish(session, attempt, ending, node_rank=held.node_rank)
+
+
+async def advance_time(database, seconds):
+    """Move every stored time back, because Postgres' clock cannot be moved."""
+    async with database.transaction() as session:
+        await session.execute(text("SET LOCAL session_replication_role = replica"))  # no triggers
+        for statement in _ADVANCE:
+            await session.execute(statement, {"seconds": seconds})
