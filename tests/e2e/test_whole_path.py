@@ -82,7 +82,7 @@ def test_evaluation_on_two_ranks_goes_on_where_it_was_after_a_pause_and_a_kill(
     client, stack, checkpoint
 ):
     spec = {"kind": "evaluate", "checkpoint": checkpoint.id, "dataset": "mnist"}
-    spec |= {"importance_samples": 500, "num_images": 100, "batch_size": 2}
+    spec |= {"importance_samples": 500, "num_images": 60, "batch_size": 2}
     undisturbed = client.jobs.submit(spec).wait()
     job = client.jobs.submit(spec | {"resources": {"slots": 2}})
     wait_until(lambda: (job.refresh().progress.step or 0) >= 4)
@@ -186,7 +186,7 @@ def test_analyses_of_a_checkpoint_and_of_its_job(client, trained, checkpoint, tm
 
 
 def test_killed_runner_is_replaced_and_training_ends_well(client, stack, dataset):
-    spec = TRAIN | {"checkpoint": {"every_steps": 4}, "overrides": {"optimization.epochs": 3}}
+    spec = TRAIN | {"checkpoint": {"every_steps": 8}, "overrides": {"optimization.epochs": 2}}
     job = client.jobs.submit(spec)
     killed = []
 
