@@ -1,11 +1,9 @@
 """Compiled cells compute what the others do, are compiled once per kind, and keep their names."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked_programs
 import pytest
 import torch
 from joined_ranks import together
@@ -82,6 +80,7 @@ def compare_with_plain(ranks: Ranks) -> tuple[Pass, Pass, int]:
     return train_once(compiled, rank=ranks.rank), expected, num_graphs()
 
 
+@pytest.mark.processes
 def test_two_ranks_normalize_their_images_together_in_one_graph(tmp_path: Path) -> None:
     for ours, theirs, graphs in together(compare_with_plain, tmp_path, world_size=2):
         assert_close(ours, theirs, rtol=1e-4)
@@ -140,14 +139,9 @@ def test_machine_without_a_compiler_names_the_field(
 ) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create(train_config.model_copy(update={"compute": ComputeConfig(compile=True)}))
-    subprocess.run(
-        [sys.executable, "-m", "nvae_core.cli.train", str(run.path)],
-        check=False,
-        capture_output=True,
-        timeout=60,
-        env=os.environ
-        | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")},
-    )
+    cache = str(tmp_path / "cache")
+    environment = {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": cache}
+    forked_programs.run("nvae_core.cli.train", run.path, environment=environment)
     result = run.read_result()
     assert result is not None
     assert result.reason == ExitReason.INVALID_CONFIG
