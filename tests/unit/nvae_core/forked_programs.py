@@ -2,7 +2,8 @@
 
 A new interpreter imports torch for seconds; a fork takes milliseconds. Arguments, environment,
 output, signals and exit status are as with `python -m MODULE`, with two exceptions:
-OMP_NUM_THREADS is 1, since torch reads it at its import, and there is no torchrun.
+what torch reads at its import is as it was there (OMP_NUM_THREADS is 1, CXX), and there is no
+torchrun.
 """
 
 import atexit
@@ -92,7 +93,7 @@ def run(
     module: str,
     *arguments: object,
     environment: Mapping[str, str] = {},
-    timeout: float = 60.0,
+    timeout: float = 300.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run a module as a program to its end, like `subprocess.run(…, text=True)`."""
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
@@ -101,6 +102,7 @@ def run(
             status = program.wait(timeout)
         finally:
             program.kill()
+            program.wait()
         stdout.seek(0)
         stderr.seek(0)
         return subprocess.CompletedProcess(module, status, stdout.read(), stderr.read())
@@ -168,6 +170,7 @@ def _fork(request: dict[str, Any], status: int, output: int, errors: int) -> dic
 
 def _load() -> None:
     """Import all programs, and with them torch."""
+    importlib.import_module("torch._dynamo")  # as the first optimizer does
     package = importlib.import_module("nvae_core.cli")
     for module in pkgutil.iter_modules(package.__path__, "nvae_core.cli."):
         importlib.import_module(module.name)

@@ -18,7 +18,6 @@ import torch.multiprocessing as mp
 from nvae_core.config import RankPolicy
 from nvae_core.distributed import Ranks, join_ranks, limit_threads
 
-DEADLINE_SECONDS = 600.0  # collectives have their own
 NOT_SAID = 0
 
 
@@ -33,7 +32,7 @@ def together(
     """Return what the work returned on each rank; `num_local` is torchrun's LOCAL_WORLD_SIZE."""
     (folder / "work.pickle").write_bytes(pickle.dumps(work))
     numbers = (world_size, num_nodes, num_local)
-    done = forked_programs.run("joined_ranks", folder, *numbers, timeout=DEADLINE_SECONDS)
+    done = forked_programs.run("joined_ranks", folder, *numbers)
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
 

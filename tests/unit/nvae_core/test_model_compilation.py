@@ -1,9 +1,11 @@
 """Compiled cells compute what the others do, are compiled once per kind, and keep their names."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import forked_programs
 import pytest
 import torch
 from joined_ranks import together
@@ -51,6 +53,7 @@ def assert_close(ours: Pass, theirs: Pass, *, rtol: float) -> None:
             )
 
 
+@pytest.mark.processes  # tracing takes long
 @pytest.mark.parametrize(
     ("recomputed", "precision", "rtol"),
     [(False, torch.float32, 1e-4), (True, torch.bfloat16, 5e-2)],
@@ -94,8 +97,9 @@ def test_evaluation_compiles_nothing(
         "nvae_core.training.state.compile_cells",
         lambda model: compile_cells(model, backend=TRACED),
     )
+    few_kinds = {"num_groups_per_scale": (2,), "num_preprocess_blocks": 0}
     state = start_training(
-        model_config,
+        model_config.model_copy(update=few_kinds),
         OptimizationConfig(epochs=1, batch_size=4, warmup_epochs=0),
         seed=0,
         device=torch.device("cpu"),
@@ -109,6 +113,7 @@ def test_evaluation_compiles_nothing(
     assert num_graphs() > num_before
 
 
+@pytest.mark.processes
 def test_generated_code_computes_the_same() -> None:
     # Two kinds of cells: generating code takes seconds for each.
     config = ModelConfig(
@@ -134,14 +139,20 @@ def test_generated_code_computes_the_same() -> None:
     assert_close(found[0], found[1], rtol=1e-4)
 
 
+@pytest.mark.processes
 def test_machine_without_a_compiler_names_the_field(
     tmp_path: Path, train_config: TrainConfig
 ) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create(train_config.model_copy(update={"compute": ComputeConfig(compile=True)}))
-    cache = str(tmp_path / "cache")
-    environment = {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": cache}
-    forked_programs.run("nvae_core.cli.train", run.path, environment=environment)
+    subprocess.run(
+        [sys.executable, "-m", "nvae_core.cli.train", str(run.path)],
+        check=False,
+        capture_output=True,
+        timeout=300,
+        env=os.environ
+        | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")},
+    )
     result = run.read_result()
     assert result is not None
     assert result.reason == ExitReason.INVALID_CONFIG
