@@ -1,13 +1,10 @@
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
+from joined_ranks import together
 
-from nvae_core.config import RankPolicy
-from nvae_core.distributed import average_over_ranks, join_ranks, limit_threads
+from nvae_core.distributed import Ranks, average_over_ranks
 from nvae_core.model.batch_norm import BatchNorm
 
 # Our kernels on a CPU take the second.
@@ -44,33 +41,19 @@ def normalize(
     }
 
 
-def normalize_half(rank: int, folder: str, num_local: str) -> None:
-    os.environ.update(
-        RANK=str(rank),
-        WORLD_SIZE="2",
-        LOCAL_WORLD_SIZE=num_local,
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=Path(folder, "port").read_text(),
-    )
-    limit_threads()
-    half = slice(3 * rank, 3 * rank + 3)
-    with join_ranks(RankPolicy()):
-        results = {
-            name: normalize(inputs()[half], targets()[half], layout)
-            for name, layout in LAYOUTS.items()
-        }
-        torch.save(results, Path(folder, f"{rank}.pt"))
+def normalize_half(ranks: Ranks) -> dict[str, dict[str, torch.Tensor]]:
+    half = slice(3 * ranks.rank, 3 * ranks.rank + 3)
+    return {
+        name: normalize(inputs()[half], targets()[half], layout) for name, layout in LAYOUTS.items()
+    }
 
 
-@pytest.mark.parametrize("num_local", ["1", "2"])  # by messages, and by shared memory
+@pytest.mark.processes
+@pytest.mark.parametrize("num_local", [1, 2])  # by messages, and by shared memory
 def test_batch_norm_over_two_ranks_equals_one_over_all_images(
-    tmp_path: Path, num_local: str
+    tmp_path: Path, num_local: int
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        (tmp_path / "port").write_text(str(free.getsockname()[1]))
-    mp.spawn(normalize_half, (str(tmp_path), num_local), nprocs=2)
-    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    results = together(normalize_half, tmp_path, world_size=2, num_local=num_local)
     for layout in LAYOUTS:
         assert_equals_whole([result[layout] for result in results])
 

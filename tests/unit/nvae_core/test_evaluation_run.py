@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import forked_programs
 import pytest
 import torch
 from joined_ranks import together
@@ -172,6 +173,7 @@ def test_one_sample_agrees_with_the_elbo_within_its_error(evaluate, config: Eval
     assert (differences.mean(dim=0).abs() < 4 * error).all()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("num_ranks", [2, 3])
 def test_result_is_the_same_on_any_number_of_ranks(
     evaluate, config: EvaluateConfig, tmp_path: Path, num_ranks: int
@@ -214,6 +216,7 @@ def resume_with_one_file(
     )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("has_file", [operator.not_, bool], ids=["first_node", "other_node"])
 def test_all_nodes_go_on_from_what_the_first_one_has(
     evaluate, config: EvaluateConfig, tmp_path: Path, has_file: Callable[[int], bool]
@@ -233,13 +236,14 @@ def test_evaluation_that_is_killed_leaves_what_it_had(
     asked = {"batch_size": 1, "importance_samples": 300}
     run = RunDirectory(tmp_path / "killed")
     run.create(config.model_copy(update=asked | {"save_every_seconds": 0.001}))
-    command = [sys.executable, "-m", "nvae_core.cli.evaluate", str(run.path)]
-    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
-        deadline = time.monotonic() + 60
-        while not list(run.estimates.glob("*.safetensors")):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.kill()
+    with (run.path / "output.txt").open("wb") as output:
+        process = forked_programs.start("nvae_core.cli.evaluate", run.path, stdout=output)
+    deadline = time.monotonic() + 300
+    while not list(run.estimates.glob("*.safetensors")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
     left = kept(run)
     assert tensors(left)["batch_sizes"]
     resumed, _ = evaluate(resume_from=str(left), **asked)

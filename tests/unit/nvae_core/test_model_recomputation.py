@@ -137,6 +137,7 @@ def _counting(
     return count
 
 
+@pytest.mark.processes
 def test_collectives_are_not_repeated(tmp_path: Path) -> None:
     for found in together(count_collectives, tmp_path, world_size=2):
         (plain, num_plain), (recomputed, num_recomputed) = found[False], found[True]

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked_programs
 import pytest
 import torch
+from forked_programs import Program
 from PIL import Image
 
 from nvae_core.config import (
@@ -29,12 +31,19 @@ from nvae_core.training.snapshot import save_checkpoint
 from nvae_core.training.state import start_training
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 300  # also on a busy machine
+AnyProgram = Program | subprocess.Popen[bytes]
 
 
-def start(
+def start(program: str, run: RunDirectory) -> Program:
+    with (run.path / "output.txt").open("wb") as output:
+        return forked_programs.start(f"nvae_core.cli.{program}", run.path, stdout=output)
+
+
+def launch(
     program: str, run: RunDirectory, *, num_ranks: int | None = None, num_threads: int = 1
 ) -> subprocess.Popen[bytes]:
+    """Start a program in a new interpreter, or in several under torchrun."""
     launcher = [sys.executable] if num_ranks is None else [*TORCHRUN, str(num_ranks)]
     with (run.path / "output.txt").open("wb") as output:
         return subprocess.Popen(
@@ -45,14 +54,14 @@ def start(
         )
 
 
-def finish(process: subprocess.Popen[bytes], run: RunDirectory) -> Result:
+def finish(process: AnyProgram, run: RunDirectory) -> Result:
     process.wait(timeout=DEADLINE_SECONDS)
     result = run.read_result()
     assert result is not None, (run.path / "output.txt").read_text()
     return result
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+def wait_until(condition: Callable[[], bool], process: AnyProgram) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
@@ -85,8 +94,9 @@ def checkpoint(tmp_path: Path, train_config: TrainConfig) -> Path:
     return path
 
 
+@pytest.mark.processes
 def test_sigterm_stops_both_ranks_with_a_checkpoint(endless: RunDirectory) -> None:
-    process = start("train", endless, num_ranks=2)
+    process = launch("train", endless, num_ranks=2)
     wait_until(lambda: has_metrics(endless), process)
     process.send_signal(signal.SIGTERM)
     result = finish(process, endless)
@@ -94,8 +104,9 @@ def test_sigterm_stops_both_ranks_with_a_checkpoint(endless: RunDirectory) -> No
     assert (endless.checkpoints / f"step_{result.step:08d}" / "checkpoint.json").exists()
 
 
+@pytest.mark.processes
 def test_ranks_die_with_torchrun(endless: RunDirectory) -> None:
-    process = start("train", endless, num_ranks=1)
+    process = launch("train", endless, num_ranks=1)
     wait_until(lambda: has_metrics(endless), process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert children
@@ -115,8 +126,9 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.processes
 def test_ranks_say_where_they_are_and_show_their_stacks(endless: RunDirectory) -> None:
-    process = start("train", endless, num_ranks=2)
+    process = launch("train", endless, num_ranks=2)
     wait_until(lambda: has_metrics(endless), process)
     ranks = endless.read_ranks()
     assert list(ranks) == [0, 1]
@@ -152,14 +164,16 @@ def test_invalid_configuration_is_named_in_the_result(run: RunDirectory) -> None
     assert process.returncode == 1
 
 
+@pytest.mark.processes
 def test_missing_data_set_fails_both_ranks(run: RunDirectory, train_config: TrainConfig) -> None:
     run.create(train_config.model_copy(update={"dataset": "nowhere"}))
-    process = start("train", run, num_ranks=2)
+    process = launch("train", run, num_ranks=2)
     result = finish(process, run)
     assert result.reason == ExitReason.INVALID_DATASET
     assert process.returncode == 1
 
 
+@pytest.mark.processes
 def test_evaluation_streams_its_estimates(tmp_path: Path, checkpoint: Path, dataset: Path) -> None:
     run = RunDirectory(tmp_path / "evaluation")
     run.create(
@@ -167,7 +181,7 @@ def test_evaluation_streams_its_estimates(tmp_path: Path, checkpoint: Path, data
             checkpoint=str(checkpoint), dataset=str(dataset), importance_samples=3, batch_size=4
         )
     )
-    process = start("evaluate", run, num_ranks=1)
+    process = launch("evaluate", run, num_ranks=1)
     result = finish(process, run)
     assert process.returncode == 0
     lines = [line for _, line in run.read_progress() if isinstance(line, MetricsLine)]
@@ -210,7 +224,7 @@ def files_on(
     """Return what a program leaves that is allowed so many threads."""
     run = RunDirectory(folder / f"threads_{num_threads}")
     run.create(config)
-    process = start(program, run, num_threads=num_threads)
+    process = launch(program, run, num_threads=num_threads)
     assert finish(process, run).status == "succeeded"
     left = [*run.path.glob("samples/*"), *run.path.glob("estimates/*")]
     return {path.name: path.read_bytes() for path in left}
@@ -227,7 +241,7 @@ def test_damaged_checkpoint_is_named_in_the_result(tmp_path: Path, checkpoint: P
 def test_bundled_digits_are_prepared(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "prepare")
     run.create(PrepareDatasetConfig(source=BundledSource(name="mnist_5k")))
-    result = finish(start("prepare", run), run)
+    result = finish(launch("prepare", run), run)
     assert result.values["num_train_images"] == 4500
     assert read_manifest(run.dataset).content_hash == result.values["content_hash"]
 
@@ -257,7 +271,7 @@ def test_rank_leaves_when_the_deadman_cannot_be_read(endless: RunDirectory) -> N
 
 
 def test_ctrl_c_stops_with_a_checkpoint(endless: RunDirectory) -> None:
-    process = start("train", endless)
+    process = launch("train", endless)
     wait_until(lambda: has_metrics(endless), process)
     process.send_signal(signal.SIGINT)
     result = finish(process, endless)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked_programs
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,10 @@ from nvae_core.presets import PRESETS
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return forked_programs.run(f"nvae_core.cli.{program}", *arguments)
+
+
+def run_in_new_interpreter(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", f"nvae_core.cli.{program}", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -39,7 +44,7 @@ def test_describe_says_it_in_words() -> None:
 
 
 def test_describe_names_the_presets_there_are() -> None:
-    done = run("describe", "cifar")
+    done = run_in_new_interpreter("describe", "cifar")
     assert done.returncode == 2
     assert all(name in done.stderr for name in PRESETS)
 
@@ -67,7 +72,7 @@ def test_import_overwrites_nothing(tmp_path: Path) -> None:
 
 def test_file_that_cannot_be_imported_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "c.pt").write_bytes(b"not a checkpoint")
-    done = run("import_checkpoint", tmp_path / "c.pt", tmp_path / "imported")
+    done = run_in_new_interpreter("import_checkpoint", tmp_path / "c.pt", tmp_path / "imported")
     assert done.returncode == 1
     assert done.stderr.startswith(f"{tmp_path / 'c.pt'}: ")
     assert len(done.stderr.splitlines()) == 1
@@ -94,6 +99,6 @@ def test_verification_succeeds_only_if_all_is_within_bounds(
 
 
 def test_folder_without_numbers_verifies_nothing(tmp_path: Path) -> None:
-    done = run("verify_reference", tmp_path)
+    done = run_in_new_interpreter("verify_reference", tmp_path)
     assert done.returncode == 1
     assert "there are no reference numbers" in done.stderr

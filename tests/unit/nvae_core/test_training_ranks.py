@@ -142,6 +142,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return together(work, folder, world_size=request.param, num_nodes=2)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", list(COMPUTE))
 def test_state_is_equal_on_all_ranks_after_every_step(results: list[Any], name: str) -> None:
     first, *others = [result["trained"][name] for result in results]
@@ -155,6 +156,7 @@ def test_state_is_equal_on_all_ranks_after_every_step(results: list[Any], name: 
     assert first.outcomes[-1].was_taken
 
 
+@pytest.mark.processes
 def test_gradient_is_that_of_all_images_on_one_rank(results: list[Any]) -> None:
     alone = train(start({}), slice(None))
     assert alone.num_buckets == 0
@@ -168,6 +170,7 @@ def test_gradient_is_that_of_all_images_on_one_rank(results: list[Any]) -> None:
         assert ours.values == pytest.approx(theirs.values, rel=1e-3)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", list(COMPUTE))
 def test_request_of_one_rank_stops_all_at_the_same_step(results: list[Any], name: str) -> None:
     for result in results:
@@ -175,6 +178,7 @@ def test_request_of_one_rank_stops_all_at_the_same_step(results: list[Any], name
         assert agreed == [False] * (NUM_STEPS - 1) + [True]
 
 
+@pytest.mark.processes
 def test_overflow_on_one_rank_lowers_the_scale_of_all(results: list[Any]) -> None:
     for result in results:
         first, second = result["overflow"]
@@ -182,6 +186,7 @@ def test_overflow_on_one_rank_lowers_the_scale_of_all(results: list[Any]) -> Non
         assert second.values["gradient_scale"] == first.values["gradient_scale"] / 2
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("scope", "num_parts"), [("all_ranks", 1), ("per_node", 2), ("local", None)]
 )

@@ -80,6 +80,7 @@ EVERYTHING = ComputeConfig(
 )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("compute", "crashes"),
     [
@@ -129,6 +130,7 @@ def test_killed_run_goes_on_bit_for_bit(
         assert_equal(rest, run, whole)
 
 
+@pytest.mark.processes
 def test_other_number_of_ranks_goes_on_with_the_same_global_batch(
     tmp_path: Path, config: TrainConfig
 ) -> None:
@@ -193,6 +195,7 @@ def test_checkpoint_that_cannot_be_resumed_from_is_a_reason(
         assert message in str(result.message)
 
 
+@pytest.mark.processes
 def test_missing_rank_and_hanging_rank_are_reasons(tmp_path: Path, config: TrainConfig) -> None:
     hurried = config.model_copy(
         update={"ranks": RankPolicy(join_timeout_seconds=2, stall_timeout_seconds=8)}
