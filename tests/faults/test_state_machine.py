@@ -25,7 +25,7 @@ from services.domain.states import Reason, StopRequest
 from services.settings import DatabaseSettings
 
 NUM_PARTS = 5  # each a test, with a seed of its own
-QUICK = {"max_examples": 6, "stateful_step_count": 30}
+QUICK = {"max_examples": 5, "stateful_step_count": 30}
 FULL = {"max_examples": 60, "stateful_step_count": 50}
 
 PAUSE_SECONDS = 400.0
