@@ -50,20 +50,23 @@ def _all_crash_points():
 def _representative_crash_points():
     """Yield each operation on both sides of each of its commits.
 
-    What several nodes or ranks do, or what is done in jobs with several faults, is one operation:
-    where it comes first it dies before the commit, where it comes last after the commit. Runners
-    come back on one side and stay away on the other, alternately; a client does both on both.
+    What both nodes or ranks of the job do is one operation: the first one dies before the commit,
+    the last one after it; so does what is done both without and with a lost node. The third node,
+    which has nothing to do at first, counts for itself. What comes before a fault dies in a job
+    without one, because recovery from the fault would hide that nothing recovers from the crash.
+    Runners come back on one side and stay away on the other, alternately; a client does both on
+    both.
     """
     places = {}
     for fault, commit, when, repeats in _all_crash_points():
-        operation = re.sub(r"node_\w |(?<=runner) \d", "", commit)
+        operation = re.sub(r"node_[ab] |(?<=runner) \d", "", commit)
         if commit.startswith("client"):
             yield fault, commit, when, repeats
-        elif (fault, commit) not in places.setdefault(operation, []):
-            places[operation].append((fault, commit))
+        elif fault == Fault.NONE or commit not in START:
+            places.setdefault(operation, {})[fault, commit] = None  # in order, once
     for number, operation in enumerate(places):
-        first_and_last = places[operation][0], places[operation][-1]
-        for when, (fault, commit) in zip(When, first_and_last, strict=True):
+        first, *_, last = [*places[operation]] * 2
+        for when, (fault, commit) in zip(When, (first, last), strict=True):
             is_turn = (number % 2 == 0) == (when == When.BEFORE)
             yield fault, commit, when, is_turn or not _can_stay_away(commit)
 
