@@ -132,17 +132,17 @@ def _server() -> socket.socket:
 def _serve(connection: socket.socket) -> dict[str, Any] | None:
     """Fork for each request; return it in the new process, and None at the end in this one."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    waiting: set[int] = set()  # processes that wait for a program's end
+    waiters: set[int] = set()  # processes that wait for a program's end
     while True:
         message, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST_BYTES, 3)
-        waiting = {process for process in waiting if os.waitpid(process, os.WNOHANG)[0] == 0}
+        waiters = {process for process in waiters if os.waitpid(process, os.WNOHANG)[0] == 0}
         if not message:
             return None
         if (process := os.fork()) == 0:
             connection.close()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             return _fork(json.loads(message), *descriptors)
-        waiting.add(process)
+        waiters.add(process)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -162,8 +162,8 @@ def _fork(request: dict[str, Any], status: int, output: int, errors: int) -> dic
         os.close(errors)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.write(status, str(child).encode())
-        _, ended = os.waitpid(child, 0)
-        os.write(status, str(os.waitstatus_to_exitcode(ended)).encode())
+        _, wait_status = os.waitpid(child, 0)
+        os.write(status, str(os.waitstatus_to_exitcode(wait_status)).encode())
     finally:
         os._exit(0)
 
@@ -190,6 +190,6 @@ if __name__ == "__main__":
     _load()
     gc.collect()
     gc.freeze()  # a fork copies no pages for its collector
-    requested = _serve(socket.socket(fileno=int(sys.argv[1])))
-    if requested is not None:
-        _become(requested)
+    request = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if request is not None:
+        _become(request)

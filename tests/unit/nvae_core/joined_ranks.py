@@ -18,7 +18,7 @@ import torch.multiprocessing as mp
 from nvae_core.config import RankPolicy
 from nvae_core.distributed import Ranks, join_ranks, limit_threads
 
-NOT_SAID = 0
+UNSET = 0
 
 
 def together(
@@ -27,7 +27,7 @@ def together(
     *,
     world_size: int,
     num_nodes: int = 1,
-    num_local: int = NOT_SAID,
+    num_local: int = UNSET,
 ) -> list[Any]:
     """Return what the work returned on each rank; `num_local` is torchrun's LOCAL_WORLD_SIZE."""
     (folder / "work.pickle").write_bytes(pickle.dumps(work))
@@ -48,7 +48,7 @@ def main() -> None:
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
-    if num_local != NOT_SAID:
+    if num_local != UNSET:
         os.environ["LOCAL_WORLD_SIZE"] = str(num_local)
     work = pickle.loads((folder / "work.pickle").read_bytes())
     mp.start_processes(_join, (work, folder), nprocs=world_size, start_method="fork")
