@@ -15,14 +15,6 @@ PROCESSES = (
     "integration/worker/test_launcher.py",
     "integration/worker/test_sampler.py",
     "integration/worker/test_worker_process.py",
-    "unit/nvae_core/test_distributed.py",
-    "unit/nvae_core/test_model_compilation.py",
-    "unit/nvae_core/test_node_exchange.py",
-    "unit/nvae_core/test_programs.py",
-    "unit/nvae_core/test_tools.py",
-    "unit/nvae_core/test_training_full_disk.py",
-    "unit/nvae_core/test_training_ranks.py",
-    "unit/nvae_core/test_training_resume.py",
 )
 
 
