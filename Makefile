@@ -41,7 +41,7 @@ env: ## write .env for docker-compose.yml, with fresh passwords, unless there is
 	@$(PYTHON) deploy/compose/make_env.py
 
 up: setup ## start the stack on this machine and keep it running (PORT=8100); data in .local/stack
-	@$(BIN)/python -m services.local up --detach $(if $(PORT),--api-port $(PORT))
+	@$(BIN)/python -m services.local up --detach $(if $(filter command line,$(origin PORT)),--api-port $(PORT))
 
 down: setup ## stop it; the data stays
 	@$(BIN)/python -m services.local down

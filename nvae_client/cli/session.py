@@ -175,11 +175,11 @@ def _fields(client: NvaeClient, preset_name: object) -> list[str]:
     return []
 
 
-def _nearest(word: str, candidates: object, known: Iterable[str], listed_by: str) -> Iterator[str]:
+def _nearest(word: str, value: object, known: Iterable[str], listed_by: str) -> Iterator[str]:
     names = [*known]
-    if candidates in names:
+    if value in names:
         return
-    near = difflib.get_close_matches(str(candidates), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(value), names, n=3, cutoff=0.5)
     if near:
         yield f"The nearest {word}: {', '.join(near)}. All of them: {listed_by}"
     elif names:

@@ -95,3 +95,9 @@ async def publish(
             files=[asdict(file) for file in files],
         )
     )
+
+
+async def fail(session: AsyncSession, dataset_id: str | None, message: str | None) -> None:
+    """Record that the preparation of a data set has failed, and why."""
+    failed = {"status": "failed", "message": message}
+    await session.execute(update(Dataset).where(Dataset.id == dataset_id).values(failed))

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nvae_core.run_directory import NoticeLine
+from services.database import datasets
 from services.database.session import read_clock
-from services.database.tables import Attempt, Dataset, Event, Job
+from services.database.tables import Attempt, Event, Job
 from services.domain.errors import NotFound
 from services.domain.states import TERMINAL, JobStatus, Reason, check_transition
 from services.telemetry import tracing
@@ -131,10 +132,7 @@ async def change_status(
     if target in TERMINAL:
         job.finished_at = await read_clock(session)
         if job.kind == "prepare_dataset" and target != JobStatus.SUCCEEDED:
-            failed = {"status": "failed", "message": message}
-            await session.execute(
-                update(Dataset).where(Dataset.id == job.dataset_id).values(failed)
-            )
+            await datasets.fail(session, job.dataset_id, message)
     append_event(session, job, target, {"reason": reason, "message": message, **data})
 
 

@@ -36,7 +36,7 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
         return simple(folder)
     if options.command == "demo":
         return commands.demo(folder, _service_options(options))
-    if commands.already_up(folder):
+    if commands.already_up(folder, tell_key=not options.no_key):
         return 0
     if options.detach:
         return up_detached(folder, [word for word in arguments if word != "--detach"])

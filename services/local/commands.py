@@ -50,11 +50,11 @@ def up(folder: Path, options: ServiceOptions, *, tell_key: bool) -> int:
     return 0
 
 
-def already_up(folder: Path) -> bool:
+def already_up(folder: Path, *, tell_key: bool) -> bool:
     """Say so if a supervisor runs on this folder."""
     if state.supervisor_pid(folder) is None:
         return False
-    if state.ready_pid(folder) is not None:
+    if tell_key and state.ready_pid(folder) is not None:
         state.tell_new_key(folder)  # nobody has heard it, if the first start was interrupted
     _tell(f"already up: {state.describe_stack(folder)}")
     return True

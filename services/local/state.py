@@ -107,9 +107,7 @@ def load_or_create(folder: Path) -> StackFile:
         content = json.loads(path.read_text())
         if "api_key" in content:
             return StackFile(**content)
-        chosen = StackFile(
-            **content, api_key=_choose_key()
-        )  # of a stack from before there were keys
+        chosen = StackFile(**content, api_key=_choose_key())  # there were no keys before
     else:
         chosen = _choose()
     write_private(path, json.dumps(asdict(chosen), indent=2) + "\n")
@@ -208,9 +206,8 @@ def ready_pid(folder: Path) -> int | None:
 
 def tell_new_key(folder: Path) -> None:
     """Tell the first API key of a stack that has come up for the first time, on standard error."""
-    path = folder / API_KEY_NAME
-    if not path.exists():
-        key = load_or_create(folder).api_key
+    path, key = folder / API_KEY_NAME, load_or_create(folder).api_key
+    if not path.exists() or path.read_text().strip() != key:
         write_private(path, f"{key}\n")
         sys.stderr.write(f"API key, shown this once and kept in {path}: {key}\n")
 

@@ -48,9 +48,17 @@ def _count_gpus() -> int:
     except pynvml.NVMLError_LibraryNotFound:  # there is no driver
         return 0
     try:
-        return int(pynvml.nvmlDeviceGetCount())
+        return sum(_is_usable(index) for index in range(pynvml.nvmlDeviceGetCount()))
     finally:
         pynvml.nvmlShutdown()
+
+
+def _is_usable(index: int) -> bool:
+    try:
+        pynvml.nvmlDeviceGetHandleByIndex(index)
+    except pynvml.NVMLError_NoPermission:  # it is counted, and hidden from this container
+        return False
+    return True
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:

@@ -11,6 +11,10 @@ class NVMLError_LibraryNotFound(NVMLError):
     pass
 
 
+class NVMLError_NoPermission(NVMLError):
+    pass
+
+
 def nvmlInit():
     pass
 
@@ -21,6 +25,10 @@ def nvmlShutdown():
 
 def nvmlDeviceGetCount():
     return {num_gpus}
+
+
+def nvmlDeviceGetHandleByIndex(index):
+    return index
 """
 
 

@@ -16,6 +16,7 @@ from services.worker.slots import take_inventory
 def test_machine_with_one_gpu_and_more_cores_offers_the_gpu(tmp_path, monkeypatch, chosen, offered):
     for name, answer in (("Init", None), ("DeviceGetCount", 1), ("Shutdown", None)):
         monkeypatch.setattr(pynvml, f"nvml{name}", lambda answer=answer: answer)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
     options = ServiceOptions(api_port=8000, num_slots=chosen, datasets=None)
     for name, value in service_environment(tmp_path, options).items():
         monkeypatch.setenv(name, value)
