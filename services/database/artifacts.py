@@ -1,7 +1,6 @@
 """Files that jobs made; every write comes after `attempts.fenced` in the same transaction."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
@@ -27,7 +26,9 @@ async def add(session: AsyncSession, attempt: Attempt, artifact: Artifact) -> No
             | {"created_at": func.clock_timestamp()},
         )
     )
-    await _tell(session, attempt, "artifact", {"name": artifact.name, "step": artifact.step})
+    job = await jobs.find(session, attempt.job_id, lock=True)
+    data = {"name": artifact.name, "step": artifact.step, "attempt": attempt.number}
+    jobs.append_event(session, job, "artifact", data)
 
 
 async def list_of_job(session: AsyncSession, job_id: str) -> Sequence[Artifact]:
@@ -57,8 +58,3 @@ async def find_statistics(
         .order_by(Artifact.name, Artifact.created_at.desc())
     )
     return (await session.scalars(query)).all()
-
-
-async def _tell(session: AsyncSession, attempt: Attempt, type_: str, data: dict[str, Any]) -> None:
-    job = await jobs.find(session, attempt.job_id, lock=True)
-    jobs.append_event(session, job, type_, {**data, "attempt": attempt.number})

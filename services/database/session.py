@@ -17,7 +17,7 @@ from services.domain.keys import make_id
 from services.settings import DatabaseSettings
 
 Session = AsyncSession
-"""One transaction's view of the database, passed to the repositories."""
+"""One transaction's view of the database, passed to the modules of statements."""
 QUEUE_CHANNEL = "queue"
 """Notified when there may be something to place."""
 _NOTIFY_QUEUE = text(f"NOTIFY {QUEUE_CHANNEL}")

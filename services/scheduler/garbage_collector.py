@@ -100,8 +100,8 @@ async def main(*, dry_run: bool) -> None:
         await database.close()
 
 
-class ExpiredCheckpoints:
-    """Marks by the retention policy, and deletes what is marked, whoever did that."""
+class _Collection:
+    """What both kinds of garbage are collected with."""
 
     def __init__(
         self, database: Database, storage: S3Storage, settings: CollectionSettings, *, dry_run: bool
@@ -110,6 +110,10 @@ class ExpiredCheckpoints:
         self._storage = storage
         self._settings = settings
         self._dry_run = dry_run
+
+
+class ExpiredCheckpoints(_Collection):
+    """Marks by the retention policy, and deletes what is marked, whoever did that."""
 
     async def collect(self) -> AsyncIterator[Garbage]:
         """Delete, and yield each checkpoint after its files are gone; or only yield them."""
@@ -172,17 +176,10 @@ def _garbage(checkpoint: Checkpoint, reason: GarbageReason) -> Garbage:
     )
 
 
-class UnreferencedObjects:
+class UnreferencedObjects(_Collection):
     """Walks through the attempts' part of the bucket; where one walk stopped, the next goes on."""
 
-    def __init__(
-        self, database: Database, storage: S3Storage, settings: CollectionSettings, *, dry_run: bool
-    ) -> None:
-        self._database = database
-        self._storage = storage
-        self._settings = settings
-        self._dry_run = dry_run
-        self._after = ""
+    _after = ""
 
     async def collect(self) -> AsyncIterator[Garbage]:
         """Delete, and yield each thing after it is gone; or only yield them."""
