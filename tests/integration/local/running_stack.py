@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from waiting import wait_until
 
 from services.local.stack import server_environment
 from services.local.state import free_ports, load_or_create
@@ -69,7 +70,8 @@ def stack(folder: Path) -> Iterator[RunningStack]:
             lambda: (
                 running.process.poll() is not None
                 or (ready.exists() and json.loads(ready.read_text())["pid"] == running.process.pid)
-            )
+            ),
+            seconds=30.0,
         )
         assert running.process.poll() is None, running.said()
         yield running
@@ -95,14 +97,6 @@ def alive(folder: Path) -> dict[int, str]:
         if any(trace == marker or str(folder) in trace for trace in traces):
             found[int(name)] = content(int(name), "cmdline").replace("\0", " ")[:200]
     return found
-
-
-def wait_until(happened: Callable[[], object], *, seconds: float = 30.0) -> None:
-    """Poll until something is true, or fail."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def linked(pid: int, name: str) -> str:

@@ -9,7 +9,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from running_stack import RunningStack, alive, wait_until
+from running_stack import RunningStack, alive
+from waiting import wait_until
 
 from services.local.stack import ServiceOptions, service_parts
 from services.local.state import StackFile, free_ports
@@ -199,7 +200,7 @@ def test_first_key_is_not_told_when_a_service_fails_and_then_once_in_the_foregro
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             ready = folder / "supervisor.ready"
-            wait_until(lambda: ready.exists() or process.poll() is not None)
+            wait_until(lambda: ready.exists() or process.poll() is not None, seconds=30.0)
         finally:
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate()

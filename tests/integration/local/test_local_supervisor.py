@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from local_stores import read, write
-from running_stack import RunningStack, alive, stack, start_stack, wait_until
+from running_stack import RunningStack, alive, stack, start_stack
+from waiting import wait_until
 
 from services.local.state import load_or_create
 
@@ -28,7 +29,7 @@ def test_killed_server_comes_back_with_its_data(shared_stack: RunningStack, serv
 
     os.kill(killed, signal.SIGKILL)
 
-    wait_until(lambda: comes_back(shared_stack, server, killed))
+    wait_until(lambda: comes_back(shared_stack, server, killed), seconds=30.0)
     assert read(shared_stack.environment, server) == f"written to {server}"
 
 
@@ -37,7 +38,7 @@ def test_killed_service_comes_back(shared_stack: RunningStack) -> None:
 
     os.kill(killed, signal.SIGKILL)
 
-    wait_until(lambda: comes_back(shared_stack, "api", killed))
+    wait_until(lambda: comes_back(shared_stack, "api", killed), seconds=30.0)
 
 
 def test_second_supervisor_on_the_same_folder_is_refused(shared_stack: RunningStack) -> None:
