@@ -9,7 +9,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -29,6 +29,7 @@ API_KEY_NAME = "api_key"
 _LOCK_SECONDS = 1.0
 MARKER = "NVAE_STACK"
 PARENT_LOCK = "NVAE_PARENT_LOCK"
+Draw = Callable[[int, int], int]  # a number from the first to below the second
 OF_ITS_PROCESSES = frozenset({MARKER, PARENT_LOCK})  # whoever has them ends with the stack
 
 
@@ -36,17 +37,22 @@ class StackError(Exception):
     """The stack cannot start, stop or go on; the message is shown as it is."""
 
 
-def free_ports(num_ports: int) -> list[int]:
-    """Choose ``num_ports`` different free ports."""
+def free_ports(
+    num_ports: int, *, apart_from: Iterable[int] = (), draw: Draw = random.randrange
+) -> list[int]:
+    """Choose ``num_ports`` different free ports; none is one of ``apart_from``."""
     ports: set[int] = set()
     while len(ports) < num_ports:
-        ports.add(_first_free(lambda port: [port], highest=_ephemeral_start()))
+        taken = ports.union(apart_from)
+        highest = _ephemeral_start()
+        ports.add(_first_free(lambda port: [port], highest=highest, taken=taken, draw=draw))
     return sorted(ports)
 
 
-def free_s3_block() -> int:
+def free_s3_block(*, draw: Draw = random.randrange) -> int:
     """Choose P so that P … P + 4, and the gRPC ports above them, are all free."""
-    return _first_free(s3_block, highest=_ephemeral_start() - GRPC_OFFSET - S3_BLOCK)
+    highest = _ephemeral_start() - GRPC_OFFSET - S3_BLOCK
+    return _first_free(s3_block, highest=highest, taken=frozenset(), draw=draw)
 
 
 def s3_block(first: int) -> list[int]:
@@ -70,13 +76,15 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _first_free(block: Callable[[int], list[int]], *, highest: int) -> int:
+def _first_free(
+    block: Callable[[int], list[int]], *, highest: int, taken: Set[int], draw: Draw
+) -> int:
     if highest <= _LOWEST:
         highest = 55_000  # the kernel's range starts low here: any port may do, if it is free now
     # Random, so that two stacks started at once do not both choose the lowest free port.
     for _ in range(1000):
-        first = random.randrange(_LOWEST, highest)  # noqa: S311
-        if all(is_free(port) for port in block(first)):
+        first = draw(_LOWEST, highest)
+        if taken.isdisjoint(block(first)) and all(is_free(port) for port in block(first)):
             return first
     raise StackError(f"no free ports found on {HOST}")
 
@@ -100,7 +108,7 @@ class StackFile:
     api_key: str
 
 
-def load_or_create(folder: Path) -> StackFile:
+def load_or_create(folder: Path, *, draw: Draw = random.randrange) -> StackFile:
     """Read ``stack.json`` in ``folder``, or choose ports and passwords and write it."""
     path = folder / STACK_NAME
     if path.exists():
@@ -109,7 +117,7 @@ def load_or_create(folder: Path) -> StackFile:
             return StackFile(**content)
         chosen = StackFile(**content, api_key=_choose_key())  # there were no keys before
     else:
-        chosen = _choose()
+        chosen = _choose(draw)
     write_private(path, json.dumps(asdict(chosen), indent=2) + "\n")
     return chosen
 
@@ -125,15 +133,17 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _choose() -> StackFile:
-    postgres_port, valkey_port = free_ports(2)
+def _choose(draw: Draw) -> StackFile:
+    s3_port = free_s3_block(draw=draw)
+    # Nobody listens on the block yet: what is free now may still be one of its ports.
+    postgres_port, valkey_port = free_ports(2, apart_from=s3_block(s3_port), draw=draw)
     return StackFile(
         stack_id=secrets.token_hex(8),
         postgres_port=postgres_port,
         postgres_password=secrets.token_hex(16),
         valkey_port=valkey_port,
         valkey_password=secrets.token_hex(16),
-        s3_port=free_s3_block(),
+        s3_port=s3_port,
         s3_access_key=secrets.token_hex(10),
         s3_secret_key=secrets.token_hex(20),
         api_key=_choose_key(),

@@ -1,5 +1,6 @@
 """Whole stacks as a user starts them, on free ports and in folders of their own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -30,6 +31,17 @@ class Stack:
     def api_key(self) -> str:
         """The key that opens everything."""
         return load_or_create(self.folder).api_key
+
+    def logs(self, name: str = "*.log") -> list[bytes]:
+        """Return what is in every log of that name, while its runners remove what has ended."""
+        walked = os.walk(self.folder)  # unlike rglob it goes on where a folder has gone
+        paths = (Path(folder, file) for folder, _, files in walked for file in files)
+        logs = []
+        for path in paths:
+            if path.match(name):
+                with contextlib.suppress(FileNotFoundError):
+                    logs.append(path.read_bytes())
+        return logs
 
     def residents(self) -> list[int]:
         """Return the pids of its resident samplers."""

@@ -168,8 +168,8 @@ def test_attempt_whose_runner_was_killed_says_so(collector, trained):
 
 
 def test_logs_of_every_service_name_the_trace(stack, trained):
-    logs = [*(stack.folder / "logs").glob("*.log"), *stack.folder.rglob("runner.log")]
-    lines = [line for path in logs for line in path.read_text(errors="replace").splitlines()]
+    logs = [*stack.logs("logs/*.log"), *stack.logs("runner.log")]
+    lines = [line for log in logs for line in log.decode(errors="replace").splitlines()]
     events = [json.loads(line) for line in lines if line.startswith("{")]
     services = {event["service"] for event in events if event.get("trace_id") == TRACE}
     assert services == {"api", "scheduler", "worker", "runner"}

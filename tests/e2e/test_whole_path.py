@@ -160,7 +160,7 @@ def test_secrets_are_in_no_process_arguments_no_log_and_no_view(client, stack, d
     with pytest.raises(JobFailed):
         job.wait(on_change=look_once, look_seconds=1)
     assert len(seen) >= 7  # three servers, three services, a trainer
-    logs = [path.read_bytes() for path in stack.folder.rglob("*.log")]
+    logs = stack.logs()
     assert any(b"attempt.started" in log for log in logs)
     views = [read(stack, f"/v1/jobs/{job.id}{part}") for part in ("", "/events", "/logs")]
     kept = load_or_create(stack.folder)
@@ -264,7 +264,7 @@ def test_source_in_s3_is_copied_prepared_and_dropped(client, stack, tmp_path):
 
 
 def test_logs_are_events_with_job_and_attempt(stack, trained):
-    logs = (stack.folder / "worker" / "attempts").rglob("runner.log")
-    events = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
+    lines = [line for log in stack.logs("runner.log") for line in log.splitlines()]
+    events = [json.loads(line) for line in lines]
     started = [event for event in events if event["event"] == "attempt.started"]
     assert any(event["job_id"] == trained.id and event["attempt"] == 1 for event in started)

@@ -51,6 +51,17 @@ def test_s3_ports_are_free_and_below_what_the_kernel_hands_out() -> None:
     assert max(block) < first_ephemeral
 
 
+def test_ports_of_a_new_stack_are_apart_from_each_other(tmp_path: Path) -> None:
+    first = free_s3_block()
+    # The second and third draws fall into the block of the first: they are drawn again.
+    draws = iter([first, first + 1, first + 10_004, first - 1, first - 1, first - 2])
+
+    stack = load_or_create(tmp_path, draw=lambda _lowest, _highest: next(draws))
+
+    assert stack.s3_port == first
+    assert [stack.postgres_port, stack.valkey_port] == [first - 2, first - 1]
+
+
 def test_stack_file_is_private_and_kept(tmp_path: Path) -> None:
     first = load_or_create(tmp_path)
 

@@ -74,7 +74,7 @@ def test_failing_part_stops_the_stack_and_its_log_is_quoted(tmp_path: Path) -> N
 
     broken.process.communicate(timeout=30)
 
-    assert broken.process.returncode == 1
+    assert broken.process.returncode == 1, broken.said()
     assert "migrate ended with status 1" in broken.said()
     assert "RuntimeError: no such column" in broken.said()
     assert alive(tmp_path / "data") == {}
@@ -85,7 +85,7 @@ def test_stack_ends_with_its_program_and_as_it_did(tmp_path: Path) -> None:
 
     stdout, _ = demo.process.communicate(timeout=30)
 
-    assert demo.process.returncode == 7
+    assert demo.process.returncode == 7, demo.said()
     assert stdout == "the result\n"
     assert alive(tmp_path / "data") == {}
 
