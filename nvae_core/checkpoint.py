@@ -1,18 +1,27 @@
 """Checkpoints: what is in them, and reading their model; each file is verified before its use."""
 
-from collections.abc import Iterable
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig, PositiveInt
 from nvae_core.model.nvae import NVAE, build_model
-from nvae_core.run_directory import describe_errors, file_sha256
+from nvae_core.run_directory import (
+    describe_errors,
+    file_sha256,
+    sync_folder,
+    write_atomically,
+)
 
 MANIFEST_NAME = "checkpoint.json"
 MODEL_NAME = "model.safetensors"
@@ -129,3 +138,71 @@ def load_into(model: NVAE, folder: Path, manifest: CheckpointManifest) -> None:
 def _listed(problem: str, names: Iterable[str]) -> list[str]:
     found = sorted(names)
     return [f"{problem}: {', '.join(found[:3])} ({len(found)} tensors)"] if found else []
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A training state as it was at one step, on the CPU; training goes on without it."""
+
+    manifest: CheckpointManifest  # without its files, which are not written yet
+    model: dict[str, Tensor]
+    training: dict[str, Tensor]
+    wait: Callable[[], None] = lambda: None  # until the tensors are complete
+
+    @property
+    def folder_name(self) -> str:
+        """Name of its folder among checkpoints; names sort by step."""
+        return checkpoint_name(self.manifest.step)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of its tensors."""
+        return sum(tensor.nbytes for tensor in (*self.model.values(), *self.training.values()))
+
+
+def write_checkpoint(path: Path, snapshot: Snapshot) -> None:
+    """Write a checkpoint as this folder, which appears complete, or not at all.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left.
+    """
+    snapshot.wait()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        files = {
+            MODEL_NAME: _write_tensors(temporary / MODEL_NAME, snapshot.model),
+            TRAINING_NAME: _write_tensors(temporary / TRAINING_NAME, snapshot.training),
+        }
+        manifest = snapshot.manifest.model_copy(update={"files": files})
+        write_atomically(temporary / MANIFEST_NAME, manifest.model_dump_json(indent=2).encode())
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    finally:  # a full disk must not be left fuller
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync_folder(path.parent)
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> FileRecord:
+    try:
+        save_file({name: _on_its_own(tensor) for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise _as_os_error(error, path) from error
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return FileRecord(num_bytes=path.stat().st_size, sha256=file_sha256(path))
+
+
+def _as_os_error(error: SafetensorError, path: Path) -> OSError:
+    # The library has one class for all; the operating system's number is in its text.
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else 0
+    return OSError(number, os.strerror(number) if found else str(error), str(path))
+
+
+def _on_its_own(tensor: Tensor) -> Tensor:
+    """Return a tensor in the order of its dimensions, that shares its memory with no other."""
+    if tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes:
+        return tensor
+    return tensor.clone(memory_format=torch.contiguous_format)

@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from nvae_core.config import RankPolicy, StatisticsScope
-from nvae_core.node_exchange import NodeExchange, can_exchange, open_exchange
 
 T = TypeVar("T")
 
 _node_group: dist.ProcessGroup | None = None  # None where there is one node only
-_exchange: NodeExchange | None = None  # None where ranks are on several machines, or on GPUs
+BUCKET_BYTES = 25 * 2**20  # of gradients that are summed at a time
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,6 @@ def _join(backend: str, policy: RankPolicy) -> None:
             backend, store=store, rank=rank, world_size=num_ranks, timeout=patience
         )
         _form_node_groups(patience)
-        _open_exchange(rank, num_ranks, backend, patience)
     except RuntimeError as error:
         raise RanksMissing(
             f"not all ranks joined within {policy.join_timeout_seconds:g} seconds; "
@@ -93,21 +91,6 @@ def _form_node_groups(patience: timedelta) -> None:
         group = dist.new_group(members, timeout=patience)
         if node == own_node:
             _node_group = group
-
-
-def _open_exchange(rank: int, num_ranks: int, backend: str, patience: timedelta) -> None:
-    global _exchange  # noqa: PLW0603 - as above
-    _exchange = None
-    if backend != "gloo" or os.environ.get("LOCAL_WORLD_SIZE") != str(num_ranks):
-        return
-
-    _exchange = open_exchange(
-        rank,
-        num_ranks,
-        share_name=take_from_first_rank,
-        wait_for_all=dist.barrier,
-        patience_seconds=patience.total_seconds(),
-    )
 
 
 def own_rank() -> int:
@@ -135,7 +118,7 @@ def limit_threads() -> None:
 def compute_on_one_thread() -> None:
     """Compute on one thread, whatever is set: what is computed must not depend on their number.
 
-    The kernels in C are for one thread, and torch's sums are of as many parts as there are threads.
+    Sums of torch are of as many parts as there are threads.
     """
     torch.set_num_threads(1)
 
@@ -151,8 +134,6 @@ def sum_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> Tens
     """Return the sum of a tensor over the ranks; the same bits on each of them."""
     if world_size(scope) == 1:
         return values.clone()
-    if _exchange is not None and can_exchange(values):
-        return _exchange.add(values)
     total = values.clone()
     dist.all_reduce(total, group=_group_of(scope))
     return total
@@ -162,11 +143,9 @@ def gather_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> T
     """Return the tensors of all ranks, (world size, ...); the same bits on each of them."""
     if world_size(scope) == 1:
         return values[None].clone()
-    if _exchange is not None and can_exchange(values):
-        return _exchange.gather(values)
-    gathered = [torch.empty_like(values) for _ in range(world_size(scope))]
-    dist.all_gather(gathered, values, group=_group_of(scope))
-    return torch.stack(gathered)
+    gathered = values.new_empty((world_size(scope), *values.shape))
+    dist.all_gather_into_tensor(gathered, values, group=_group_of(scope))
+    return gathered
 
 
 def take_from_first_rank(value: T) -> T:
@@ -186,6 +165,22 @@ def average_over_ranks(tensors: Sequence[Tensor]) -> None:
     parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view(tensor.shape))
+
+
+def average_gradients(flat: Tensor) -> None:
+    """Replace the gradients of a model, in one tensor, by their means over the ranks.
+
+    Buckets are laid out by the size alone: the order of summation is the same at each step, and
+    in a run that is resumed.
+    """
+    if world_size() == 1:
+        return
+    buckets = flat.split(BUCKET_BYTES // flat.element_size())
+    works = [dist.all_reduce(bucket, async_op=True) for bucket in buckets]
+    for work in works:
+        assert work is not None
+        work.wait()
+    flat /= world_size()
 
 
 def _group_of(scope: StatisticsScope) -> dist.ProcessGroup | None:

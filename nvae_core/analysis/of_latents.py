@@ -13,7 +13,7 @@ from nvae_core.analysis.pictures import Picture
 from nvae_core.config import Interpolation, Reconstructions
 from nvae_core.data.pixels import to_repeatable_input
 from nvae_core.data.prepared import PreparedSplit
-from nvae_core.model.noise import Stream, draw_noise, seeded_generator
+from nvae_core.seeding import Stream, draw_noise, seeded_generator
 from nvae_core.run_directory import InvalidRunDirectory
 from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler

@@ -10,8 +10,8 @@ from nvae_core.analysis.image_rows import Pixels, choose_magnification, draw_row
 from nvae_core.analysis.model_output import check_finite, to_pixels
 from nvae_core.analysis.pictures import Picture
 from nvae_core.config import ScaleTraversal, TemperatureTable
-from nvae_core.inference.network import FoldedDecoder
-from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.decoder import Decoder
+from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import arrange_grid, as_bytes
 from nvae_core.sampling.sampler import Sampler
@@ -71,7 +71,7 @@ def tabulate_temperatures(
 def _draw(
     config: TemperatureTable,
     sampler: Sampler,
-    decoder: FoldedDecoder,
+    decoder: Decoder,
     temperature: float,
     should_stop: ShouldStop,
 ) -> Tensor:
@@ -101,7 +101,7 @@ def traverse_scales(
     config: ScaleTraversal, sampler: Sampler, *, should_stop: ShouldStop
 ) -> Picture:
     """Draw one row per number of scales that are held fixed, from none to all of them."""
-    decoder: FoldedDecoder = sampler.running()
+    decoder: Decoder = sampler.running()
     groups_per_scale = sampler.manifest.model.num_groups_per_scale
     num_fixed = [sum(groups_per_scale[:scales]) for scales in range(len(groups_per_scale) + 1)]
     rows = [

@@ -7,8 +7,8 @@ from nvae_core.config import TrainConfig
 from nvae_core.distributed import join_ranks, own_rank
 from nvae_core.run_directory import Result, RunDirectory
 from nvae_core.training.introspection import watch_for_stall
-from nvae_core.training.loop import train
-from nvae_core.training.phase_clock import PhaseClock
+from nvae_core.training.train import train
+from nvae_core.training.reporter import PhaseClock
 from nvae_core.training.shutdown import StopSignal
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from nvae_core.config import ModelConfig
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.data.prepared import DatasetManifest
-from nvae_core.model.noise import Stream, derive_seed
+from nvae_core.seeding import Stream, derive_seed
 
 
 @dataclass(frozen=True)

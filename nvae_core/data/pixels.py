@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nvae_core.config import ModelConfig
 from nvae_core.data.streams import Images
-from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.seeding import Stream, seeded_generator
 
 
 def to_model_input(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.data.unreadable import UnreadableFiles
-from nvae_core.model.noise import Stream, derive_seed
+from nvae_core.seeding import Stream, derive_seed
 
 Images = npt.NDArray[np.uint8]  # (N, H, W, C)
 SplitName = Literal["train", "validation", "test"]

@@ -7,16 +7,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nvae_core.inference.network import FoldedNVAE, SampleScores, fold_model
-from nvae_core.model.noise import Noise, take_noise
+from nvae_core.model.fuse import fuse
+from nvae_core.seeding import Noise, take_noise
 from nvae_core.model.nvae import NVAE
 from nvae_core.sampling.drawing import never
 
-PIXELS_IN_A_PASS = 2**16  # at most, of several samples: a batch alone may have more
+PIXELS_IN_A_PASS = 2**16
 
 
 class EvaluationStopped(Exception):
     """The evaluation was asked to stop in the middle of a batch."""
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    """What S samples of the posterior say of B images, in nats."""
+
+    log_prob: Tensor  # log p(x | z), (S, B)
+    log_ratio: Tensor  # log p(z) - log q(z | x), (S, B)
+    kl_per_group: Tensor  # (S, B, G)
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,12 @@ class ImageLikelihoods:
 @torch.no_grad()
 def score_images(model: NVAE, x: Tensor, noise_per_sample: Sequence[Noise]) -> ImageLikelihoods:
     """Estimate the likelihood of padded images x (B, C, R, R) under the model as it is now."""
-    return score_by(fold_model(model), x, noise_per_sample)
+    return score_by(fuse(model), x, noise_per_sample)
 
 
+@torch.no_grad()
 def score_by(
-    model: FoldedNVAE,
+    model: NVAE,
     x: Tensor,
     noise_per_sample: Sequence[Noise],
     *,
@@ -49,7 +59,7 @@ def score_by(
         EvaluationStopped: `should_stop`, asked before each pass, said so.
     """
     encoded = model.encode(x)
-    shapes = model.model.noise_shapes(len(x))
+    shapes = model.noise_shapes(len(x))
     estimate = StreamingEstimate()
     num_in_pass = max(1, PIXELS_IN_A_PASS // x[:, 0].numel())
     for start in range(0, len(noise_per_sample), num_in_pass):
@@ -59,8 +69,22 @@ def score_by(
             take_noise(noise, shapes) for noise in noise_per_sample[start : start + num_in_pass]
         ]
         noise = [torch.stack(group) for group in zip(*draws, strict=True)]
-        estimate.add(model.score(x, encoded, noise))
+        estimate.add(_score_samples(model, x, encoded, noise))
     return estimate.result()
+
+
+def _score_samples(
+    model: NVAE, x: Tensor, encoded: Sequence[Tensor], noise: Sequence[Tensor]
+) -> SampleScores:
+    """Sample the posterior of images x (B, C, R, R) by noise (S, B, Z, H, W) per group."""
+    shape = noise[0].shape[:2]
+    flat = [group.flatten(0, 1) for group in noise]
+    output = model.reconstruct(encoded, flat, num_samples=shape[0])
+    return SampleScores(
+        log_prob=output.log_prob(x.repeat(shape[0], 1, 1, 1)).view(shape),
+        log_ratio=output.log_ratio().view(shape),
+        kl_per_group=output.kl_per_channel().sum(dim=2).view(*shape, -1),
+    )
 
 
 class StreamingEstimate:

@@ -12,8 +12,8 @@ from nvae_core.data.prepared import PreparedSplit
 from nvae_core.distributed import Ranks, gather_over_ranks
 from nvae_core.evaluation.estimates import BatchEstimates
 from nvae_core.evaluation.likelihood import EvaluationStopped, score_by
-from nvae_core.inference.network import FoldedNVAE, fold_model
-from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.fuse import fuse
+from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.model.nvae import NVAE
 
 
@@ -38,7 +38,7 @@ class Scorer:
     should_stop: Callable[[], bool]
 
     def __post_init__(self) -> None:
-        self._folded: FoldedNVAE = fold_model(self.model)
+        self._folded: NVAE = fuse(self.model)
         size = self.config.images_per_batch
         self._batches = [
             self.indices[start : start + size] for start in range(0, len(self.indices), size)

@@ -18,7 +18,7 @@ from nvae_core.interop.published import read_published
 from nvae_core.interop.torch_file import ForeignCheckpoint
 from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import CheckpointLine, Result, RunDirectory, StartedLine
-from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.checkpointer import save_checkpoint
 
 
 def import_run(config: ImportCheckpointConfig, run: RunDirectory) -> Result:

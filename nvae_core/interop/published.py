@@ -113,22 +113,29 @@ def _load_model(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
 
 def _load_optimizer(state: TrainingState, states: Mapping[object, object]) -> None:
     """Take the moments, which the published file numbers in the order of the parameters."""
+    names = {id(parameter): name for name, parameter in state.model.named_parameters()}
+    moments = {
+        "exp_avg": state.bank.views(state.optimizer.mean),
+        "exp_inf": state.bank.views(state.optimizer.norm),
+    }
+    steps = set()
     for index, pair in enumerate(paired_parameters(state.model)):
         entry = states.get(index)
         if not isinstance(entry, dict):
             raise ValueError(f"optimizer.state: entry {index}, of {pair.published}, is missing")
-        step = _num_steps(entry.get("step"), f"optimizer.state: step of {pair.published}")
-        loaded = {"step": torch.tensor(float(step))}
-        for name in MOMENTS:
+        steps.add(_num_steps(entry.get("step"), f"optimizer.state: step of {pair.published}"))
+        for name, views in moments.items():
             moment = entry.get(name)
             if not isinstance(moment, Tensor):
                 raise ValueError(f"optimizer.state: {name} of {pair.published} is missing")
-            loaded[name] = torch.empty_like(pair.tensor)
+            target = views[names[id(pair.tensor)]]
             sign_follows = pair.is_negated and name == "exp_avg"
-            _copy(moment, loaded[name], f"{name} of {pair.published}", negate=sign_follows)
+            _copy(moment, target, f"{name} of {pair.published}", negate=sign_follows)
             if name == "exp_inf" and moment.min() < 0:
                 raise ValueError(f"exp_inf of {pair.published} has negative values")
-        state.optimizer.state[pair.tensor] = loaded
+    if len(steps) > 1:
+        raise ValueError(f"optimizer.state: parameters have been updated {sorted(steps)} times")
+    state.optimizer.count.fill_(steps.pop())
 
 
 @torch.no_grad()

@@ -1,17 +1,21 @@
-"""Compiling the cells: each kind of cell once, for all cells of that kind."""
+"""Compiling cells, flows and heads: each kind once, for all modules of that kind."""
 
 import torch
 from torch import nn
 
 from nvae_core.model.cells import ResidualCell
+from nvae_core.model.encoder import PosteriorHead
+from nvae_core.model.flows import AutoregressiveTransform
+
+COMPILED = (ResidualCell, AutoregressiveTransform, PosteriorHead)
 
 
 class CannotCompile(RuntimeError):
     """This machine has not what torch.compile needs."""
 
 
-def compile_cells(model: nn.Module, *, backend: str = "inductor") -> None:
-    """Let torch compile the cells of a model at their first use; names in it do not change.
+def compile_modules(model: nn.Module, *, backend: str = "inductor") -> None:
+    """Let torch compile parts of a model at their first use; names in it do not change.
 
     Raises:
         CannotCompile: there is no compiler for this device.
@@ -21,8 +25,8 @@ def compile_cells(model: nn.Module, *, backend: str = "inductor") -> None:
         torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(2, device=device))
     except (RuntimeError, OSError) as error:
         raise CannotCompile(f"torch.compile does not work here: {error}") from error
-    cells = [module for module in model.modules() if isinstance(module, ResidualCell)]
-    # All cells share the code of nn.Module, so each counts as one more version of it.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, len(cells))
-    for cell in cells:
-        cell.compile(backend=backend, dynamic=False)
+    parts = [module for module in model.modules() if isinstance(module, COMPILED)]
+    # All share the code of nn.Module, so each counts as one more version of it.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, len(parts))
+    for part in parts:
+        part.compile(backend=backend, dynamic=False)

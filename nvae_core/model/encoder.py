@@ -8,8 +8,6 @@ from nvae_core.hierarchy import Hierarchy, LatentGroup
 from nvae_core.model.cells import build_cells
 from nvae_core.model.convolutions import WeightNormConv2d
 from nvae_core.model.flows import build_flow
-from nvae_core.model.normal import RawNormal
-from nvae_core.model.precision import in_own_precision
 
 
 class Encoder(nn.Module):
@@ -39,7 +37,7 @@ class Encoder(nn.Module):
 
 
 class PosteriorHead(nn.Module):
-    """One group's posterior: its parameters, from features and state, and its flow."""
+    """One group's posterior: its raw parameters, from features and state, and its flow."""
 
     def __init__(self, group: LatentGroup, config: ModelConfig) -> None:
         super().__init__()
@@ -48,10 +46,12 @@ class PosteriorHead(nn.Module):
             WeightNormConv2d(group.decoder_channels, channels, 1) if group.index > 0 else None
         )
         self.sampler = WeightNormConv2d(channels, 2 * num_latents, 3)
+        self.sampler.in_float32 = True
         self.flow = build_flow(num_latents, num_transforms=config.num_flow_transforms)
 
-    def forward(self, features: Tensor, state: Tensor) -> RawNormal:
-        """Map features (B, Ce, H, W) and state (B, Cd, H, W) to parameters of (B, Z, H, W)."""
+    def forward(self, features: Tensor, state: Tensor) -> Tensor:
+        """Map features (B, Ce, H, W) and state (B, Cd, H, W) to raw parameters (B, 2Z, H, W)."""
         if self.combiner is not None:
             features = features + self.combiner(state)
-        return RawNormal.split(in_own_precision(self.sampler, features))
+        raw: Tensor = self.sampler(features)
+        return raw

@@ -2,11 +2,11 @@
 
 import math
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nvae_core.model.activated_depthwise import convolve_activated
+from nvae_core.model.activation_checkpointing import CheckpointedSequential
 from nvae_core.model.convolutions import MaskedConv2d
-from nvae_core.model.recomputation import RecomputedSequential
 
 EXPANSION = 6
 INITIAL_SCALE = 0.1  # b starts small
@@ -29,14 +29,14 @@ class AutoregressiveTransform(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Transform z of (B, Z, H, W)."""
-        h = self.expand(z.to(self.expand.weight.dtype))
-        shift: Tensor = self.project(convolve_activated(h, self.depthwise.effective_weight()))
+        h = self.depthwise(F.elu(self.expand(z.to(self.expand.weight.dtype))))
+        shift: Tensor = self.project(F.elu(F.elu(h)))  # both are intended
         return z + shift.to(z.dtype)
 
 
-def build_flow(num_latents: int, *, num_transforms: int) -> RecomputedSequential:
+def build_flow(num_latents: int, *, num_transforms: int) -> CheckpointedSequential:
     """Build transforms of alternating raster order; none gives the identity."""
-    return RecomputedSequential(
+    return CheckpointedSequential(
         *(
             AutoregressiveTransform(num_latents, mirrored=index % 2 == 1)
             for index in range(num_transforms)

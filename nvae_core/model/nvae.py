@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from typing import cast
 
 import torch
@@ -10,13 +12,98 @@ from torch import Tensor, nn
 
 from nvae_core.config import ModelConfig
 from nvae_core.hierarchy import build_hierarchy
-from nvae_core.model.decoder import Decoder
+from nvae_core.model.convolutions import channels_last
+from nvae_core.model.decoder import NOTHING_FIXED, Decoder, PriorSample
+from nvae_core.model.distributions import ImageDistribution, Normal, kl_divergence
 from nvae_core.model.encoder import Encoder, PosteriorHead
-from nvae_core.model.noise import Noise, Stream, derive_seed, take_noise
-from nvae_core.model.passes import GroupSample, PriorSample, Reconstruction
+from nvae_core.seeding import Noise, Stream, derive_seed, take_noise
 
 _BUILDING = threading.Lock()
-NOTHING_FIXED: Mapping[int, Tensor] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class LatentGroupOutput:
+    """One group's posterior and its sample, (B, Z, H, W); of the prior, (B, 2Z, H, W).
+
+    Several groups of one resolution have a dimension before these.
+    """
+
+    raw_prior: Tensor
+    posterior: Normal
+    sample: Tensor
+    z: Tensor  # the sample after the flow; without a flow it is the sample itself
+
+    @cached_property
+    def prior(self) -> Normal:
+        """The prior given the latents above."""
+        return Normal.from_raw(self.raw_prior)
+
+    def kl(self) -> Tensor:
+        """Return the KL divergence of each latent, in nats; an estimate where there is a flow.
+
+        The flow has determinant 1, so the density of z is that of the sample. The estimate by
+        one sample can be negative.
+        """
+        if self.z is self.sample:
+            return kl_divergence(self.posterior, self.prior)
+        return self.log_posterior() - self.log_prior()
+
+    def log_posterior(self) -> Tensor:
+        """Return log q(z | x, latents above) of each latent."""
+        return self.posterior.log_density(self.sample)
+
+    def log_prior(self) -> Tensor:
+        """Return log p(z | latents above) of each latent."""
+        return self.prior.log_density(self.z)
+
+
+@dataclass(frozen=True)
+class NVAEOutput:
+    """What the model says about images by one sample of the posterior."""
+
+    image: ImageDistribution
+    groups: tuple[LatentGroupOutput, ...]  # top first
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x | z) of padded images x (B, C, R, R): (B,) nats."""
+        return self.image.log_prob_map(x).sum(dim=(1, 2))
+
+    def kl_per_channel(self) -> Tensor:
+        """Return the KL divergence of each image, group and channel, (B, G, Z) nats."""
+        scales = [scale.kl().sum(dim=(3, 4)) for scale in self._scales]
+        return torch.cat(scales).transpose(0, 1)
+
+    def importance_log_weight(self, x: Tensor) -> Tensor:
+        """Return log p(x, z) - log q(z | x) of padded images x (B, C, R, R): (B,) nats."""
+        return self.log_prob(x) + self.log_ratio()
+
+    def log_ratio(self) -> Tensor:
+        """Return log p(z) - log q(z | x), (B,) nats."""
+        log_ratios = [
+            (scale.log_prior() - scale.log_posterior()).sum(dim=(0, 2, 3, 4))
+            for scale in self._scales
+        ]
+        return torch.stack(log_ratios).sum(dim=0)
+
+    @cached_property
+    def _scales(self) -> list[LatentGroupOutput]:
+        """The groups of each resolution together, (G, B, Z, H, W)."""
+        by_shape = groupby(self.groups, key=lambda group: group.z.shape)
+        return [_stack(list(groups)) for _, groups in by_shape]
+
+
+def _stack(groups: Sequence[LatentGroupOutput]) -> LatentGroupOutput:
+    sample = torch.stack([group.sample for group in groups])
+    has_flow = groups[0].z is not groups[0].sample
+    return LatentGroupOutput(
+        raw_prior=torch.stack([group.raw_prior for group in groups]),
+        posterior=Normal(
+            torch.stack([group.posterior.mean for group in groups]),
+            torch.stack([group.posterior.sigma for group in groups]),
+        ),
+        sample=sample,
+        z=torch.stack([group.z for group in groups]) if has_flow else sample,
+    )
 
 
 class NVAE(nn.Module):
@@ -38,9 +125,9 @@ class NVAE(nn.Module):
 
     def noise_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
         """Return the shape of each group's noise, top first: (B, Z, H, W)."""
-        return self.hierarchy.latent_shapes(self.config.num_latents_per_group, batch_size)
+        return self.decoder.noise_shapes(batch_size)
 
-    def forward(self, x: Tensor, noise: Noise) -> Reconstruction:
+    def forward(self, x: Tensor, noise: Noise) -> NVAEOutput:
         """Encode padded images (B, C, R, R) in [0, 1] and reconstruct them from one sample."""
         return self.reconstruct(self.encode(x), noise)
 
@@ -49,27 +136,35 @@ class NVAE(nn.Module):
         features: tuple[Tensor, ...] = self.encoder(x)
         return features
 
-    def reconstruct(self, features: Sequence[Tensor], noise: Noise) -> Reconstruction:
-        """Sample the posterior from the top down (Eq. 1) and decode the sample."""
-        batch_size = features[0].shape[0]
+    def reconstruct(
+        self, features: Sequence[Tensor], noise: Noise, *, num_samples: int = 1
+    ) -> NVAEOutput:
+        """Sample the posterior from the top down (Eq. 1) and decode the sample.
+
+        `num_samples` of each image: the noise of a group is (S B, Z, H, W).
+        """
+        batch_size = num_samples * features[0].shape[0]
         draws = take_noise(noise, self.noise_shapes(batch_size))
         state = self.decoder.initial_state(batch_size)
-        groups: list[GroupSample] = []
+        groups: list[LatentGroupOutput] = []
         posterior_heads = cast(Sequence[PosteriorHead], self.posteriors)
         for index, (group, posterior_head) in enumerate(
             zip(self.decoder.steps(), posterior_heads, strict=True)
         ):
             state = group.advance(state)
             raw_prior = group.prior(state)
-            raw_posterior = posterior_head(features[index], state)
+            of_images = features[index]
+            if num_samples > 1:
+                of_images = of_images.repeat(num_samples, 1, 1, 1)
+            raw = posterior_head(of_images, state)
             if self.config.residual_posterior and index > 0:
-                raw_posterior = raw_prior + raw_posterior
-            prior, posterior = raw_prior.clamp(), raw_posterior.clamp()
-            sample = posterior.sample(draws[index])
+                raw = raw_prior + raw  # Sec. 3.2
+            posterior = Normal.from_raw(raw)
+            sample = posterior.sample(channels_last(draws[index]))
             z = posterior_head.flow(sample)
             state = group.combine(state, z)
-            groups.append(GroupSample(prior, posterior, sample, z))
-        return Reconstruction(self.decoder.image(state), tuple(groups))
+            groups.append(LatentGroupOutput(raw_prior, posterior, sample, z))
+        return NVAEOutput(self.decoder.image(state), tuple(groups))
 
     def generate(
         self,
@@ -79,21 +174,10 @@ class NVAE(nn.Module):
         temperature: float = 1.0,
         fixed: Mapping[int, Tensor] = NOTHING_FIXED,
     ) -> PriorSample:
-        """Sample the prior from the top down, its standard deviations scaled by temperature.
-
-        `fixed` gives the latents (B, Z, H, W) of some groups by index, in place of samples.
-        """
-        draws = take_noise(noise, self.noise_shapes(batch_size))
-        state = self.decoder.initial_state(batch_size)
-        latents: list[Tensor] = []
-        for index, group in enumerate(self.decoder.steps()):
-            state = group.advance(state)
-            z = fixed.get(index)
-            if z is None:
-                z = group.prior(state).clamp(temperature).sample(draws[index])
-            state = group.combine(state, z)
-            latents.append(z)
-        return PriorSample(self.decoder.image(state), tuple(latents))
+        """Sample the prior as `Decoder.generate` does."""
+        return self.decoder.generate(
+            noise, batch_size=batch_size, temperature=temperature, fixed=fixed
+        )
 
 
 def build_model(config: ModelConfig, seed: int) -> NVAE:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from nvae_core.inference.network import FoldedDecoder
-from nvae_core.model.noise import draw_noise
+from nvae_core.model.decoder import Decoder
+from nvae_core.seeding import draw_noise
 
 BATCH_SIZE = 64
 
@@ -22,7 +22,7 @@ def never() -> bool:
 
 @torch.no_grad()
 def draw_images(
-    decoder: FoldedDecoder,
+    decoder: Decoder,
     num_images: int,
     *,
     temperature: float,
@@ -55,7 +55,9 @@ def draw_images(
         shared = shared or [group[:1].clone() for group in noise[:num_shared_groups]]
         # Equal noise from the top down gives equal states, and so equal latents.
         held = [group.expand(batch_size, -1, -1, -1) for group in shared]
-        image = decoder.generate([*held, *noise[num_shared_groups:]], temperature)
+        image = decoder.generate(
+            [*held, *noise[num_shared_groups:]], batch_size=batch_size, temperature=temperature
+        ).image
         drawn.append(image.mean() if pixels is None else image.draw(pixels))
     return torch.cat(drawn)
 

@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from nvae_core.config import SampleConfig
-from nvae_core.inference.network import FoldedDecoder
-from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.decoder import Decoder
+from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import (
     ExitReason,
@@ -112,7 +112,7 @@ class _Drawing:
         }
         report_record(self.run, RECORD_NAME, record, step=self.sampler.manifest.step)
 
-    def _decoder(self, temperature: float) -> FoldedDecoder:
+    def _decoder(self, temperature: float) -> Decoder:
         if self.config.batch_norm == "running":
             return self.sampler.running()
         key = self.sampler.key(temperature, self.config.re_estimation_draws)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest, load_model
-from nvae_core.inference.network import FoldedDecoder, fold_decoder
-from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.model.decoder import Decoder
+from nvae_core.model.fuse import fuse
+from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.model.nvae import NVAE
 from nvae_core.sampling.drawing import never
 from nvae_core.sampling.statistics import (
@@ -28,7 +29,7 @@ class _ReEstimated:
     """Statistics, and the decoder that they are folded into."""
 
     statistics: dict[str, Tensor]
-    decoder: FoldedDecoder
+    decoder: Decoder
 
 
 class Sampler:
@@ -38,7 +39,7 @@ class Sampler:
         self.model = model
         self.manifest = manifest
         self.device = device
-        self._running: FoldedDecoder | None = None
+        self._running: Decoder | None = None
         self._re_estimated: OrderedDict[StatisticsKey, _ReEstimated] = OrderedDict()
 
     @classmethod
@@ -66,10 +67,10 @@ class Sampler:
         """Return what the statistics at this temperature are known by."""
         return StatisticsKey(self.model_sha256, temperature, num_draws)
 
-    def running(self) -> FoldedDecoder:
+    def running(self) -> Decoder:
         """Return the decoder with the statistics of training."""
         if self._running is None:
-            self._running = fold_decoder(self.model)
+            self._running = fuse(self.model.decoder)
         return self._running
 
     def re_estimated(
@@ -79,7 +80,7 @@ class Sampler:
         given: Mapping[str, Tensor] | None = None,
         keep: Callable[[dict[str, Tensor]], None] | None = None,
         should_stop: Callable[[], bool] = never,
-    ) -> FoldedDecoder:
+    ) -> Decoder:
         """Return the decoder with statistics of its samples at a temperature.
 
         Args:
@@ -125,7 +126,7 @@ class Sampler:
                     num_draws=key.num_draws,
                     should_stop=should_stop,
                 )
-            return _ReEstimated(copy_statistics(self.model), fold_decoder(self.model))
+            return _ReEstimated(copy_statistics(self.model), fuse(self.model.decoder))
         finally:
             set_statistics(self.model, own)
 

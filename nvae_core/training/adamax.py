@@ -1,64 +1,51 @@
-"""The optimizer: AdaMax (Kingma and Ba, 2015, Algorithm 2)."""
-
-from collections.abc import Sequence
-from typing import Any
+"""The optimizer: AdaMax (Kingma and Ba, 2015, Algorithm 2), over all parameters in one tensor."""
 
 import torch
 from torch import Tensor
 
-from nvae_core.kernels import adamax as kernels
+MEAN_DECAY = 0.9  # β1
+NORM_DECAY = 0.999  # β2
+EPSILON = 1e-3
+CACHED_VALUES = 2**15  # of each tensor, that a CPU updates while they are in its cache
 
 
-class Adamax(torch.optim.Adamax):
-    """torch's own, but for parameters that a kernel can update in one pass over memory."""
+class Adamax:
+    """Moments of a model's gradients, and the update of its parameters."""
+
+    def __init__(self, parameters: Tensor, *, weight_decay: float) -> None:
+        self.parameters = parameters.detach()
+        self.mean = torch.zeros_like(self.parameters)
+        self.norm = torch.zeros_like(self.parameters)
+        self.count = torch.zeros((), device=parameters.device)  # of updates
+        self._weight_decay = weight_decay
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update the parameters that have a gradient."""
-        assert closure is None
-        for group in self.param_groups:
-            with_gradient = [p for p in group["params"] if p.grad is not None]
-            states = [self._state_of(parameter) for parameter in with_gradient]
-            moments = [(state["exp_avg"], state["exp_inf"]) for state in states]
-            if not kernels.adamax_fits(with_gradient, moments):
-                super().step()
+    def update(self, gradients: Tensor, rate: Tensor, is_taken: Tensor) -> None:
+        """Update by gradients, which are overwritten; if the step is not taken, change nothing.
+
+        The learning rate and the decision are scalars on the device: nothing waits for them.
+        """
+        self.count += is_taken
+        step_size = rate * is_taken / (1 - MEAN_DECAY ** self.count.clamp_min(1))
+        if self.parameters.device.type == "cpu":
+            if not is_taken:
                 return
-            _update(group, with_gradient, moments, [state["step"] for state in states])
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
-        assert set_to_none
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
-
-    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_inf"] = torch.zeros_like(parameter)
-        return state
-
-
-def _update(
-    group: dict[str, Any],
-    parameters: Sequence[Tensor],
-    moments: Sequence[tuple[Tensor, Tensor]],
-    steps: list[Tensor],
-) -> None:
-    torch._foreach_add_(steps, 1)
-    mean_decay, norm_decay = group["betas"]
-    counts = torch.stack(steps).tolist()
-    rates = {count: group["lr"] / (1 - mean_decay**count) for count in set(counts)}
-    for parameter, pair, count in zip(parameters, moments, counts, strict=True):
-        assert parameter.grad is not None
-        kernels.update(
-            parameter,
-            parameter.grad,
-            pair,
-            rate=rates[count],
-            decays=(mean_decay, norm_decay),
-            epsilon=group["eps"],
-            weight_decay=group["weight_decay"],
-        )
+            parts = (
+                tensor.split(CACHED_VALUES)
+                for tensor in (self.parameters, gradients, self.mean, self.norm)
+            )
+            for parameters, part, mean, norm in zip(*parts, strict=True):
+                part.add_(parameters, alpha=self._weight_decay)
+                mean.lerp_(part, 1 - MEAN_DECAY)
+                part.abs_().add_(EPSILON)
+                torch.maximum(norm.mul_(NORM_DECAY), part, out=norm)
+                parameters.addcdiv_(mean, norm, value=-step_size.item())
+            return
+        taken = is_taken > 0
+        gradients = torch.where(taken, gradients, 0)  # which are perhaps not finite
+        gradients.add_(self.parameters, alpha=self._weight_decay).mul_(is_taken)
+        self.mean.lerp_(gradients, (1 - MEAN_DECAY) * is_taken)
+        self.norm.mul_(torch.where(taken, NORM_DECAY, 1.0))
+        torch.maximum(self.norm, gradients.abs_().add_(EPSILON * is_taken), out=self.norm)
+        change = torch.div(self.mean, self.norm.clamp_min(EPSILON / 2), out=gradients)
+        self.parameters.sub_(change.mul_(step_size))

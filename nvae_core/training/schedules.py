@@ -1,15 +1,15 @@
 """Schedules: pure functions of the step, counted from 0, of a run of `num_steps` steps."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nvae_core.config import OptimizationConfig
 
 CONSTANT_FRACTION = 1e-4  # of the steps, before the KL warm-up begins
 
 
-@dataclass(frozen=True)
-class StepWeights:
+
+class Schedule(NamedTuple):
     """Learning rate of one step, and the weights of the terms of its objective."""
 
     learning_rate: float
@@ -17,9 +17,9 @@ class StepWeights:
     spectral_weight: float  # λ
 
 
-def weights_at(
+def schedule_at(
     step: int, *, num_steps: int, steps_per_epoch: int, optimization: OptimizationConfig
-) -> StepWeights:
+) -> Schedule:
     """Return what the configuration says about one step."""
     beta = kl_weight(
         step,
@@ -27,7 +27,7 @@ def weights_at(
         warmup_fraction=optimization.kl_warmup_fraction,
         minimum=optimization.min_kl_weight,
     )
-    return StepWeights(
+    return Schedule(
         learning_rate=learning_rate(
             step,
             num_steps=num_steps,

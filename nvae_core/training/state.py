@@ -8,21 +8,70 @@ import torch
 from torch import Tensor
 
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
-from nvae_core.model.batch_norm import normalize_over
-from nvae_core.model.compilation import compile_cells
+from nvae_core.losses import SpectralRegularizer
+from nvae_core.model.activation_checkpointing import checkpoint_activations
+from nvae_core.model.batch_norm import RunningStatistics, normalize_over
+from nvae_core.model.compilation import compile_modules
 from nvae_core.model.convolutions import DataInitializedConv2d, fit_to_data
-from nvae_core.model.noise import Noise, Stream, seeded_generator
 from nvae_core.model.nvae import NVAE, build_model
-from nvae_core.model.recomputation import recompute_cells
-from nvae_core.model.regularization import SpectralRegularizer, convolutions_of
+from nvae_core.model.weight_bank import WeightBank
+from nvae_core.seeding import Noise, Stream, seeded_generator
 from nvae_core.training.adamax import Adamax
-from nvae_core.training.gradient_averaging import GradientAverager
-from nvae_core.training.gradient_scale import GradientScale
-from nvae_core.training.measured import Measured
+from nvae_core.training.metrics import RunningMetrics
 
-ADAMAX_BETAS = (0.9, 0.999)
-ADAMAX_EPSILON = 1e-3
 SIMPLEST = ComputeConfig()
+INITIAL_SCALE = 1024.0
+MIN_SCALE = 1.0
+STEPS_TO_GROWTH = 2000
+
+
+class GradientScale:
+    """The factor that keeps gradients in the range of float16; other precisions have none.
+
+    It only sees gradients that are averaged over the ranks, so it is the same on all of them.
+    """
+
+    def __init__(self, compute: ComputeConfig, device: torch.device) -> None:
+        self.is_needed = compute.precision == "fp16"
+        self.value = torch.tensor(INITIAL_SCALE if self.is_needed else 0.0, device=device)
+        self._num_finite = torch.zeros((), device=device)  # steps since it changed
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """Return the loss to take the gradient of."""
+        return loss * self.value if self.is_needed else loss
+
+    def unscale(self, gradients: Tensor) -> Tensor:
+        """Divide gradients by what the loss was multiplied by, and return that; 0 for none."""
+        if self.is_needed:
+            gradients /= self.value
+        return self.value.clone()
+
+    def adapt(self, is_finite: Tensor) -> Tensor:
+        """Lower the scale if the gradients overflowed, raise it after many that did not.
+
+        Returns:
+            1 where it was lowered, as the step may succeed when it is tried again; else 0.
+        """
+        if not self.is_needed:
+            return torch.zeros_like(self.value)
+        before = self.value.clone()
+        num_finite = torch.where(is_finite, self._num_finite + 1, 0)
+        grown = torch.where(num_finite == STEPS_TO_GROWTH, 2 * before, before)
+        self.value.copy_(torch.where(is_finite, grown, before / 2).clamp_min(MIN_SCALE))
+        self._num_finite.copy_(num_finite % STEPS_TO_GROWTH)
+        return (self.value < before).float()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything by name; nothing where there is no scale."""
+        if not self.is_needed:
+            return {}
+        return {"scale": self.value.double(), "growth": self._num_finite.double()}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Restore what `tensors` returned; without any, as from another precision, begin anew."""
+        if tensors and self.is_needed:
+            self.value.copy_(tensors["scale"])
+            self._num_finite.copy_(tensors["growth"])
 
 
 @dataclass
@@ -33,21 +82,25 @@ class TrainingState:
     """
 
     model: NVAE
-    optimizer: torch.optim.Adamax
+    bank: WeightBank
+    running_statistics: RunningStatistics
+    optimizer: Adamax
     spectral: SpectralRegularizer
     compute: ComputeConfig
     scale: GradientScale
-    averager: GradientAverager
     step: int = 0
-    measured: Measured = field(default_factory=Measured)
+    metrics: RunningMetrics = field(default_factory=RunningMetrics)
 
     def training_tensors(self) -> dict[str, Tensor]:
         """Return optimizer state, singular vectors and scale: what the model does not hold."""
         tensors = {f"spectral/{name}": value for name, value in self.spectral.state_dict().items()}
         tensors |= {f"scale/{name}": value for name, value in self.scale.tensors().items()}
-        for name, parameter in self.model.named_parameters():
-            for part, value in self.optimizer.state.get(parameter, {}).items():
+        moments = {"exp_avg": self.optimizer.mean, "exp_inf": self.optimizer.norm}
+        for part, flat in moments.items():
+            for name, value in self.bank.views(flat).items():
                 tensors[f"optimizer/{part}/{name}"] = value
+        for name, _ in self.model.named_parameters():
+            tensors[f"optimizer/step/{name}"] = self.optimizer.count
         return tensors
 
     def load_training_tensors(self, tensors: dict[str, Tensor]) -> None:
@@ -58,16 +111,19 @@ class TrainingState:
         """
         self.spectral.load_state_dict(under("spectral/", tensors))
         self.scale.load_tensors(under("scale/", tensors))
-        for name, parameter in self.model.named_parameters():
-            if f"optimizer/step/{name}" not in tensors:
-                continue  # saved before the first update
-            self.optimizer.state[parameter] = {
-                "step": tensors[f"optimizer/step/{name}"].clone(),
-                **{
-                    part: _like(parameter, tensors[f"optimizer/{part}/{name}"])
-                    for part in ("exp_avg", "exp_inf")
-                },
-            }
+        counts = {value.item() for value in under("optimizer/step/", tensors).values()}
+        if not counts:
+            return  # saved before the first update
+        if len(counts) > 1:
+            raise RuntimeError(f"the parameters have been updated {sorted(counts)} times")
+        self.optimizer.count.fill_(counts.pop())
+        for part, flat in (("exp_avg", self.optimizer.mean), ("exp_inf", self.optimizer.norm)):
+            for name, view in self.bank.views(flat).items():
+                saved = tensors[f"optimizer/{part}/{name}"]
+                if saved.shape != view.shape:
+                    shapes = f"{tuple(saved.shape)}, not {tuple(view.shape)}"
+                    raise RuntimeError(f"a moment of {name} is {shapes}")
+                view.copy_(saved)
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -77,12 +133,6 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _like(parameter: Tensor, saved: Tensor) -> Tensor:
-    if saved.shape != parameter.shape:
-        raise RuntimeError(f"a moment is {tuple(saved.shape)}, not {tuple(parameter.shape)}")
-    return torch.empty_like(parameter).copy_(saved)
 
 
 def start_training(
@@ -101,26 +151,19 @@ def start_training(
     model = build_model(model_config, seed).to(device)
     normalize_over(model, compute.batch_norm_statistics)
     if compute.activation_checkpointing:
-        recompute_cells(model)
+        checkpoint_activations(model)
     if compute.compile:
-        compile_cells(model)
-    optimizer = Adamax(
-        model.parameters(),
-        lr=optimization.learning_rate,
-        betas=ADAMAX_BETAS,
-        eps=ADAMAX_EPSILON,
-        weight_decay=optimization.weight_decay,
-        foreach=True,
-    )
+        compile_modules(model)
     generator = seeded_generator(torch.device("cpu"), Stream.SINGULAR_VECTORS, seed)
-    spectral = SpectralRegularizer(convolutions_of(model), generator).to(device)
+    bank = WeightBank(model)
     return TrainingState(
-        model,
-        optimizer,
-        spectral,
-        compute,
-        GradientScale(compute, device),
-        GradientAverager(model),
+        model=model,
+        bank=bank,
+        running_statistics=RunningStatistics(model),
+        optimizer=Adamax(bank.flat, weight_decay=optimization.weight_decay),
+        spectral=SpectralRegularizer(model, generator).to(device),
+        compute=compute,
+        scale=GradientScale(compute, device),
     )
 
 

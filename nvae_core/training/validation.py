@@ -11,11 +11,11 @@ from nvae_core.data.pixels import to_model_input
 from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared
 from nvae_core.distributed import Ranks, sum_over_ranks
 from nvae_core.evaluation.likelihood import score_by
-from nvae_core.inference.network import fold_model
-from nvae_core.model.noise import Stream, draw_noise, seeded_generator
+from nvae_core.seeding import Stream, draw_noise, seeded_generator
+from nvae_core.model.fuse import fuse
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import Phase, RunDirectory
-from nvae_core.training.phase_clock import PhaseClock
+from nvae_core.training.reporter import PhaseClock
 from nvae_core.training.state import TrainingState, evaluating
 
 SPLIT: SplitName = "test"
@@ -56,11 +56,11 @@ class Validation:
         num_images = min(self._config.validation.num_images, len(split.images))
         own = range(self._ranks.rank, num_images, self._ranks.world_size)
         batch_size = self._config.optimization.batch_size
-        folded = fold_model(state.model)
+        model_now = fuse(state.model)
         for start in range(0, len(own), batch_size):
             self._clock.enter(Phase.EVALUATE, state.step)
             x, noise = self._batch(split, state.model, own[start : start + batch_size])
-            part = score_by(folded, x, [noise])
+            part = score_by(model_now, x, [noise])
             yield torch.stack(
                 [
                     torch.tensor(float(len(x)), dtype=torch.float64, device=x.device),

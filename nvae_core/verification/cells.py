@@ -16,6 +16,7 @@ from nvae_core.cell_kinds import (
 )
 from nvae_core.hierarchy import Cell, Direction
 from nvae_core.interop.pairing import PairedTensor, paired_tensors_of_cell
+from nvae_core.model.batch_norm import RunningStatistics
 from nvae_core.model.cells import ResidualCell
 from nvae_core.model.convolutions import autoregressive_mask
 from nvae_core.verification.comparison import Comparison, compare, exactly
@@ -68,10 +69,12 @@ def _compare_cell(name: str, arrays: Mapping[str, Tensor]) -> Iterator[Compariso
     x = arrays["x"]
     plan = Cell(_kind(name, primitive), DIRECTIONS[direction], x.shape[1], x.shape[2])
     cell = ResidualCell(plan, squeeze_excitation="state/se.se.0.weight" in arrays)
+    running_statistics = RunningStatistics(cell)
     pairs = list(paired_tensors_of_cell(cell, plan))
     for pair in pairs:
         pair.tensor.copy_(_find(arrays, f"state/{pair.published}", name))
     yield compare(f"{name}/y_train", cell.train()(x), arrays["y_train"])
+    running_statistics.follow([running_statistics.take_batch()])
     for pair in pairs:
         yield from _compare_statistic(name, pair, arrays)
     yield compare(f"{name}/y_eval_after", cell.eval()(x), arrays["y_eval_after"])

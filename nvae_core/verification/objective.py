@@ -8,13 +8,7 @@ from torch import Tensor
 from nvae_core.interop.pairing import convolutions_in_published_order
 from nvae_core.model.convolutions import Conv2d
 from nvae_core.model.nvae import NVAE
-from nvae_core.model.regularization import (
-    SpectralRegularizer,
-    as_matrix,
-    batch_norm_penalty,
-    convolutions_of,
-)
-from nvae_core.objective import balance_kl
+from nvae_core.losses import SpectralRegularizer, balance_kl, batch_norm_penalty
 from nvae_core.training.state import TrainingState
 from nvae_core.verification.comparison import Comparison, compare_each, exactly
 from nvae_core.verification.fixture import Fixture
@@ -25,7 +19,7 @@ Shape = tuple[int, int]
 @torch.no_grad()
 def compare_penalties(fixture: Fixture, state: TrainingState) -> Iterator[Comparison]:
     """B: the spectral regularization after 4, 8 and 40 iterations, and the batch-norm penalty."""
-    model, convolutions = state.model, convolutions_of(state.model)
+    model = state.model
     in_order = _by_shape(convolutions_in_published_order(model))
     shapes = [(*shape, len(layers)) for shape, layers in in_order.items()]
     yield exactly("sr_shapes", torch.tensor(shapes), fixture.tensor("sr_shapes"))
@@ -33,12 +27,14 @@ def compare_penalties(fixture: Fixture, state: TrainingState) -> Iterator[Compar
     yield compare_each("sr_exact_by_shape", exact, fixture.tensor("sr_exact_by_shape"))
     yield compare_each("sr_exact_total", exact.sum(), fixture.tensor("sr_exact_total"))
     load_singular_vectors(fixture, state.spectral, model, is_fresh=False)
-    for name in ("sr_loss_4iter", "sr_loss_8iter"):
-        yield compare_each(name, state.spectral(convolutions), fixture.tensor(name))
-    load_singular_vectors(fixture, state.spectral, model, is_fresh=True)
-    name = "sr_loss_40iter"
-    yield compare_each(name, state.spectral(convolutions), fixture.tensor(name))
-    yield compare_each("bn_loss", batch_norm_penalty(model), fixture.tensor("bn_loss"))
+    with state.bank.applied() as weights:
+        for name in ("sr_loss_4iter", "sr_loss_8iter"):
+            yield compare_each(name, state.spectral(weights.matrices), fixture.tensor(name))
+        load_singular_vectors(fixture, state.spectral, model, is_fresh=True)
+        name = "sr_loss_40iter"
+        yield compare_each(name, state.spectral(weights.matrices), fixture.tensor(name))
+        penalty = batch_norm_penalty(weights.norm_scales, torch.zeros(()))
+        yield compare_each("bn_loss", penalty, fixture.tensor("bn_loss"))
 
 
 def compare_balancing(fixture: Fixture, model: NVAE) -> Iterator[Comparison]:
@@ -57,7 +53,7 @@ def load_singular_vectors(
     fixture: Fixture, spectral: SpectralRegularizer, model: NVAE, *, is_fresh: bool
 ) -> None:
     """Start the power iteration from the reference's vectors, which are in its order of layers."""
-    ours = _by_shape(convolutions_of(model))
+    ours = _by_shape([m for m in model.modules() if isinstance(m, Conv2d)])
     for (rows, columns), layers in _by_shape(convolutions_in_published_order(model)).items():
         theirs = {id(layer): index for index, layer in enumerate(layers)}
         order = [theirs[id(layer)] for layer in ours[rows, columns]]
@@ -65,7 +61,7 @@ def load_singular_vectors(
         right = fixture.tensor(f"sr_v0_{rows}x{columns}")[order]
         # Its columns are in the order of (Cin, k, k).
         reordered = [
-            as_matrix(vector.view(1, *layer.weight.shape[1:]))[0]
+            vector.view(layer.weight.shape[1:]).permute(1, 2, 0).flatten()
             for vector, layer in zip(right, ours[rows, columns], strict=True)
         ]
         spectral.get_buffer(f"left_{rows}x{columns}").copy_(left)

@@ -9,10 +9,10 @@ from torch import Tensor
 from nvae_core.data.pixels import reduce_bit_depth
 from nvae_core.evaluation.estimates import ACTIVE_CHANNEL_KL
 from nvae_core.evaluation.likelihood import score_images
-from nvae_core.model.images import crop
-from nvae_core.model.logistic_mixture import LogisticMixtureImage
+from nvae_core.model.distributions import crop
+from nvae_core.model.distributions import LogisticMixtureImage
 from nvae_core.model.nvae import NVAE
-from nvae_core.model.passes import Reconstruction
+from nvae_core.model.nvae import NVAEOutput
 from nvae_core.verification.comparison import Comparison, compare, compare_each, exactly
 from nvae_core.verification.fixture import Fixture
 
@@ -81,7 +81,7 @@ def compare_importance_samples(fixture: Fixture, model: NVAE) -> Iterator[Compar
     yield compare_each("iw_nll", scores.importance_weighted_nll, fixture.tensor("iw_nll"))
 
 
-def _compare_groups(fixture: Fixture, model: NVAE, result: Reconstruction) -> Iterator[Comparison]:
+def _compare_groups(fixture: Fixture, model: NVAE, result: NVAEOutput) -> Iterator[Comparison]:
     for name, ours in (
         ("q_mu", [group.posterior.mean for group in result.groups]),
         ("q_sigma", [group.posterior.sigma for group in result.groups]),
@@ -95,7 +95,7 @@ def _compare_groups(fixture: Fixture, model: NVAE, result: Reconstruction) -> It
             yield compare(name, value, reference.expand_as(value), scale=scale)
 
 
-def _compare_divergences(fixture: Fixture, result: Reconstruction) -> Iterator[Comparison]:
+def _compare_divergences(fixture: Fixture, result: NVAEOutput) -> Iterator[Comparison]:
     log_q = torch.stack([group.log_posterior().sum(dim=(1, 2, 3)) for group in result.groups], 1)
     log_p = torch.stack([group.log_prior().sum(dim=(1, 2, 3)) for group in result.groups], 1)
     yield compare("log_q_group", log_q, fixture.tensor("log_q_group"))
@@ -111,7 +111,7 @@ def _compare_divergences(fixture: Fixture, result: Reconstruction) -> Iterator[C
 
 
 def _compare_likelihood(
-    fixture: Fixture, model: NVAE, result: Reconstruction
+    fixture: Fixture, model: NVAE, result: NVAEOutput
 ) -> Iterator[Comparison]:
     x = fixture.tensor("x")
     log_prob_map = result.image.log_prob_map(x)

@@ -1,15 +1,15 @@
 """Three training steps from the checkpoint (F)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from nvae_core.interop.pairing import batch_norms_in_published_order, paired_parameters
 from nvae_core.model.nvae import NVAE
-from nvae_core.objective import balance_kl
-from nvae_core.training.outcome import StepOutcome
-from nvae_core.training.schedules import StepWeights
+from nvae_core.losses import balance_kl
+from nvae_core.training.metrics import StepMetrics
+from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState
 from nvae_core.training.step import take_step
 from nvae_core.verification.comparison import Comparison, compare, compare_each, exactly
@@ -40,36 +40,41 @@ def compare_training_steps(fixture: Fixture, state: TrainingState) -> Iterator[C
     yield exactly("param_names", [float(has_names)], [1.0])
     load_singular_vectors(fixture, state.spectral, model, is_fresh=False)
     model.train()
+    gradients = _record_gradients(state)
     for step in range(len(fixture.tensor("train_components"))):
         outcome = _take_step(fixture, state, step)
         yield from _compare_components(fixture, outcome, step)
-        yield from _compare_parameters(fixture, model, step)
+        by_name = state.bank.views(gradients[step])
+        yield from _compare_parameters(fixture, model, by_name, step)
     yield from _compare_statistics(fixture, model)
 
 
-def _take_step(fixture: Fixture, state: TrainingState, step: int) -> StepOutcome:
+def _take_step(fixture: Fixture, state: TrainingState, step: int) -> StepMetrics:
     spectral_weight, kl_weight, learning_rate = fixture.tensor("train_consts").tolist()
     return take_step(
         state,
         fixture.tensor(f"train_x_{step}"),
         fixture.per_group(f"eps_train{step}", state.model),
-        weights=StepWeights(learning_rate, kl_weight=kl_weight, spectral_weight=spectral_weight),
+        schedule=Schedule(learning_rate, kl_weight=kl_weight, spectral_weight=spectral_weight),
         balancing=balance_kl("divide", state.model.hierarchy.groups),
         penalize_batch_norm=True,
         stop_requested=False,
     )
 
 
-def _compare_components(fixture: Fixture, outcome: StepOutcome, step: int) -> Iterator[Comparison]:
+def _compare_components(fixture: Fixture, outcome: StepMetrics, step: int) -> Iterator[Comparison]:
     references = fixture.tensor("train_components")[step].tolist()
     for component, reference in zip(COMPONENTS, references, strict=True):
         ours = outcome.values[component]
         yield compare_each(f"train_components/{component}", [ours], [reference])
 
 
-def _compare_parameters(fixture: Fixture, model: NVAE, step: int) -> Iterator[Comparison]:
+def _compare_parameters(
+    fixture: Fixture, model: NVAE, by_name: Mapping[str, Tensor], step: int
+) -> Iterator[Comparison]:
     pairs = list(paired_parameters(model))
-    gradients = [_or_zero(pair.tensor.grad).double().norm() for pair in pairs]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    gradients = [by_name[names[id(pair.tensor)]].double().norm() for pair in pairs]
     references = fixture.tensor("train_grad_norm")[: step + 1]
     totals = references.norm(dim=1)  # of all parameters, at each step so far
     noise_scale = (NOISE_SCALE_FRACTION * totals.max()).clamp_min(NOISE_SCALE)
@@ -106,5 +111,14 @@ def _compare_statistics(fixture: Fixture, model: NVAE) -> Iterator[Comparison]:
     yield compare_each("train_bn_running_var_norm", variances, reference_variances)
 
 
-def _or_zero(gradient: Tensor | None) -> Tensor:
-    return torch.zeros(()) if gradient is None else gradient
+def _record_gradients(state: TrainingState) -> list[Tensor]:
+    """Return a list that the gradients of each step from now on are added to."""
+    gradients: list[Tensor] = []
+    update = state.optimizer.update
+
+    def update_and_record(flat: Tensor, rate: Tensor, is_taken: Tensor) -> None:
+        gradients.append(flat.clone())
+        update(flat, rate, is_taken)
+
+    state.optimizer.update = update_and_record  # type: ignore[method-assign]
+    return gradients
