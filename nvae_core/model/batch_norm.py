@@ -136,6 +136,7 @@ class _Normalize(torch.autograd.Function):
         activation: Activation,
         scope: StatisticsScope,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)  # of the statistics
         if world_size(scope) == 1:
             z, mean, inverse_std = torch.native_batch_norm(
                 x, weight, bias, None, None, True, 0.0, EPSILON
@@ -152,11 +153,12 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, weight, bias, mean, inverse_std = ctx.saved_tensors
-        gradient, variance = gradients[0], _variance(inverse_std)
-        if ctx.activation != "identity":
+        gradient, is_alone = gradients[0], world_size(ctx.scope) == 1
+        is_identity = ctx.activation == "identity"
+        variance = mean if is_identity and is_alone else inverse_std.pow(-2) - EPSILON
+        if not is_identity:
             z = F.batch_norm(x, mean, variance, weight, bias, eps=EPSILON)
             gradient = _activation_backward(gradient, z, ctx.activation)
-        is_alone = world_size(ctx.scope) == 1
         grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             gradient,
             x,
@@ -178,10 +180,6 @@ class _Normalize(torch.autograd.Function):
             offset = slope * mean - scale * mean_grad
             grad_x = grad_x + torch.addcmul(offset[:, None, None], x, -slope[:, None, None])
         return grad_x.to(x.dtype), grad_weight, grad_bias, None, None
-
-
-def _variance(inverse_std: Tensor) -> Tensor:
-    return inverse_std.pow(-2) - EPSILON
 
 
 def _activation_backward(gradient: Tensor, z: Tensor, activation: Activation) -> Tensor:
