@@ -12,11 +12,16 @@ from analyses import OF_IMAGES, artifacts
 from PIL import Image
 from pydantic import ValidationError
 
-from nvae_core.analysis import nearest
-from nvae_core.analysis.mixing import BATCH_SIZE, mix, reconstruct
-from nvae_core.analysis.nearest import coarse_centres, find_nearest
-from nvae_core.analysis.of_neighbours import choose_evenly, compare_with_held_out
-from nvae_core.analysis.of_samples import pixel_spread
+from nvae_core.analysis.experiments import interpolation, neighbours
+from nvae_core.analysis.experiments.interpolation import interpolate
+from nvae_core.analysis.experiments.neighbours import (
+    choose_evenly,
+    coarse_centres,
+    compare_with_held_out,
+    find_nearest,
+)
+from nvae_core.analysis.experiments.reconstruction import MAX_BATCH_SIZE, reconstruct
+from nvae_core.analysis.experiments.scales import pixel_spread
 from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig
 from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import write_prepared
@@ -32,7 +37,7 @@ def random_images(count: int, size: int = 16, colors: int = 3, seed: int = 0) ->
 
 def test_planted_copies_are_found_at_distance_zero_across_blocks(monkeypatch) -> None:
     images = random_images(50)
-    monkeypatch.setattr(nearest, "BLOCK_BYTES", 7 * images[0].nbytes)
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", 7 * images[0].nbytes)
     found = find_nearest(images[[3, 48]], images, 1)
     assert found.indices.tolist() == [[3], [48]]
     assert found.distances.max() == 0
@@ -40,7 +45,7 @@ def test_planted_copies_are_found_at_distance_zero_across_blocks(monkeypatch) ->
 
 def test_all_neighbours_are_those_of_a_search_without_blocks(monkeypatch) -> None:
     images, queries = random_images(50), random_images(4, seed=1)
-    monkeypatch.setattr(nearest, "BLOCK_BYTES", 7 * images[0].nbytes)
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", 7 * images[0].nbytes)
     found = find_nearest(queries, images, 5)
     rows, others = coarse_centres(queries), coarse_centres(images)
     distances = np.sqrt(((rows[:, None] - others[None]) ** 2).mean(axis=2)) / 255
@@ -76,7 +81,7 @@ def test_mixture_begins_at_one_image_and_ends_at_the_other(
     model: NVAE, padded_images: torch.Tensor
 ) -> None:
     model.eval()
-    way = mix(model, padded_images[:2], torch.tensor([0.0, 0.5, 1.0]))
+    way = interpolate(model, padded_images[:2], torch.tensor([0.0, 0.5, 1.0]))
     zeros = [torch.zeros(shape) for shape in model.noise_shapes(2)]
     ends = reconstruct(model, padded_images[:2], zeros).images
     torch.testing.assert_close(way[0], ends[0])
@@ -87,18 +92,18 @@ def test_mixture_begins_at_one_image_and_ends_at_the_other(
 def test_way_stops_before_its_next_batch(model: NVAE, padded_images: torch.Tensor) -> None:
     model.eval()
     answers = iter([False, True])
-    share = torch.linspace(0, 1, BATCH_SIZE + 1)
+    share = torch.linspace(0, 1, MAX_BATCH_SIZE + 1)
     with pytest.raises(SamplingStopped):
-        mix(model, padded_images[:2], share, should_stop=lambda: next(answers))
+        interpolate(model, padded_images[:2], share, should_stop=lambda: next(answers))
     assert next(answers, None) is None
 
 
 def test_batches_of_a_way_are_as_one(model: NVAE, padded_images: torch.Tensor, monkeypatch) -> None:
     model.eval()
     share = torch.linspace(0, 1, 5)
-    whole = mix(model, padded_images[:2], share)
-    monkeypatch.setattr("nvae_core.analysis.mixing.BATCH_SIZE", 2)
-    torch.testing.assert_close(mix(model, padded_images[:2], share), whole)
+    whole = interpolate(model, padded_images[:2], share)
+    monkeypatch.setattr(interpolation, "MAX_BATCH_SIZE", 2)
+    torch.testing.assert_close(interpolate(model, padded_images[:2], share), whole)
 
 
 def test_reconstruction_has_the_negative_elbo_of_its_latents(
@@ -198,7 +203,7 @@ def test_images_are_compared_with_the_levels_that_the_model_knows() -> None:
 
 def test_search_stops_before_the_next_block(monkeypatch) -> None:
     images = random_images(50)
-    monkeypatch.setattr(nearest, "BLOCK_BYTES", 7 * images[0].nbytes)
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", 7 * images[0].nbytes)
     answers = iter([False, False, True])
     with pytest.raises(SamplingStopped):
         find_nearest(images[:1], images, 1, should_stop=lambda: next(answers))

@@ -1,0 +1,56 @@
+"""What each scale decides: its latents and those above held fixed, the rest drawn (Fig. 12)."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nvae_core.analysis.image_grid import Pixels, draw_rows
+from nvae_core.analysis.report import Picture, to_pixels
+from nvae_core.config import ScaleTraversal
+from nvae_core.model.noise import Stream, seeded_generator
+from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.sampler import Sampler
+
+
+def show_scales(
+    config: ScaleTraversal, sampler: Sampler, *, should_stop: Callable[[], bool]
+) -> Picture:
+    """Draw one row per number of scales that are held fixed, from none to all of them."""
+    groups_per_scale = sampler.manifest.model.num_groups_per_scale
+    num_fixed = [sum(groups_per_scale[:scales]) for scales in range(len(groups_per_scale) + 1)]
+    rows = [
+        to_pixels(
+            draw_images(
+                sampler.running(),
+                config.num_samples,
+                temperature=config.temperature,
+                generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
+                num_shared_groups=num_groups,
+                should_stop=should_stop,
+            )
+        )
+        for num_groups in num_fixed
+    ]
+    png = draw_rows(
+        rows,
+        title=f"Scales held fixed, the others drawn again; temperature {config.temperature:g}",
+        row_labels=["none", *(f"top {scales}" for scales in range(1, len(rows) - 1)), "all"],
+        column_labels=[],
+    )
+    numbers = [
+        {
+            "fixed_scales": scales,
+            "fixed_groups": num_groups,
+            "pixel_standard_deviation": pixel_spread(row),
+        }
+        for scales, (num_groups, row) in enumerate(zip(num_fixed, rows, strict=True))
+    ]
+    return Picture("scale_traversal", png, {"rows": numbers})
+
+
+def pixel_spread(images: Pixels) -> float:
+    """Return how much images (N, H, W, C) differ: the mean of their pixels' standard deviations.
+
+    Of pixels in [0, 1].
+    """
+    return float(images.astype(np.float64).std(axis=0).mean() / 255)
