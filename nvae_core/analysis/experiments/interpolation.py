@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nvae_core.analysis.experiments.reconstruction import (
-    MAX_BATCH_SIZE,
     MAX_COLUMNS,
+    batch_size,
     input_pixels,
     pixel_distances,
     read_inputs,
@@ -64,9 +64,11 @@ def interpolate(
     Raises:
         SamplingStopped: `should_stop`, asked before each batch, said so.
     """
-    features = model.encode(ends)
+    size = batch_size(ends)
+    encoded = [model.encode(part) for part in torch.split(ends, size)]
+    features = [torch.cat(group) for group in zip(*encoded, strict=True)]
     images = []
-    for batch in torch.split(shares.to(ends), MAX_BATCH_SIZE):
+    for batch in torch.split(shares.to(ends), size):
         if should_stop():
             raise SamplingStopped
         images.append(_decode_between(model, features, batch))

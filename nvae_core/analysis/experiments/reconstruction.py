@@ -21,6 +21,7 @@ from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 
 MAX_BATCH_SIZE = 8  # between two batches one may stop
+MAX_BATCH_PIXELS = {"cuda": 2**20, "cpu": 2**16}  # batch x height x width, by type of device
 MAX_COLUMNS = 12  # of images beside each other; more go on below
 
 
@@ -79,15 +80,22 @@ def reconstruct(
         SamplingStopped: `should_stop`, asked before each batch, said so.
     """
     images, losses, kls = [], [], []
-    for start in range(0, len(x), MAX_BATCH_SIZE):
+    size = batch_size(x)
+    for start in range(0, len(x), size):
         if should_stop():
             raise SamplingStopped
-        batch = slice(start, start + MAX_BATCH_SIZE)
+        batch = slice(start, start + size)
         output = model.reconstruct(model.encode(x[batch]), [group[batch] for group in noise])
         images.append(output.image.mean())
         losses.append(-output.log_prob(x[batch]))
         kls.append(output.kl_per_channel().sum(dim=(1, 2)))
     return Reconstructed(torch.cat(images), torch.cat(losses), torch.cat(kls))
+
+
+def batch_size(x: Tensor) -> int:
+    """Return how many images like those of x (B, C, R, R) one pass may encode or decode."""
+    height, width = x.shape[2:]
+    return max(1, min(MAX_BATCH_SIZE, MAX_BATCH_PIXELS[x.device.type] // (height * width)))
 
 
 def read_inputs(

@@ -11,8 +11,9 @@ import torch
 from analyses import OF_IMAGES, artifacts
 from PIL import Image
 from pydantic import ValidationError
+from torch._subclasses import FakeTensorMode
 
-from nvae_core.analysis.experiments import interpolation, neighbours
+from nvae_core.analysis.experiments import neighbours, reconstruction
 from nvae_core.analysis.experiments.interpolation import interpolate
 from nvae_core.analysis.experiments.neighbours import (
     choose_evenly,
@@ -20,7 +21,7 @@ from nvae_core.analysis.experiments.neighbours import (
     compare_with_held_out,
     find_nearest,
 )
-from nvae_core.analysis.experiments.reconstruction import MAX_BATCH_SIZE, reconstruct
+from nvae_core.analysis.experiments.reconstruction import MAX_BATCH_SIZE, batch_size, reconstruct
 from nvae_core.analysis.experiments.scales import pixel_spread
 from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig
 from nvae_core.data.pixels import seen_levels
@@ -102,8 +103,35 @@ def test_batches_of_a_way_are_as_one(model: NVAE, padded_images: torch.Tensor, m
     model.eval()
     share = torch.linspace(0, 1, 5)
     whole = interpolate(model, padded_images[:2], share)
-    monkeypatch.setattr(interpolation, "MAX_BATCH_SIZE", 2)
+    monkeypatch.setattr(reconstruction, "MAX_BATCH_SIZE", 2)
     torch.testing.assert_close(interpolate(model, padded_images[:2], share), whole)
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "expected"),
+    [(32, "cpu", 8), (96, "cpu", 7), (256, "cpu", 1), (512, "cpu", 1), (512, "cuda", 4)],
+)
+def test_batches_are_bounded_by_pixels(size: int, device: str, expected: int) -> None:
+    with FakeTensorMode():
+        assert batch_size(torch.empty(32, 3, size, size, device=device)) == expected
+
+
+def test_no_pass_has_more_pixels_than_the_device_takes(
+    model: NVAE, padded_images: torch.Tensor, monkeypatch
+) -> None:
+    model.eval()
+    noise = [torch.randn(shape) for shape in model.noise_shapes(4)]
+    whole = reconstruct(model, padded_images, noise).images
+    monkeypatch.setitem(reconstruction.MAX_BATCH_PIXELS, "cpu", 3 * 16 * 16)
+    sizes: list[int] = []
+    for part in (model.encoder, model.decoder.image_head):
+        part.register_forward_hook(lambda _part, inputs, _output: sizes.append(len(inputs[0])))
+    torch.testing.assert_close(reconstruct(model, padded_images, noise).images, whole)
+    assert sizes == [3, 3, 1, 1]
+    sizes.clear()
+    monkeypatch.setitem(reconstruction.MAX_BATCH_PIXELS, "cpu", 16 * 16)
+    interpolate(model, padded_images[:2], torch.linspace(0, 1, 3))
+    assert sizes == [1] * 5
 
 
 def test_reconstruction_has_the_negative_elbo_of_its_latents(
