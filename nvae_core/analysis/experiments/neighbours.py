@@ -7,13 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nvae_core.analysis.charts import draw_histogram
+from nvae_core.analysis.experiments.scales import draw_samples
 from nvae_core.analysis.image_grid import Pixels, draw_rows
-from nvae_core.analysis.report import Picture, to_pixels, was_trained_on
+from nvae_core.analysis.report import Picture, was_trained_on
 from nvae_core.config import NearestImages
 from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import PreparedSplit
-from nvae_core.model.noise import Stream, seeded_generator
-from nvae_core.sampling.drawing import SamplingStopped, draw_images, never
+from nvae_core.sampling.drawing import SamplingStopped, never
+from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 
 Floats = npt.NDArray[np.float64]
@@ -46,14 +47,14 @@ def show_neighbours(
     `held_out` are images of the test split: if the model was trained on this data set, how near
     they are to the split says how near a new image is when nothing is memorized.
     """
-    images = draw_images(
-        sampler.running(),
+    images = draw_samples(
+        sampler,
         config.num_samples,
         temperature=config.temperature,
-        generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
+        seed=config.seed,
         should_stop=should_stop,
     )
-    samples, levels = to_pixels(images), seen_levels(sampler.model.config)
+    samples, levels = as_bytes(images), seen_levels(sampler.model.config)
     nearest = find_nearest(
         samples, split.images, config.num_neighbours, levels=levels, should_stop=should_stop
     )

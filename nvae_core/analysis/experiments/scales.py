@@ -3,12 +3,15 @@
 from collections.abc import Callable
 
 import numpy as np
+from torch import Tensor
 
 from nvae_core.analysis.image_grid import Pixels, draw_rows
-from nvae_core.analysis.report import Picture, to_pixels
+from nvae_core.analysis.report import Picture, check_finite
 from nvae_core.config import ScaleTraversal
+from nvae_core.inference.network import FoldedDecoder
 from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 
 
@@ -19,14 +22,14 @@ def show_scales(
     groups_per_scale = sampler.manifest.model.num_groups_per_scale
     num_fixed = [sum(groups_per_scale[:scales]) for scales in range(len(groups_per_scale) + 1)]
     rows = [
-        to_pixels(
-            draw_images(
-                sampler.running(),
+        as_bytes(
+            draw_samples(
+                sampler,
                 config.num_samples,
                 temperature=config.temperature,
-                generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
-                num_shared_groups=num_groups,
+                seed=config.seed,
                 should_stop=should_stop,
+                num_shared_groups=num_groups,
             )
         )
         for num_groups in num_fixed
@@ -38,14 +41,38 @@ def show_scales(
         column_labels=[],
     )
     numbers = [
-        {
-            "fixed_scales": scales,
-            "fixed_groups": num_groups,
-            "pixel_standard_deviation": pixel_spread(row),
-        }
-        for scales, (num_groups, row) in enumerate(zip(num_fixed, rows, strict=True))
+        {"fixed_scales": scales, "fixed_groups": groups, "pixel_standard_deviation": spread}
+        for scales, (groups, spread) in enumerate(
+            zip(num_fixed, map(pixel_spread, rows), strict=True)
+        )
     ]
     return Picture("scale_traversal", png, {"rows": numbers})
+
+
+def draw_samples(
+    sampler: Sampler,
+    num_images: int,
+    *,
+    temperature: float,
+    seed: int,
+    should_stop: Callable[[], bool],
+    decoder: FoldedDecoder | None = None,
+    num_shared_groups: int = 0,
+) -> Tensor:
+    """Return images (N, C, H, W) in [0, 1] by the latents of a seed.
+
+    Without a decoder by the running statistics. Raises as `draw_images` and `check_finite`.
+    """
+    images = draw_images(
+        decoder or sampler.running(),
+        num_images,
+        temperature=temperature,
+        generator=seeded_generator(sampler.device, Stream.LATENTS, seed),
+        num_shared_groups=num_shared_groups,
+        should_stop=should_stop,
+    )
+    check_finite(images)
+    return images
 
 
 def pixel_spread(images: Pixels) -> float:

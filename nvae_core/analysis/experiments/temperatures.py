@@ -6,14 +6,11 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from nvae_core.analysis.experiments.scales import pixel_spread
+from nvae_core.analysis.experiments.scales import draw_samples, pixel_spread
 from nvae_core.analysis.image_grid import Pixels, choose_magnification, draw_rows
-from nvae_core.analysis.report import Picture, check_finite
+from nvae_core.analysis.report import Picture
 from nvae_core.config import TemperatureTableConfig
-from nvae_core.inference.network import FoldedDecoder
-from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.run_directory import RunDirectory
-from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.given import read_given
 from nvae_core.sampling.grids import arrange_grid, as_bytes, report_sample
 from nvae_core.sampling.sampler import Sampler
@@ -36,12 +33,15 @@ def show_temperatures(
         InvalidRunDirectory: a file of statistics is damaged, or of another checkpoint.
     """
     kept_statistics = read_given(run, config.statistics, sampler)
+    draw = partial(
+        draw_samples, sampler, config.num_images, seed=config.seed, should_stop=should_stop
+    )
     rows: list[Pixels] = []
     numbers: list[dict[str, object]] = []
     magnification = choose_magnification(sampler.manifest.model.image_size)
     for temperature in config.temperatures:
         key = sampler.key(temperature, config.re_estimation_draws)
-        running = _draw(config, sampler, sampler.running(), temperature, should_stop)
+        running = draw(temperature=temperature)
         # After those of the running ones, which say whether the model gives anything: statistics
         # that are kept are used again.
         decoder = sampler.re_estimated(
@@ -50,8 +50,10 @@ def show_temperatures(
             keep=partial(_report_statistics, run, sampler, key),
             should_stop=should_stop,
         )
-        re_estimated = _draw(config, sampler, decoder, temperature, should_stop)
-        rows.append(np.stack([_arrange(drawn, magnification) for drawn in (running, re_estimated)]))
+        re_estimated = draw(temperature=temperature, decoder=decoder)
+        rows.append(
+            np.stack([_arrange(images, magnification) for images in (running, re_estimated)])
+        )
         spreads = {
             "running": pixel_spread(as_bytes(running)),
             "re-estimate": pixel_spread(as_bytes(re_estimated)),
@@ -65,24 +67,6 @@ def show_temperatures(
         magnification=1,
     )
     return Picture("temperature_table", png, {"rows": numbers})
-
-
-def _draw(
-    config: TemperatureTableConfig,
-    sampler: Sampler,
-    decoder: FoldedDecoder,
-    temperature: float,
-    should_stop: Callable[[], bool],
-) -> Tensor:
-    images = draw_images(
-        decoder,
-        config.num_images,
-        temperature=temperature,
-        generator=seeded_generator(sampler.device, Stream.LATENTS, config.seed),
-        should_stop=should_stop,
-    )
-    check_finite(images)
-    return images
 
 
 def _report_statistics(
