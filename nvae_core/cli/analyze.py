@@ -68,10 +68,8 @@ def _make_pictures(
     if isinstance(config, ActiveChannels):
         return show_active_channels(config, run), Sources()
     assert isinstance(config, OfCheckpoint)
-    try:
+    with _errors_of_field("checkpoint"):
         sampler = Sampler.load(run.path / config.checkpoint, choose_device())
-    except CheckpointCorrupt as error:
-        raise CheckpointCorrupt(f"checkpoint: {error}") from error
     if isinstance(config, OfImages):
         return _compare_with_images(config, run, sampler, should_stop)
     if isinstance(config, ScaleTraversal):
@@ -87,14 +85,14 @@ def _compare_with_images(
 ) -> tuple[list[Picture], Sources]:
     assert isinstance(config, NearestImages | Reconstructions | Interpolation)
     folder = run.path / config.dataset
-    with _named_dataset():
+    with _errors_of_field("dataset"):
         manifest = read_manifest(folder)
         check_fits(manifest, sampler.model.config)
     if config.split not in manifest.splits:
         names = ", ".join(sorted(manifest.splits))
         raise InvalidDataset(f"split: the data set has no split {config.split!r}, but {names}")
     held_out = None
-    with _named_dataset():
+    with _errors_of_field("dataset"):
         split = open_prepared(folder, config.split)
         if isinstance(config, NearestImages) and "test" in {*manifest.splits} - {config.split}:
             held_out = open_prepared(folder, "test")
@@ -108,12 +106,12 @@ def _compare_with_images(
 
 
 @contextmanager
-def _named_dataset() -> Iterator[None]:
-    """Name the field in what is wrong with a data set."""
+def _errors_of_field(field: str) -> Iterator[None]:
+    """Name the field of the configuration in what is wrong with a checkpoint or a data set."""
     try:
         yield
-    except InvalidDataset as error:
-        raise InvalidDataset(f"dataset: {error}") from error
+    except (CheckpointCorrupt, InvalidDataset) as error:
+        raise type(error)(f"{field}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from nvae_core.checkpoint import TrainedOn
@@ -41,3 +42,8 @@ def write_progress(path: Path, values: dict[int, dict[str, float]]) -> Path:
     for step, measured in values.items():
         run.append(MetricsLine(at=0.0, step=step, values=measured))
     return path
+
+
+def random_images(count: int, size: int = 16, colors: int = 3, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 256, (count, size, size, colors), np.uint8)
