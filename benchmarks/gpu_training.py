@@ -19,16 +19,16 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
+from nvae_core.losses import balance_kl
 from nvae_core.model.nvae import count_parameters
-from nvae_core.objective import balance_kl
 from nvae_core.presets import PRESETS, Preset, find_preset
-from nvae_core.training.rank_metrics import peak_memory_bytes
-from nvae_core.training.schedules import StepWeights
+from nvae_core.training.reporter import peak_memory_bytes
+from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import take_step
 
 DEFAULT_PRESETS = ("cifar10-released", "celeba_hq_256-released")
-WEIGHTS = StepWeights(learning_rate=1e-3, kl_weight=0.5, spectral_weight=0.01)
+WEIGHTS = Schedule(learning_rate=1e-3, kl_weight=0.5, spectral_weight=0.01)
 TINY = Preset(
     name="tiny",
     description="for the rehearsal: one kind of cell in each tower",

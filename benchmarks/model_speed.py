@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 import torch
+from nvae_core.inference.network import fold_decoder
 
 from benchmarks.memory import resident_mebibytes
 from benchmarks.yardstick import measure, measure_yardstick
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.evaluation.likelihood import score_images
-from nvae_core.inference.network import fold_decoder
-from nvae_core.kernels.memory import keep_freed_memory, undisturbed_by_collection
+from nvae_core.losses import balance_kl
 from nvae_core.model.nvae import count_parameters
-from nvae_core.objective import balance_kl
 from nvae_core.presets import find_preset
+from nvae_core.runtime.memory import keep_freed_memory, undisturbed_by_collection
 from nvae_core.sampling.drawing import draw_images
-from nvae_core.training.schedules import StepWeights
+from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import take_step
 
@@ -125,7 +125,7 @@ def works(state: TrainingState, x: torch.Tensor) -> dict[str, Callable[[], objec
             state,
             x,
             generator,
-            weights=StepWeights(1e-3, kl_weight=0.5, spectral_weight=0.01),
+            weights=Schedule(1e-3, kl_weight=0.5, spectral_weight=0.01),
             balancing=balancing,
             penalize_batch_norm=True,
             stop_requested=False,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nvae_core.analysis.nearest import BLOCK_BYTES, Pixels, find_nearest
+from nvae_core.analysis.experiments.neighbours import BLOCK_BYTES, Pixels, find_nearest
 
 SHAPE = (64, 64, 3)
 NUM_NEIGHBOURS = 6

@@ -33,12 +33,12 @@ from nvae_core.config import (
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.streams import stream_arrays
 from nvae_core.distributed import Ranks, join_ranks, limit_threads
-from nvae_core.kernels.memory import keep_freed_memory
-from nvae_core.objective import balance_kl
+from nvae_core.losses import balance_kl
 from nvae_core.presets import find_preset
 from nvae_core.run_directory import RunDirectory
-from nvae_core.training.inputs import open_inputs
-from nvae_core.training.schedules import StepWeights
+from nvae_core.runtime.memory import keep_freed_memory
+from nvae_core.training.batches import open_batches
+from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import start_training
 from nvae_core.training.step import take_step
 
@@ -74,7 +74,7 @@ def configure(name: str, folder: Path) -> TrainConfig:
 
 def prepare(config: TrainConfig, ranks: Ranks, compute: ComputeConfig) -> Callable[[int], Speed]:
     """Return what takes some steps, as the training loop does."""
-    inputs = open_inputs(config, RunDirectory(Path()), ranks)
+    inputs = open_batches(config, RunDirectory(Path()), ranks)
     state = start_training(
         config.model, config.optimization, seed=0, device=ranks.device, compute=compute
     )
@@ -91,7 +91,7 @@ def prepare(config: TrainConfig, ranks: Ranks, compute: ComputeConfig) -> Callab
                 state,
                 x,
                 noise,
-                weights=StepWeights(1e-3, kl_weight=0.5, spectral_weight=0.01),
+                weights=Schedule(1e-3, kl_weight=0.5, spectral_weight=0.01),
                 balancing=balancing,
                 penalize_batch_norm=True,
                 stop_requested=False,

@@ -175,7 +175,7 @@ def average_gradients(flat: Tensor) -> None:
     """
     if world_size() == 1:
         return
-    buckets = flat.split(BUCKET_BYTES // flat.element_size())
+    buckets = torch.split(flat, BUCKET_BYTES // flat.element_size())
     works = [dist.all_reduce(bucket, async_op=True) for bucket in buckets]
     for work in works:
         assert work is not None

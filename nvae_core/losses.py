@@ -94,7 +94,7 @@ def compute_objective(
 
 
 class SpectralRegularizer(nn.Module):
-    """The sum of the largest singular values of a model's convolutions, by power iteration (Eq. 10).
+    """The sum of the largest singular values of the convolutions (Eq. 10), by power iteration.
 
     The singular vectors are buffers that belong to the training state: those of all matrices of
     one shape in the order of the model's modules.
@@ -118,9 +118,9 @@ class SpectralRegularizer(nn.Module):
         """Return the sum of u W v, with gradient through the weights W only; all of the model."""
         num_iterations = FIRST_ITERATIONS if self.is_fresh else ITERATIONS_PER_STEP
         self.is_fresh = False
-        by_shape: dict[tuple[int, ...], list[Matrices]] = defaultdict(list)
+        by_shape: dict[tuple[int, int], list[Matrices]] = defaultdict(list)
         for part in weights:
-            by_shape[tuple(part.values.shape[1:])].append(part)
+            by_shape[part.values.shape[1], part.values.shape[2]].append(part)
         terms = [
             self._sum_of_norms(self._names[shape], parts, num_iterations)
             for shape, parts in by_shape.items()

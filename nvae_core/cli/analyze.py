@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from nvae_core.analysis.of_latents import show_interpolation, show_reconstructions
-from nvae_core.analysis.of_neighbours import show_nearest
-from nvae_core.analysis.of_runs import show_active_channels, show_training_curves
-from nvae_core.analysis.of_samples import tabulate_temperatures, traverse_scales
-from nvae_core.analysis.pictures import Picture, Sources, report_picture
-from nvae_core.analysis.run_series import read_runs
+from nvae_core.analysis.experiments.curves import show_active_channels, show_training_curves
+from nvae_core.analysis.experiments.interpolation import show_interpolation
+from nvae_core.analysis.experiments.neighbours import show_neighbours
+from nvae_core.analysis.experiments.reconstruction import show_reconstructions
+from nvae_core.analysis.experiments.scales import show_scales
+from nvae_core.analysis.experiments.temperatures import show_temperatures
+from nvae_core.analysis.report import Picture, Sources, report_picture
 from nvae_core.checkpoint import CheckpointCorrupt
 from nvae_core.cli.running import USAGE_STATUS, run_program
 from nvae_core.config import (
@@ -21,7 +22,6 @@ from nvae_core.config import (
     NearestImages,
     OfCheckpoint,
     OfImages,
-    OfRuns,
     Reconstructions,
     ScaleTraversal,
     TemperatureTableConfig,
@@ -29,12 +29,10 @@ from nvae_core.config import (
 )
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.data.loader import check_fits
-from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared, read_manifest
+from nvae_core.data.prepared import open_prepared, read_manifest
 from nvae_core.distributed import choose_device, compute_on_one_thread
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
 from nvae_core.sampling.drawing import SamplingStopped
-from nvae_core.sampling.given import read_given
-from nvae_core.sampling.grids import report_sample
 from nvae_core.sampling.sampler import Sampler
 from nvae_core.training.shutdown import StopSignal
 
@@ -52,93 +50,68 @@ def _analyze(config: Analysis, run: RunDirectory) -> Result:
     stop = StopSignal(run)
     stop.listen()
     run.append(StartedLine(at=time.time(), num_steps=1))
-    sampler = None
-    if isinstance(config, OfCheckpoint):
-        sampler = _load(config, run)
-    dataset = None
-    if isinstance(config, OfImages):
-        with _named_dataset():
-            dataset = read_manifest(run.path / config.dataset)
     try:
-        pictures = _pictures(config, run, sampler, stop.is_set)
+        pictures, sources = _make_pictures(config, run, stop.is_set)
     except SamplingStopped:
         return Result(status="stopped", reason=ExitReason.STOPPED, step=0)
-    sources = Sources(sampler.manifest if sampler else None, dataset)
     for picture in pictures:
         report_picture(run, config, picture, sources)
     names = [f"{picture.name}.png" for picture in pictures]
     return Result(status="succeeded", step=1, values={"pictures": [*names]})
 
 
-def _load(config: OfCheckpoint, run: RunDirectory) -> Sampler:
-    try:
-        return Sampler.load(run.path / config.checkpoint, choose_device())
-    except CheckpointCorrupt as error:
-        raise CheckpointCorrupt(f"checkpoint: {error}") from error
-
-
-def _pictures(
-    config: Analysis, run: RunDirectory, sampler: Sampler | None, should_stop: Callable[[], bool]
-) -> list[Picture]:
-    if isinstance(config, OfRuns):
-        return _of_runs(config, run)
-    assert sampler is not None
-    if isinstance(config, OfImages):
-        return _of_images(config, run, sampler, should_stop)
-    if isinstance(config, ScaleTraversal):
-        return [traverse_scales(config, sampler, should_stop=should_stop)]
-    assert isinstance(config, TemperatureTableConfig)
-    given = read_given(run, config.statistics, sampler)
-
-    def keep(name: str, content: bytes) -> None:
-        step = sampler.manifest.step
-        report_sample(run, name, content, "application/octet-stream", step=step)
-
-    return [tabulate_temperatures(config, sampler, given=given, keep=keep, should_stop=should_stop)]
-
-
-def _of_runs(config: OfRuns, run: RunDirectory) -> list[Picture]:
-    runs = read_runs(config, run)
+def _make_pictures(
+    config: Analysis, run: RunDirectory, should_stop: Callable[[], bool]
+) -> tuple[list[Picture], Sources]:
     if isinstance(config, TrainingCurves):
-        return [show_training_curves(config, runs)]
-    assert isinstance(config, ActiveChannels)
-    return show_active_channels(config, runs)
+        return [show_training_curves(config, run)], Sources()
+    if isinstance(config, ActiveChannels):
+        return show_active_channels(config, run), Sources()
+    assert isinstance(config, OfCheckpoint)
+    with _errors_of_field("checkpoint"):
+        sampler = Sampler.load(run.path / config.checkpoint, choose_device())
+    if isinstance(config, OfImages):
+        return _compare_with_images(config, run, sampler, should_stop)
+    if isinstance(config, ScaleTraversal):
+        picture = show_scales(config, sampler, should_stop=should_stop)
+    else:
+        assert isinstance(config, TemperatureTableConfig)
+        picture = show_temperatures(config, run, sampler, should_stop=should_stop)
+    return [picture], Sources(sampler.manifest)
 
 
-def _of_images(
+def _compare_with_images(
     config: OfImages, run: RunDirectory, sampler: Sampler, should_stop: Callable[[], bool]
-) -> list[Picture]:
-    if isinstance(config, NearestImages):
-        split = _open(run, config, config.split, sampler)
-        has_test = config.split != "test" and "test" in split.manifest.splits
-        held_out = _open(run, config, "test", sampler) if has_test else None
-        return show_nearest(config, sampler, split, held_out, should_stop=should_stop)
-    if isinstance(config, Reconstructions):
-        split = _open(run, config, config.split, sampler)
-        return [show_reconstructions(config, sampler, split, should_stop=should_stop)]
-    assert isinstance(config, Interpolation)
-    split = _open(run, config, config.split, sampler)
-    return [show_interpolation(config, sampler, split, should_stop=should_stop)]
-
-
-def _open(run: RunDirectory, config: OfImages, split: SplitName, sampler: Sampler) -> PreparedSplit:
-    with _named_dataset():
-        manifest = read_manifest(run.path / config.dataset)
+) -> tuple[list[Picture], Sources]:
+    assert isinstance(config, NearestImages | Reconstructions | Interpolation)
+    folder = run.path / config.dataset
+    with _errors_of_field("dataset"):
+        manifest = read_manifest(folder)
         check_fits(manifest, sampler.model.config)
-    if split not in manifest.splits:
-        there = ", ".join(sorted(manifest.splits))
-        raise InvalidDataset(f"split: the data set has no split {split!r}, but {there}")
-    with _named_dataset():
-        return open_prepared(run.path / config.dataset, split)
+    if config.split not in manifest.splits:
+        names = ", ".join(sorted(manifest.splits))
+        raise InvalidDataset(f"split: the data set has no split {config.split!r}, but {names}")
+    held_out = None
+    with _errors_of_field("dataset"):
+        split = open_prepared(folder, config.split)
+        if isinstance(config, NearestImages) and "test" in {*manifest.splits} - {config.split}:
+            held_out = open_prepared(folder, "test")
+    if isinstance(config, NearestImages):
+        pictures = show_neighbours(config, sampler, split, held_out, should_stop=should_stop)
+    elif isinstance(config, Reconstructions):
+        pictures = [show_reconstructions(config, sampler, split, should_stop=should_stop)]
+    else:
+        pictures = [show_interpolation(config, sampler, split, should_stop=should_stop)]
+    return pictures, Sources(sampler.manifest, manifest)
 
 
 @contextmanager
-def _named_dataset() -> Iterator[None]:
-    """Name the field in what is wrong with a data set."""
+def _errors_of_field(field: str) -> Iterator[None]:
+    """Name the field of the configuration in what is wrong with a checkpoint or a data set."""
     try:
         yield
-    except InvalidDataset as error:
-        raise InvalidDataset(f"dataset: {error}") from error
+    except (CheckpointCorrupt, InvalidDataset) as error:
+        raise type(error)(f"{field}: {error}") from error
 
 
 if __name__ == "__main__":

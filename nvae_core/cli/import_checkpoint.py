@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from nvae_core.checkpoint import write_checkpoint
 from nvae_core.interop.published import read_published
 from nvae_core.interop.torch_file import ForeignCheckpoint
 from nvae_core.model.nvae import count_parameters
-from nvae_core.training.snapshot import take_snapshot, write_snapshot
+from nvae_core.training.checkpointer import take_snapshot
 
 
 def main() -> int:
@@ -29,7 +30,7 @@ def main() -> int:
     state = published.state
     snapshot = take_snapshot(state, optimization=published.optimization, seed=published.seed)
     try:
-        write_snapshot(arguments.folder, snapshot)
+        write_checkpoint(arguments.folder, snapshot)
     except OSError as error:
         sys.stderr.write(f"{arguments.folder}: {error.strerror}\n")
         return 1

@@ -13,7 +13,6 @@ from nvae_core.cli import PARENT_AT_START
 from nvae_core.config import Config
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.distributed import RanksMissing, limit_threads, own_rank
-from nvae_core.runtime.memory import keep_freed_memory
 from nvae_core.run_directory import (
     ExitReason,
     InvalidRunDirectory,
@@ -21,6 +20,7 @@ from nvae_core.run_directory import (
     RunDirectory,
     is_disk_full,
 )
+from nvae_core.runtime.memory import keep_freed_memory
 from nvae_core.training.introspection import dump_stacks_on_request
 from nvae_core.training.metrics import NonFiniteLoss
 from nvae_core.training.shutdown import die_with_parent, watch_deadman

@@ -7,9 +7,9 @@ from nvae_core.config import TrainConfig
 from nvae_core.distributed import join_ranks, own_rank
 from nvae_core.run_directory import Result, RunDirectory
 from nvae_core.training.introspection import watch_for_stall
-from nvae_core.training.train import train
 from nvae_core.training.reporter import PhaseClock
 from nvae_core.training.shutdown import StopSignal
+from nvae_core.training.train import train
 
 
 def main() -> int:

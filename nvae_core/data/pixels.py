@@ -13,14 +13,15 @@ from nvae_core.seeding import Stream, seeded_generator
 
 
 def to_model_input(
-    images: Images, model: ModelConfig, generator: torch.Generator, *, flip: bool = False
+    images: Images | Tensor, model: ModelConfig, generator: torch.Generator, *, flip: bool = False
 ) -> Tensor:
     """Return the model's input for images (B, H, W, C) of bytes, on the generator's device.
 
     Pixels are binarized for Bernoulli pixels, else reduced to the model's bit depth; then zeros
     are added around them: (B, C, R, R) in [0, 1]. `flip` mirrors every other image, at random.
     """
-    levels = torch.from_numpy(np.array(images)).to(generator.device).permute(0, 3, 1, 2)
+    levels = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    levels = levels.to(generator.device).permute(0, 3, 1, 2)
     if flip:
         levels = flip_at_random(levels, generator)
     if model.image_distribution == "bernoulli":

@@ -47,7 +47,7 @@ class Estimate:
 def estimate(config: ModelConfig) -> Estimate:
     """Return what the model of a configuration costs, in some milliseconds.
 
-    It counts what the operations of `nvae_core.model` and `nvae_core.objective` keep and
+    It counts what the operations of `nvae_core.model` and `nvae_core.losses` keep and
     compute; a change of those is a change of the costs here.
     """
     cost = network(config)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from nvae_core.model.fuse import fuse
-from nvae_core.seeding import Noise, take_noise
 from nvae_core.model.nvae import NVAE
 from nvae_core.sampling.drawing import never
+from nvae_core.seeding import Noise, take_noise
 
 PIXELS_IN_A_PASS = 2**16
 

@@ -13,8 +13,8 @@ from nvae_core.distributed import Ranks, gather_over_ranks
 from nvae_core.evaluation.estimates import BatchEstimates
 from nvae_core.evaluation.likelihood import EvaluationStopped, score_by
 from nvae_core.model.fuse import fuse
-from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.model.nvae import NVAE
+from nvae_core.seeding import Stream, seeded_generator
 
 
 @dataclass

@@ -21,7 +21,7 @@ class BatchStatistics(NamedTuple):
 
     mean: Tensor
     inverse_std: Tensor  # 1 / sqrt(biased variance + EPSILON)
-    count: int  # of values of a channel, on all ranks in scope
+    num_values: int  # of values of a channel, on all ranks in scope
 
 
 class BatchNorm(nn.Module):
@@ -83,7 +83,7 @@ class RunningStatistics:
         if not batches:
             return self.values
         if self._unbias is None:
-            factors = torch.tensor([batch.count / max(batch.count - 1, 1) for batch in batches])
+            factors = torch.tensor([b.num_values / max(b.num_values - 1, 1) for b in batches])
             per_channel = factors.repeat_interleave(torch.tensor(self._sizes))
             self._unbias = per_channel.to(self.values.device)
         means = torch.cat([batch.mean for batch in batches])
@@ -92,15 +92,17 @@ class RunningStatistics:
             norm.batch_statistics = None
         return torch.stack([means, variances.mul_(self._unbias)])
 
-    def follow(self, batches: Sequence[Tensor], weight: Tensor | float = 1.0) -> None:
-        """Move towards the statistics of batches, (2, C) each; with a weight of 0 not at all."""
+    def follow(self, batches: Sequence[Tensor], is_taken: Tensor | None = None) -> None:
+        """Move towards the statistics of batches, (2, C) each, unless a flag on the device is 0."""
         for batch in batches:
-            if isinstance(weight, Tensor):  # statistics that are not finite are of weight 0
-                batch = torch.where(weight > 0, batch, self.values)
-            self.values.lerp_(batch, BATCH_NORM_MOMENTUM)
+            # Not a product with 0: they may not be finite.
+            target = batch
+            if is_taken is not None:
+                target = torch.where(is_taken > 0, batch, self.values)
+            self.values.lerp_(target, BATCH_NORM_MOMENTUM)
 
     def _split(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        return self.values[0].split(self._sizes), self.values[1].split(self._sizes)
+        return torch.split(self.values[0], self._sizes), torch.split(self.values[1], self._sizes)
 
 
 def normalize_over(model: nn.Module, scope: StatisticsScope) -> None:

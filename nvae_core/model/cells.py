@@ -38,7 +38,8 @@ class ResidualCell(nn.Module):
         residual: Tensor = self.branch(x)
         if self.gate is None:
             return torch.add(skipped, residual, alpha=RESIDUAL_SCALE)
-        return self.gate(skipped, residual)
+        y: Tensor = self.gate(skipped, residual)
+        return y
 
 
 class SqueezeExcitation(nn.Module):
@@ -130,7 +131,8 @@ class UpSkip(nn.Module):
         matrix = self.interpolation.to(pixels.dtype)
         wide = (matrix @ pixels).flatten(2)  # (B, R, 2R C)
         tall = matrix @ wide
-        return tall.unflatten(2, (-1, pixels.shape[3])).permute(0, 3, 1, 2)
+        y: Tensor = tall.unflatten(2, (-1, pixels.shape[3])).permute(0, 3, 1, 2)
+        return y
 
 
 def _interpolation(size: int) -> Tensor:
@@ -169,7 +171,7 @@ class ActivatedConvolution(nn.Module):
         activation = kind.activation
         self.norm = BatchNorm(in_channels, activation) if kind.batch_norm else Activate(activation)
         convolution = WeightNormConv2d if kind.batch_norm else DataInitializedConv2d
-        self.conv = convolution(
+        self.conv: Conv2d = convolution(
             in_channels,
             cell.out_channels,
             3,
@@ -193,7 +195,7 @@ class Activate(nn.Module):
         super().__init__()
         self.activation = activation
 
-    def forward(self, x: Tensor, copies: int = 1) -> Tensor:  # noqa: ARG002 - as a batch norm
+    def forward(self, x: Tensor, copies: int = 1) -> Tensor:
         """Apply it to each element."""
         return activate(x, self.activation)
 

@@ -12,10 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nvae_core.model.batch_norm import EPSILON, BatchNorm
-from nvae_core.model.cells import Activate, ActivatedConvolution, InvertedResidualBranch, ResidualCell
+from nvae_core.model.cells import (
+    Activate,
+    ActivatedConvolution,
+    InvertedResidualBranch,
+    ResidualCell,
+)
 from nvae_core.model.convolutions import Conv2d, WeightNormConv2d, channels_last
 
-HAS_ONEDNN = torch.backends.mkldnn.is_available()
+HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -59,7 +64,9 @@ def _fuse_branch(branch: nn.Module) -> None:
 def _fuse_inverted_residual(branch: InvertedResidualBranch) -> None:
     before = _affine_of(branch.norm_in)
     weight = branch.expand.weight  # (Cout, Cin, 1, 1): without padding, which would be normalized
-    expand = _plain(branch.expand, weight * before.scale[:, None, None], weight.flatten(1) @ before.shift)
+    expand = _plain(
+        branch.expand, weight * before.scale[:, None, None], weight.flatten(1) @ before.shift
+    )
     branch.expand = _with_norm_after(expand, branch.norm_expanded, has_swish=True)
     branch.depthwise = _with_norm_after(branch.depthwise, branch.norm_depthwise, has_swish=True)
     branch.project = _with_norm_after(branch.project, branch.norm_out)

@@ -4,7 +4,6 @@ Weights of equal shape lie side by side, so that they are normalized, masked, ca
 differentiated together, and power iteration and optimizer read them as they are.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -257,7 +256,7 @@ def _lay_out(model: nn.Module) -> list[_Section]:
             key = (_treatment(module), attribute, shape)
             section = sections.setdefault(key, _Section([], shape, is_low=_may_be_low(module)))
             section.places.append(place)
-    for (treatment, attribute, shape), section in sections.items():
+    for (treatment, _, shape), section in sections.items():
         if section.places[0].attribute != "held_weight":
             continue
         section.norms = sections[treatment, "log_weight_norm", (shape[0], 1, 1, 1)]

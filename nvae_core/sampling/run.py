@@ -10,7 +10,6 @@ from torch import Tensor
 
 from nvae_core.config import SampleConfig
 from nvae_core.model.decoder import Decoder
-from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import (
     ExitReason,
@@ -27,6 +26,7 @@ from nvae_core.sampling.grids import arrange_grid, as_bytes, encode_png, report_
 from nvae_core.sampling.record import describe_checkpoint, describe_inputs, report_record
 from nvae_core.sampling.sampler import Sampler
 from nvae_core.sampling.statistics import encode_statistics
+from nvae_core.seeding import Stream, seeded_generator
 
 RECORD_NAME = "samples.json"
 

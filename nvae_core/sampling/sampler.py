@@ -11,7 +11,6 @@ from torch import Tensor
 from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest, load_model
 from nvae_core.model.decoder import Decoder
 from nvae_core.model.fuse import fuse
-from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.model.nvae import NVAE
 from nvae_core.sampling.drawing import never
 from nvae_core.sampling.statistics import (
@@ -20,6 +19,7 @@ from nvae_core.sampling.statistics import (
     re_estimate_batch_norm,
     set_statistics,
 )
+from nvae_core.seeding import Stream, seeded_generator
 
 MAX_RE_ESTIMATED = 16  # sets of statistics that stay, the last used ones
 

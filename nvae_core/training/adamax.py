@@ -31,7 +31,7 @@ class Adamax:
             if not is_taken:
                 return
             parts = (
-                tensor.split(CACHED_VALUES)
+                torch.split(tensor, CACHED_VALUES)
                 for tensor in (self.parameters, gradients, self.mean, self.norm)
             )
             for parameters, part, mean, norm in zip(*parts, strict=True):

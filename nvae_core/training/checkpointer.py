@@ -241,14 +241,14 @@ class HostCopies:
         storage = tensor.untyped_storage()
         key = storage.data_ptr()
         if key not in self._storages:
-            whole = tensor.new_empty(0).set_(storage)  # type: ignore[call-overload]
+            whole = tensor.new_empty(0).set_(storage)
             self._storages[key] = self._copy_whole(whole)
         size, stride, offset = tensor.size(), tensor.stride(), tensor.storage_offset()
         return self._storages[key].as_strided(size, stride, offset)
 
     def _copy_whole(self, tensor: Tensor) -> Tensor:
         if self._stream is None:
-            self._stream = torch.cuda.Stream(tensor.device)
+            self._stream = torch.cuda.Stream(tensor.device)  # type: ignore[no-untyped-call]
         duplicate = tensor.clone()  # in the order of training; the way to the CPU is longer
         self._stream.wait_stream(torch.cuda.current_stream(tensor.device))
         with torch.cuda.stream(self._stream):

@@ -1,4 +1,4 @@
-"""What training tells while it runs: progress lines and TensorBoard scalars of rank 0, and speed."""
+"""What training tells while it runs: progress, TensorBoard scalars, and where time goes."""
 
 import math
 import resource

@@ -4,12 +4,12 @@ import time
 
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import Ranks
+from nvae_core.model.decoder import Decoder
 from nvae_core.model.fuse import fuse
-from nvae_core.model.nvae import NVAE
-from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.run_directory import NoticeLine, Phase, RunDirectory, is_disk_full
 from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import report_grid
+from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.training.reporter import PhaseClock
 from nvae_core.training.state import TrainingState, evaluating
 
@@ -41,10 +41,10 @@ class SampleGrids:
         self._drawn_step = state.step
         try:
             with evaluating(state):
-                model = fuse(state.model)
+                decoder = fuse(state.model.decoder)
                 for temperature in self._config.samples.temperatures:
                     self._clock.enter(Phase.SAMPLE, state.step)
-                    self._draw_grid(model, state.step, temperature)
+                    self._draw_grid(decoder, state.step, temperature)
         except OSError as error:
             if not is_disk_full(error):
                 raise
@@ -53,9 +53,9 @@ class SampleGrids:
                 NoticeLine(at=time.time(), name="disk_full", message=message, step=state.step)
             )
 
-    def _draw_grid(self, model: NVAE, step: int, temperature: float) -> None:
+    def _draw_grid(self, decoder: Decoder, step: int, temperature: float) -> None:
         # The same noise each time, so that grids of different steps can be compared.
         generator = seeded_generator(self._ranks.device, Stream.LATENTS, self._config.seed)
-        images = draw_images(model, NUM_SAMPLES, temperature=temperature, generator=generator)
+        images = draw_images(decoder, NUM_SAMPLES, temperature=temperature, generator=generator)
         name = f"step_{step:08d}_temperature_{temperature:g}.png"
         report_grid(self._run, name, images, step=step)

@@ -8,7 +8,6 @@ from nvae_core.config import OptimizationConfig
 CONSTANT_FRACTION = 1e-4  # of the steps, before the KL warm-up begins
 
 
-
 class Schedule(NamedTuple):
     """Learning rate of one step, and the weights of the terms of its objective."""
 

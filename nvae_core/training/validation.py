@@ -11,10 +11,10 @@ from nvae_core.data.pixels import to_model_input
 from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared
 from nvae_core.distributed import Ranks, sum_over_ranks
 from nvae_core.evaluation.likelihood import score_by
-from nvae_core.seeding import Stream, draw_noise, seeded_generator
 from nvae_core.model.fuse import fuse
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import Phase, RunDirectory
+from nvae_core.seeding import Stream, draw_noise, seeded_generator
 from nvae_core.training.reporter import PhaseClock
 from nvae_core.training.state import TrainingState, evaluating
 

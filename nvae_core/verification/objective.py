@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from nvae_core.interop.pairing import convolutions_in_published_order
+from nvae_core.losses import SpectralRegularizer, balance_kl, batch_norm_penalty
 from nvae_core.model.convolutions import Conv2d
 from nvae_core.model.nvae import NVAE
-from nvae_core.losses import SpectralRegularizer, balance_kl, batch_norm_penalty
 from nvae_core.training.state import TrainingState
 from nvae_core.verification.comparison import Comparison, compare_each, exactly
 from nvae_core.verification.fixture import Fixture

@@ -9,10 +9,8 @@ from torch import Tensor
 from nvae_core.data.pixels import reduce_bit_depth
 from nvae_core.evaluation.estimates import ACTIVE_CHANNEL_KL
 from nvae_core.evaluation.likelihood import score_images
-from nvae_core.model.distributions import crop
-from nvae_core.model.distributions import LogisticMixtureImage
-from nvae_core.model.nvae import NVAE
-from nvae_core.model.nvae import NVAEOutput
+from nvae_core.model.distributions import LogisticMixtureImage, crop
+from nvae_core.model.nvae import NVAE, NVAEOutput
 from nvae_core.verification.comparison import Comparison, compare, compare_each, exactly
 from nvae_core.verification.fixture import Fixture
 
@@ -110,9 +108,7 @@ def _compare_divergences(fixture: Fixture, result: NVAEOutput) -> Iterator[Compa
     yield exactly("num_active_channels", num_active, fixture.tensor("num_active_channels"))
 
 
-def _compare_likelihood(
-    fixture: Fixture, model: NVAE, result: NVAEOutput
-) -> Iterator[Comparison]:
+def _compare_likelihood(fixture: Fixture, model: NVAE, result: NVAEOutput) -> Iterator[Comparison]:
     x = fixture.tensor("x")
     log_prob_map = result.image.log_prob_map(x)
     reference = fixture.tensor("recon_log_prob_map")

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from nvae_core.interop.pairing import batch_norms_in_published_order, paired_parameters
-from nvae_core.model.nvae import NVAE
 from nvae_core.losses import balance_kl
+from nvae_core.model.nvae import NVAE
 from nvae_core.training.metrics import StepMetrics
 from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState
@@ -120,5 +120,5 @@ def _record_gradients(state: TrainingState) -> list[Tensor]:
         gradients.append(flat.clone())
         update(flat, rate, is_taken)
 
-    state.optimizer.update = update_and_record  # type: ignore[method-assign]
+    state.optimizer.update = update_and_record  # type: ignore[method-assign, assignment]
     return gradients

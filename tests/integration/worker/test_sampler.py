@@ -28,7 +28,7 @@ LONG = {"batch_norm": "re-estimate", "re_estimation_draws": 10_000, "num_images"
 def checkpoint(tmp_path_factory):
     import torch  # only here: to load it takes seconds, and collection does without it
 
-    from nvae_core.training.snapshot import save_checkpoint
+    from nvae_core.training.checkpointer import save_checkpoint
     from nvae_core.training.state import start_training
 
     optimization = OptimizationConfig(epochs=1, batch_size=4, warmup_epochs=0)

@@ -1,7 +1,6 @@
 """A mark for tests of the kernels."""
 
 import pytest
-
 from nvae_core.kernels.library import find_library
 
 needs_kernels = pytest.mark.skipif(

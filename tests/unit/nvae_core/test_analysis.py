@@ -1,4 +1,4 @@
-"""The appendix's experiments: their numbers have known answers, their pictures are whole."""
+"""The appendix's experiments: whole pictures with their numbers, or a reason and no picture."""
 
 import json
 import math
@@ -8,75 +8,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from analyses import OF_IMAGES, artifacts
+from analyses import OF_IMAGES, artifacts, random_images, save_untrained
 from PIL import Image
 from pydantic import ValidationError
+from torch._subclasses import FakeTensorMode
 
-from nvae_core.analysis import nearest
-from nvae_core.analysis.mixing import BATCH_SIZE, mix, reconstruct
-from nvae_core.analysis.nearest import coarse_centres, find_nearest
-from nvae_core.analysis.of_neighbours import choose_evenly, compare_with_held_out
-from nvae_core.analysis.of_samples import pixel_spread
-from nvae_core.config import RUN_CONFIG, BundledSource, ModelConfig
-from nvae_core.data.pixels import seen_levels
+from nvae_core.analysis.experiments import reconstruction
+from nvae_core.analysis.experiments.interpolation import interpolate
+from nvae_core.analysis.experiments.reconstruction import MAX_BATCH_SIZE, batch_size, reconstruct
+from nvae_core.analysis.experiments.scales import pixel_spread
+from nvae_core.cli import analyze
+from nvae_core.config import RUN_CONFIG, BundledSource, TrainConfig
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.streams import stream_arrays
 from nvae_core.model.nvae import NVAE
+from nvae_core.run_directory import RunDirectory
 from nvae_core.sampling.drawing import SamplingStopped
 
-
-def random_images(count: int, size: int = 16, colors: int = 3, seed: int = 0) -> np.ndarray:
-    generator = np.random.default_rng(seed)
-    return generator.integers(0, 256, (count, size, size, colors), np.uint8)
-
-
-def test_planted_copies_are_found_at_distance_zero_across_blocks(monkeypatch) -> None:
-    images = random_images(50)
-    monkeypatch.setattr(nearest, "BLOCK_BYTES", 7 * images[0].nbytes)
-    found = find_nearest(images[[3, 48]], images, 1)
-    assert found.indices.tolist() == [[3], [48]]
-    assert found.distances.max() == 0
-
-
-def test_all_neighbours_are_those_of_a_search_without_blocks(monkeypatch) -> None:
-    images, queries = random_images(50), random_images(4, seed=1)
-    monkeypatch.setattr(nearest, "BLOCK_BYTES", 7 * images[0].nbytes)
-    found = find_nearest(queries, images, 5)
-    rows, others = coarse_centres(queries), coarse_centres(images)
-    distances = np.sqrt(((rows[:, None] - others[None]) ** 2).mean(axis=2)) / 255
-    assert np.array_equal(found.indices, np.argsort(distances, axis=1)[:, :5])
-    np.testing.assert_allclose(found.distances, np.sort(distances, axis=1)[:, :5], rtol=1e-9)
-
-
-def test_of_equal_images_the_first_comes_first_and_there_are_no_more_than_there_are() -> None:
-    images = np.repeat(random_images(1), 3, axis=0)
-    found = find_nearest(images[:1], images, 5)
-    assert found.indices.tolist() == [[0, 1, 2]]
-
-
-def test_distance_is_of_four_by_four_means_of_the_centre_alone() -> None:
-    image = np.zeros((1, 16, 16, 1), np.uint8)
-    other = image.copy()
-    other[0, :4] = other[0, 12:] = 255  # outside of the centre
-    assert find_nearest(image, other, 1).distances.tolist() == [[0.0]]
-    other[0, 4, 4] = 255  # one pixel of sixteen in one of four coarse ones
-    expected = math.sqrt((1 / 16) ** 2 / 4)
-    assert find_nearest(image, other, 1).distances[0, 0] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("size", "side"), [(4, 1), (12, 3), (28, 5), (30, 5), (32, 4), (64, 8), (256, 32)]
+OF_CHECKPOINT = [
+    {"analysis": "nearest_images", "num_samples": 2},
+    {"analysis": "temperature_table", "num_images": 2, "re_estimation_draws": 2},
+    {"analysis": "scale_traversal", "num_samples": 2},
+    {"analysis": "reconstructions", "images": [0, 1]},
+    {"analysis": "interpolation", "images": [0, 1]},
+]
+each_of_checkpoint = pytest.mark.parametrize(
+    "fields", OF_CHECKPOINT, ids=[str(fields["analysis"]) for fields in OF_CHECKPOINT]
 )
-def test_centre_of_every_size_is_whole_coarse_pixels(size: int, side: int) -> None:
-    images = np.zeros((1, size, size, 1), np.uint8)
-    assert coarse_centres(images).shape == (1, side * side)
 
 
 def test_mixture_begins_at_one_image_and_ends_at_the_other(
     model: NVAE, padded_images: torch.Tensor
 ) -> None:
     model.eval()
-    way = mix(model, padded_images[:2], torch.tensor([0.0, 0.5, 1.0]))
+    way = interpolate(model, padded_images[:2], torch.tensor([0.0, 0.5, 1.0]))
     zeros = [torch.zeros(shape) for shape in model.noise_shapes(2)]
     ends = reconstruct(model, padded_images[:2], zeros).images
     torch.testing.assert_close(way[0], ends[0])
@@ -87,18 +52,45 @@ def test_mixture_begins_at_one_image_and_ends_at_the_other(
 def test_way_stops_before_its_next_batch(model: NVAE, padded_images: torch.Tensor) -> None:
     model.eval()
     answers = iter([False, True])
-    share = torch.linspace(0, 1, BATCH_SIZE + 1)
+    share = torch.linspace(0, 1, MAX_BATCH_SIZE + 1)
     with pytest.raises(SamplingStopped):
-        mix(model, padded_images[:2], share, should_stop=lambda: next(answers))
+        interpolate(model, padded_images[:2], share, should_stop=lambda: next(answers))
     assert next(answers, None) is None
 
 
 def test_batches_of_a_way_are_as_one(model: NVAE, padded_images: torch.Tensor, monkeypatch) -> None:
     model.eval()
     share = torch.linspace(0, 1, 5)
-    whole = mix(model, padded_images[:2], share)
-    monkeypatch.setattr("nvae_core.analysis.mixing.BATCH_SIZE", 2)
-    torch.testing.assert_close(mix(model, padded_images[:2], share), whole)
+    whole = interpolate(model, padded_images[:2], share)
+    monkeypatch.setattr(reconstruction, "MAX_BATCH_SIZE", 2)
+    torch.testing.assert_close(interpolate(model, padded_images[:2], share), whole)
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "expected"),
+    [(32, "cpu", 8), (96, "cpu", 7), (256, "cpu", 1), (512, "cpu", 1), (512, "cuda", 4)],
+)
+def test_batches_are_bounded_by_pixels(size: int, device: str, expected: int) -> None:
+    with FakeTensorMode():
+        assert batch_size(torch.empty(32, 3, size, size, device=device)) == expected
+
+
+def test_no_pass_has_more_pixels_than_the_device_takes(
+    model: NVAE, padded_images: torch.Tensor, monkeypatch
+) -> None:
+    model.eval()
+    noise = [torch.randn(shape) for shape in model.noise_shapes(4)]
+    whole = reconstruct(model, padded_images, noise).images
+    monkeypatch.setitem(reconstruction.MAX_BATCH_PIXELS, "cpu", 3 * 16 * 16)
+    sizes: list[int] = []
+    for part in (model.encoder, model.decoder.image_head):
+        part.register_forward_hook(lambda _part, inputs, _output: sizes.append(len(inputs[0])))
+    torch.testing.assert_close(reconstruct(model, padded_images, noise).images, whole)
+    assert sizes == [3, 3, 1, 1]
+    sizes.clear()
+    monkeypatch.setitem(reconstruction.MAX_BATCH_PIXELS, "cpu", 16 * 16)
+    interpolate(model, padded_images[:2], torch.linspace(0, 1, 3))
+    assert sizes == [1] * 5
 
 
 def test_reconstruction_has_the_negative_elbo_of_its_latents(
@@ -154,55 +146,6 @@ def test_analysis_leaves_pictures_with_their_numbers_and_the_same_bytes_again(
             assert picture.convert("L").getextrema()[1] == 255
     _, again = run_analysis(**fields)
     assert artifacts(again) == found
-
-
-def test_nearest_images_tell_how_near_new_images_are(run_analysis) -> None:
-    _, run = run_analysis(analysis="nearest_images", num_samples=3, num_neighbours=2)
-    record = json.loads(artifacts(run)["nearest_images.json"])
-    assert np.shape(record["indices"]) == np.shape(record["distances"]) == (3, 2)
-    quartiles = record["held_out_nearest_distance_quartiles"]
-    assert quartiles == sorted(quartiles)
-    assert record["median_nearest_distance"] > 0
-    shares = np.array(record["shares_of_held_out_nearer"])
-    distances = json.loads(artifacts(run)["nearest_distances.json"])
-    assert len(distances["held_out"]) == 10
-    nearer = [np.mean(np.less(distances["held_out"], own)) for own in distances["samples"]]
-    assert shares.tolist() == nearer
-
-
-def test_held_out_images_are_of_the_whole_split() -> None:
-    images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
-    assert choose_evenly(images, 5).ravel().tolist() == [0, 25, 50, 74, 99]
-    assert len(choose_evenly(images[:3], 5)) == 3
-
-
-def test_copy_has_no_held_out_image_that_is_as_near() -> None:
-    found = compare_with_held_out(np.array([0.0, 0.5]), np.array([0.2, 0.4, 0.6, 0.8]))
-    assert found["shares_of_held_out_nearer"] == [0, 0.5]
-
-
-def test_images_are_compared_with_the_levels_that_the_model_knows() -> None:
-    model = ModelConfig(
-        image_size=4,
-        num_colors=3,
-        bit_depth=1,
-        image_distribution="logistic_mixture",
-        num_groups_per_scale=(1,),
-    )
-    levels = seen_levels(model)
-    assert sorted({*levels[:128].tolist()}) == [0]
-    assert sorted({*levels[128:].tolist()}) == [255]
-    image = np.full((1, 4, 4, 3), 130, np.uint8)
-    assert find_nearest(np.full_like(image, 255), image, 1, levels=levels).distances[0, 0] == 0
-
-
-def test_search_stops_before_the_next_block(monkeypatch) -> None:
-    images = random_images(50)
-    monkeypatch.setattr(nearest, "BLOCK_BYTES", 7 * images[0].nbytes)
-    answers = iter([False, False, True])
-    with pytest.raises(SamplingStopped):
-        find_nearest(images[:1], images, 1, should_stop=lambda: next(answers))
-    assert next(answers, None) is None
 
 
 def test_sample_of_an_image_is_the_same_beside_others_and_is_not_its_mean(run_analysis) -> None:
@@ -305,3 +248,54 @@ def test_what_a_picture_could_not_tell_apart_is_refused_by_field(fields) -> None
     with pytest.raises(ValidationError) as error:
         RUN_CONFIG.validate_python({"kind": "analyze"} | fields)
     assert error.value.errors()[0]["loc"][-1] in {"runs", "temperatures"}
+
+
+def spoil(model: NVAE) -> None:
+    for parameter in model.decoder.parameters():
+        torch.nn.init.constant_(parameter, torch.nan)
+
+
+@each_of_checkpoint
+def test_model_without_finite_values_is_a_corrupt_checkpoint(
+    run_analysis, tmp_path: Path, train_config: TrainConfig, fields
+) -> None:
+    spoiled = save_untrained(tmp_path / "spoiled", train_config, change=spoil)
+    result, run = run_analysis(checkpoint=str(spoiled), **fields)
+    assert (result.status, result.reason) == ("failed", "checkpoint_corrupt")
+    assert result.message == "checkpoint: its model gives values that are not finite"
+    assert artifacts(run) == {}
+
+
+@each_of_checkpoint
+def test_every_analysis_of_a_checkpoint_stops_when_asked(run_analysis, monkeypatch, fields) -> None:
+    monkeypatch.setattr(RunDirectory, "stop_requested", lambda run: True)
+    result, run = run_analysis(**fields)
+    assert (result.status, result.reason) == ("stopped", "stopped")
+    assert artifacts(run) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [("checkpoint", fields) for fields in OF_CHECKPOINT]
+    + [("dataset", fields) for fields in OF_CHECKPOINT if fields["analysis"] in OF_IMAGES],
+)
+def test_what_is_not_there_is_named_by_its_field(run_analysis, field: str, fields) -> None:
+    result, run = run_analysis(**fields | {field: "nowhere"})
+    reasons = {"checkpoint": "checkpoint_corrupt", "dataset": "invalid_dataset"}
+    assert (result.status, result.reason) == ("failed", reasons[field])
+    assert result.message.startswith(f"{field}: {run.path / 'nowhere'}")
+
+
+def test_a_damaged_split_is_named_by_its_field(run_analysis, train_config: TrainConfig) -> None:
+    (Path(train_config.dataset) / "test.npy").write_bytes(b"")
+    result, _ = run_analysis(analysis="reconstructions", images=[0])
+    assert result.reason == "invalid_dataset"
+    assert result.message.startswith("dataset: ")
+
+
+def test_several_ranks_of_an_analysis_are_refused(run: RunDirectory, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("sys.argv", ["analyze", str(run.path)])
+    assert analyze.main() == 2
+    assert "one process" in capsys.readouterr().err
+    assert run.read_result() is None

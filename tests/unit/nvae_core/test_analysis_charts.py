@@ -15,9 +15,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nvae_core.analysis.curves import Curve, draw_curves
-from nvae_core.analysis.groups import GroupSeries, draw_groups
-from nvae_core.analysis.histogram import draw_histogram
+from nvae_core.analysis.charts import (
+    Curve,
+    GroupSeries,
+    draw_curves,
+    draw_groups,
+    draw_histogram,
+)
 
 LONG_NAMES = [f"run {number} ".ljust(60, "x") for number in range(10)]
 
@@ -32,8 +36,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Figure]:
         figures.append(figure)
         return b""
 
-    for module in ("curves", "groups", "histogram"):
-        monkeypatch.setattr(f"nvae_core.analysis.{module}.encode_figure", keep)
+    monkeypatch.setattr("nvae_core.analysis.charts.encode_figure", keep)
 
     def draw(function: Callable[..., bytes], *arguments: object, **named: object) -> Figure:
         function(*arguments, **named)

@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+from nvae_core.kernels import library
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
@@ -14,12 +15,11 @@ from nvae_core.cell_kinds import CELL_TABLES
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.estimate import Estimate, estimate
 from nvae_core.estimate.totals import ALLOWANCE_BYTES
-from nvae_core.kernels import library
+from nvae_core.losses import balance_kl, compute_objective
 from nvae_core.model.convolutions import MaskedConv2d, WeightNormConv2d, hold_weights
 from nvae_core.model.nvae import NVAE, build_model, count_parameters
-from nvae_core.objective import balance_kl, compute_objective
 from nvae_core.presets import PRESETS
-from nvae_core.training.schedules import StepWeights
+from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import take_step
 
@@ -243,7 +243,7 @@ def trained(config: ModelConfig) -> TrainingState:
         state,
         random_images(config, batch_size=2),
         [torch.randn(shape) for shape in state.model.noise_shapes(2)],
-        weights=StepWeights(learning_rate=0.01, kl_weight=0.5, spectral_weight=0.0),
+        weights=Schedule(learning_rate=0.01, kl_weight=0.5, spectral_weight=0.0),
         balancing=balance_kl("off", state.model.hierarchy.groups),
         penalize_batch_norm=False,
         stop_requested=False,

@@ -24,9 +24,9 @@ from nvae_core.evaluation import likelihood, scoring
 from nvae_core.evaluation.estimates import BatchEstimates, Estimates
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.evaluation.run import evaluate_run
-from nvae_core.model.noise import Stream, seeded_generator
 from nvae_core.run_directory import ArtifactLine, InvalidRunDirectory, Result, RunDirectory
-from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.seeding import Stream, seeded_generator
+from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import start_training
 
 CPU = torch.device("cpu")

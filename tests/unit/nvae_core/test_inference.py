@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import pytest
 import torch
 from needs_kernels import needs_kernels
+from nvae_core.inference.network import SampleScores, fold_decoder, fold_model
+from nvae_core.kernels import library
 from torch import Tensor
 
 from nvae_core.cell_kinds import CELL_TABLES
 from nvae_core.config import CellArchitecture, ModelConfig
 from nvae_core.evaluation import likelihood
 from nvae_core.evaluation.likelihood import EvaluationStopped, score_by, score_images
-from nvae_core.inference.network import SampleScores, fold_decoder, fold_model
-from nvae_core.kernels import library
 from nvae_core.model.batch_norm import batch_norms_of
-from nvae_core.model.noise import draw_noise
 from nvae_core.model.nvae import NVAE, build_model
+from nvae_core.seeding import draw_noise
 
 NUM_IMAGES, NUM_SAMPLES = 3, 2
 COLOURS = {"num_colors": 3, "image_distribution": "logistic_mixture", "num_mixtures": 3}

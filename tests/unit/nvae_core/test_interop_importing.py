@@ -13,7 +13,7 @@ from nvae_core.config import ImportCheckpointConfig, ModelConfig, OptimizationCo
 from nvae_core.interop.importing import import_run
 from nvae_core.model.nvae import build_model
 from nvae_core.run_directory import CheckpointLine, Result, RunDirectory, StartedLine
-from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import start_training
 
 CPU = torch.device("cpu")

@@ -7,17 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from needs_kernels import needs_kernels
-from torch import Tensor
-
 from nvae_core.kernels.depthwise import depthwise_convolution, depthwise_fits
 from nvae_core.kernels.library import fits
 from nvae_core.kernels.power_iteration import iterate
 from nvae_core.kernels.weight_norm import normalize_weights
 from nvae_core.model.activated_depthwise import convolve_activated
 from nvae_core.model.gated_sum import add_gated
-from nvae_core.model.normalization import Activation, Statistics, activate, normalize, normalize_by
 from nvae_core.model.normalized_depthwise import Form, convolve_normalized
-from nvae_core.model.regularization import as_matrix
+from torch import Tensor
+
+from nvae_core.losses import as_matrix
+from nvae_core.model.batch_norm import Activation, Statistics, activate, normalize, normalize_by
 from nvae_core.training.adamax import Adamax
 
 pytestmark = needs_kernels

@@ -6,16 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from needs_kernels import needs_kernels
-from torch import Tensor
-
-from nvae_core.config import ModelConfig
 from nvae_core.inference.activations import InPlaceActivation, activate_
 from nvae_core.kernels import causal, latents, logistic_mixture
 from nvae_core.kernels.library import is_usable
 from nvae_core.kernels.residual import add_residual
+from torch import Tensor
+
+from nvae_core.config import ModelConfig
 from nvae_core.model.convolutions import MaskedConv2d
-from nvae_core.model.logistic_mixture import LogisticMixtureImage
-from nvae_core.model.normal import Normal, RawNormal, kl_divergence
+from nvae_core.model.distributions import LogisticMixtureImage, Normal, RawNormal, kl_divergence
 
 pytestmark = needs_kernels
 NUM_COMPONENTS = 5

@@ -10,7 +10,7 @@ from nvae_core.checkpoint import CheckpointCorrupt
 from nvae_core.cli.loaded_samplers import LoadedSamplers
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import start_training
 
 CPU = torch.device("cpu")

@@ -4,8 +4,7 @@ import torch.nn.functional as F
 
 from nvae_core.cell_kinds import CELL_TABLES, CellKind, InvertedResidual, TwoConvolutions
 from nvae_core.hierarchy import Cell, Direction
-from nvae_core.model.branches import build_branch
-from nvae_core.model.cells import ResidualCell
+from nvae_core.model.cells import ResidualCell, build_branch
 
 KINDS = sorted(
     {

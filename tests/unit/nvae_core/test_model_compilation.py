@@ -14,7 +14,7 @@ from test_model_recomputation import COLOURS, Pass, build, train_once
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig, TrainConfig
 from nvae_core.distributed import Ranks
 from nvae_core.model.cells import ResidualCell
-from nvae_core.model.compilation import compile_cells
+from nvae_core.model.compilation import compile_modules
 from nvae_core.model.nvae import build_model
 from nvae_core.run_directory import ExitReason, RunDirectory
 from nvae_core.training.state import evaluating, start_training
@@ -64,7 +64,7 @@ def test_each_kind_of_cell_is_compiled_once(
 ) -> None:
     plain = build(COLOURS, recomputed=recomputed)
     compiled = build(COLOURS, recomputed=recomputed)
-    compile_cells(compiled, backend=TRACED)
+    compile_modules(compiled, backend=TRACED)
     num_before = num_graphs()
     assert sum(isinstance(module, ResidualCell) for module in compiled.modules()) == 16
     assert compiled.state_dict().keys() == plain.state_dict().keys()
@@ -78,7 +78,7 @@ def test_each_kind_of_cell_is_compiled_once(
 
 def compare_with_plain(ranks: Ranks) -> tuple[Pass, Pass, int]:
     plain, compiled = (build(COLOURS, recomputed=True) for _ in range(2))
-    compile_cells(compiled, backend=TRACED)
+    compile_modules(compiled, backend=TRACED)
     expected = train_once(plain, rank=ranks.rank)
     return train_once(compiled, rank=ranks.rank), expected, num_graphs()
 
@@ -94,8 +94,8 @@ def test_evaluation_compiles_nothing(
     model_config: ModelConfig, padded_images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "nvae_core.training.state.compile_cells",
-        lambda model: compile_cells(model, backend=TRACED),
+        "nvae_core.training.state.compile_modules",
+        lambda model: compile_modules(model, backend=TRACED),
     )
     few_kinds = {"num_groups_per_scale": (2,), "num_preprocess_blocks": 0}
     state = start_training(
@@ -127,7 +127,7 @@ def test_generated_code_computes_the_same() -> None:
         num_decoder_cells_per_group=1,
     )
     plain, compiled = build_model(config, seed=0), build_model(config, seed=0)
-    compile_cells(compiled)
+    compile_modules(compiled)
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     found = []
     for model in (compiled, plain):

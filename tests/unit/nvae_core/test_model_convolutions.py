@@ -14,7 +14,7 @@ from nvae_core.model.convolutions import (
     fit_to_data,
     hold_weights,
 )
-from nvae_core.model.images import BernoulliImage
+from nvae_core.model.distributions import BernoulliImage
 from nvae_core.model.nvae import NVAE
 
 

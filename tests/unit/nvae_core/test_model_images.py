@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from nvae_core.model.images import BernoulliImage
+from nvae_core.model.distributions import BernoulliImage
 
 
 def test_bernoulli_leaves_the_padding_of_the_image_out() -> None:

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from nvae_core.config import ModelConfig
-from nvae_core.model.discretized_logistic import bin_log_prob, published_bin_log_prob
-from nvae_core.model.logistic_mixture import LogisticMixtureImage
+from nvae_core.model.distributions import LogisticMixtureImage, bin_log_prob, published_bin_log_prob
 
 MEANS = (-1.3, -1.0, -0.3, 0.0, 0.123, 0.9, 0.98, 0.9922, 1.0, 4.0)
 LOG_SCALES = (-7.0, -5.0, -3.0, -1.5, 0.0, 3.0)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from nvae_core.model.normal import Normal, RawNormal, kl_divergence, soft_clamp
+from nvae_core.model.distributions import Normal, RawNormal, kl_divergence, soft_clamp
 
 
 def scalar(value: float) -> torch.Tensor:

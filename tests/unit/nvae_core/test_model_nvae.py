@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from nvae_core.config import ModelConfig
-from nvae_core.model.noise import draw_noise
-from nvae_core.model.normal import RawNormal
+from nvae_core.model.distributions import RawNormal
 from nvae_core.model.nvae import NVAE, build_model
+from nvae_core.seeding import draw_noise
 
 
 def test_parameters_depend_on_the_seed_alone(model_config: ModelConfig) -> None:

@@ -10,10 +10,10 @@ from joined_ranks import together
 
 from nvae_core.config import ModelConfig
 from nvae_core.distributed import Ranks
+from nvae_core.model.activation_checkpointing import CheckpointedSequential, checkpoint_activations
 from nvae_core.model.convolutions import WeightNormConv2d, hold_weights
-from nvae_core.model.noise import draw_noise
 from nvae_core.model.nvae import NVAE, build_model
-from nvae_core.model.recomputation import RecomputedSequential, recompute_cells
+from nvae_core.seeding import draw_noise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COLOURS = ModelConfig(
@@ -33,7 +33,7 @@ Pass = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
 def build(config: ModelConfig, *, recomputed: bool) -> NVAE:
     model = build_model(config, seed=0).train()
     if recomputed:
-        recompute_cells(model)
+        checkpoint_activations(model)
     return model
 
 
@@ -79,7 +79,7 @@ def kept_bytes(model: NVAE, x: torch.Tensor) -> int:
     cells = [
         cell
         for cells in model.modules()
-        if isinstance(cells, RecomputedSequential) and cells.is_recomputed
+        if isinstance(cells, CheckpointedSequential) and cells.is_checkpointed
         for cell in cells
     ]
     # The inputs of cells that are computed again are kept without hooks.

@@ -1,8 +1,8 @@
 import torch
 
+from nvae_core.losses import SpectralRegularizer, batch_norm_penalty
 from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.convolutions import Conv2d, WeightNormConv2d
-from nvae_core.model.regularization import SpectralRegularizer, batch_norm_penalty
 
 
 def layers() -> list[Conv2d]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from needs_kernels import needs_kernels
+from nvae_core.node_exchange import NodeExchange, RankSilent, can_exchange, open_exchange
 
 from nvae_core import node_exchange
-from nvae_core.node_exchange import NodeExchange, RankSilent, can_exchange, open_exchange
 
 pytestmark = needs_kernels
 NUM_RANKS = 3

@@ -3,9 +3,9 @@ import torch
 
 from nvae_core.config import ModelConfig
 from nvae_core.hierarchy import build_hierarchy
-from nvae_core.model.noise import draw_noise
+from nvae_core.losses import balance_kl, compute_objective
 from nvae_core.model.nvae import NVAE
-from nvae_core.objective import balance_kl, compute_objective
+from nvae_core.seeding import draw_noise
 
 GROUPS = build_hierarchy(ModelConfig(image_size=32, num_groups_per_scale=(1, 2))).groups
 KL = torch.tensor([[0.99, -1.99, 3.99], [-0.99, 1.99, 3.99]])  # estimates can be negative

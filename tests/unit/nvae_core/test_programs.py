@@ -27,7 +27,7 @@ from nvae_core.config import (
 )
 from nvae_core.data.prepared import read_manifest
 from nvae_core.run_directory import ExitReason, MetricsLine, Result, RunDirectory
-from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import start_training
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nvae_core.inference.network import fold_decoder
 from PIL import Image
 
 from nvae_core.checkpoint import MODEL_NAME, load_model
 from nvae_core.config import ModelConfig, OptimizationConfig, SampleConfig
-from nvae_core.inference.network import fold_decoder
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import (
     ArtifactLine,
@@ -30,7 +30,7 @@ from nvae_core.sampling.statistics import (
     encode_statistics,
     re_estimate_batch_norm,
 )
-from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import start_training
 
 CPU = torch.device("cpu")

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from nvae_core.training.checkpoint import restore_training
 
 from nvae_core.checkpoint import CheckpointCorrupt, load_model
 from nvae_core.config import ModelConfig, OptimizationConfig
-from nvae_core.training.checkpoint import restore_training
-from nvae_core.training.snapshot import save_checkpoint
+from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import TrainingState, start_training
 
 CPU = torch.device("cpu")

@@ -8,8 +8,7 @@ from crashing_trainer import Task, run_tasks
 from nvae_core.checkpoint import read_manifest
 from nvae_core.config import CheckpointPolicy, TrainConfig
 from nvae_core.run_directory import CheckpointLine, ExitReason, NoticeLine, RunDirectory
-from nvae_core.training.retention import saved_steps
-from nvae_core.training.saving import SPARE_BYTES
+from nvae_core.training.checkpointer import SPARE_BYTES, saved_steps
 
 
 def train_on(disk: Path, config: TrainConfig) -> RunDirectory:

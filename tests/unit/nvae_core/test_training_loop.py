@@ -30,10 +30,10 @@ from nvae_core.run_directory import (
     RunDirectory,
     StartedLine,
 )
-from nvae_core.training.loop import train
-from nvae_core.training.measured import NonFiniteLoss
-from nvae_core.training.phase_clock import PhaseClock
+from nvae_core.training.metrics import NonFiniteLoss
+from nvae_core.training.reporter import PhaseClock
 from nvae_core.training.shutdown import StopSignal
+from nvae_core.training.train import train
 
 ALONE = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
 
@@ -115,7 +115,7 @@ def test_samples_are_given_up_on_a_full_disk(
     def write_nothing(*_args: object, **_kwargs: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("nvae_core.training.pictures.report_grid", write_nothing)
+    monkeypatch.setattr("nvae_core.training.sample_grids.report_grid", write_nothing)
     run, result = train_in(tmp_path / "run", train_config)
     assert result.status == "succeeded"
     notices = [line for _, line in run.read_progress() if isinstance(line, NoticeLine)]
@@ -136,7 +136,7 @@ def test_run_ends_when_the_loss_stays_non_finite(
     tmp_path: Path, train_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "nvae_core.training.inputs.to_model_input",
+        "nvae_core.training.batches.to_model_input",
         lambda images, *_args, **_kwargs: torch.full((len(images), 1, 16, 16), torch.nan),
     )
     optimization = train_config.optimization.model_copy(update={"epochs": 10})

@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 import torch
+from nvae_core.training.gradient_scale import INITIAL_SCALE
+from nvae_core.training.outcome import StepMetrics
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
+from nvae_core.losses import balance_kl
 from nvae_core.model import normalization
-from nvae_core.model.noise import draw_noise
-from nvae_core.objective import balance_kl
-from nvae_core.training.gradient_scale import INITIAL_SCALE
-from nvae_core.training.measured import MAX_SKIPPED_STEPS, NonFiniteLoss
-from nvae_core.training.outcome import StepOutcome
-from nvae_core.training.schedules import StepWeights
+from nvae_core.seeding import draw_noise
+from nvae_core.training.metrics import MAX_SKIPPED_STEPS, NonFiniteLoss
+from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import take_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
-WEIGHTS = StepWeights(learning_rate=0.01, kl_weight=0.5, spectral_weight=0.01)
+WEIGHTS = Schedule(learning_rate=0.01, kl_weight=0.5, spectral_weight=0.01)
 HALVES = {torch.bfloat16, torch.float16}
 # What may be computed in half precision: the network, but for its heads and statistics.
 NETWORK = {
@@ -74,7 +74,7 @@ def start(
     return state
 
 
-def step_once(state: TrainingState, x: torch.Tensor) -> StepOutcome:
+def step_once(state: TrainingState, x: torch.Tensor) -> StepMetrics:
     return take_step(
         state,
         x,

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 import torch
 from joined_ranks import together
+from nvae_core.training.gradient_averaging import GradientAverager, in_order_of_readiness
+from nvae_core.training.outcome import StepMetrics
 
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
 from nvae_core.distributed import Ranks
+from nvae_core.losses import balance_kl
 from nvae_core.model.batch_norm import BatchNorm, normalize_over
-from nvae_core.model.noise import draw_noise
-from nvae_core.objective import balance_kl
-from nvae_core.training.gradient_averaging import GradientAverager, in_order_of_readiness
-from nvae_core.training.outcome import StepOutcome
-from nvae_core.training.schedules import StepWeights
+from nvae_core.seeding import draw_noise
+from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import take_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-WEIGHTS = StepWeights(learning_rate=0.01, kl_weight=1.0, spectral_weight=0.01)
+WEIGHTS = Schedule(learning_rate=0.01, kl_weight=1.0, spectral_weight=0.01)
 NUM_IMAGES = 8  # on all ranks
 NUM_STEPS = 3
 MODEL = ModelConfig(
@@ -50,7 +50,7 @@ class Trained:
     """State after each step, what the steps measured, and the gradients of the last one."""
 
     states: list[dict[str, torch.Tensor]] = field(default_factory=list)
-    outcomes: list[StepOutcome] = field(default_factory=list)
+    outcomes: list[StepMetrics] = field(default_factory=list)
     gradients: dict[str, torch.Tensor] = field(default_factory=dict)
     num_buckets: int = 1
 
@@ -69,7 +69,7 @@ def start(compute: dict[str, object], *, model: ModelConfig = MODEL) -> Training
     return state
 
 
-def step_once(state: TrainingState, part: slice, *, stop_requested: bool = False) -> StepOutcome:
+def step_once(state: TrainingState, part: slice, *, stop_requested: bool = False) -> StepMetrics:
     generator = torch.Generator().manual_seed(state.step)
     x = (torch.rand(NUM_IMAGES, 1, 16, 16, generator=generator) < 0.3).float()
     noise = draw_noise(state.model.noise_shapes(NUM_IMAGES), generator)
@@ -107,7 +107,7 @@ def train_all(ranks: Ranks) -> dict[str, Trained]:
     }
 
 
-def overflow_on_one(ranks: Ranks) -> list[StepOutcome]:
+def overflow_on_one(ranks: Ranks) -> list[StepMetrics]:
     state = start({"precision": "fp16"})
     if ranks.rank == 1:
         state.model.decoder.top_state.register_hook(lambda gradient: gradient * torch.inf)

@@ -7,9 +7,14 @@ import torch
 
 from nvae_core.config import CheckpointPolicy, ModelConfig, OptimizationConfig
 from nvae_core.run_directory import CheckpointLine, NoticeLine, RunDirectory
-from nvae_core.training.retention import expendable_steps, outdated_steps, saved_steps
-from nvae_core.training.saving import CheckpointSaver
-from nvae_core.training.snapshot import Snapshot, take_snapshot
+from nvae_core.training.checkpointer import (
+    CheckpointSaver,
+    Snapshot,
+    expendable_steps,
+    outdated_steps,
+    saved_steps,
+    take_snapshot,
+)
 from nvae_core.training.state import start_training
 
 OPTIMIZATION = OptimizationConfig(epochs=1, batch_size=4, warmup_epochs=0)

@@ -1,7 +1,7 @@
 import pytest
 
 from nvae_core.config import OptimizationConfig
-from nvae_core.training.schedules import kl_weight, learning_rate, spectral_weight, weights_at
+from nvae_core.training.schedules import kl_weight, learning_rate, schedule_at, spectral_weight
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_weights_of_a_step_follow_the_configuration() -> None:
     optimization = OptimizationConfig(
         epochs=10, batch_size=1, warmup_epochs=1, initial_spectral_weight=1.0
     )
-    weights = weights_at(50, num_steps=1000, steps_per_epoch=100, optimization=optimization)
+    weights = schedule_at(50, num_steps=1000, steps_per_epoch=100, optimization=optimization)
     assert weights.learning_rate == pytest.approx(0.005)
     assert weights.kl_weight == pytest.approx(49.9 / 300)
     assert weights.spectral_weight == pytest.approx(0.01 ** (49.9 / 300))

@@ -2,16 +2,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from nvae_core.training.outcome import StepMetrics
 
 from nvae_core.config import ModelConfig, OptimizationConfig
-from nvae_core.model.noise import draw_noise
-from nvae_core.objective import balance_kl
-from nvae_core.training.outcome import StepOutcome
-from nvae_core.training.schedules import StepWeights
+from nvae_core.losses import balance_kl
+from nvae_core.seeding import draw_noise
+from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import take_step
 
-WEIGHTS = StepWeights(learning_rate=0.01, kl_weight=0.5, spectral_weight=0.01)
+WEIGHTS = Schedule(learning_rate=0.01, kl_weight=0.5, spectral_weight=0.01)
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def state(model_config: ModelConfig) -> TrainingState:
 def step_once(
     state: TrainingState,
     x: torch.Tensor,
-    weights: StepWeights = WEIGHTS,
+    weights: Schedule = WEIGHTS,
     *,
     max_gradient_norm: float | None = None,
-) -> StepOutcome:
+) -> StepMetrics:
     generator = torch.Generator().manual_seed(state.step)
     return take_step(
         state,

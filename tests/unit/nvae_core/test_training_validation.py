@@ -6,7 +6,7 @@ import torch
 from nvae_core.config import TrainConfig, ValidationPolicy
 from nvae_core.distributed import Ranks
 from nvae_core.run_directory import RankFile, RunDirectory
-from nvae_core.training.phase_clock import PhaseClock
+from nvae_core.training.reporter import PhaseClock
 from nvae_core.training.state import start_training
 from nvae_core.training.validation import Validation
 

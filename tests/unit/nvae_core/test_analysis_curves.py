@@ -65,7 +65,7 @@ def test_picture_is_of_the_curves_in_the_order_of_the_runs(compare, monkeypatch)
         drawn.update(panels)
         return b""
 
-    monkeypatch.setattr("nvae_core.analysis.of_runs.draw_curves", keep)
+    monkeypatch.setattr("nvae_core.analysis.experiments.curves.draw_curves", keep)
     compare("training_curves", {"b": {1: {"loss": 4.0}}, "a": {1: {"loss": 5.0, "kl": 6.0}}})
     assert [(curve.name, curve.values) for curve in drawn["loss (nats)"]] == [
         ("b", [4.0]),

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nvae_core.analysis.image_rows import draw_rows
+from nvae_core.analysis.image_grid import draw_rows
 
 MEASURE = """
 import resource, numpy as np
-from nvae_core.analysis.image_rows import draw_rows
+from nvae_core.analysis.image_grid import draw_rows
 def peak_bytes(): return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 def draw(size): draw_rows([np.zeros((8, size, size, 3), np.uint8)] * 8, title="T",
                           row_labels=["r"] * 8, column_labels=["c"] * 8)
