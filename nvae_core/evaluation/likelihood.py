@@ -80,10 +80,11 @@ def _score_samples(
     shape = noise[0].shape[:2]
     flat = [group.flatten(0, 1) for group in noise]
     output = model.reconstruct(encoded, flat, num_samples=shape[0])
+    kl_per_group, log_ratio = output.kl_and_log_ratio()
     return SampleScores(
         log_prob=output.log_prob(x.repeat(shape[0], 1, 1, 1)).view(shape),
-        log_ratio=output.log_ratio().view(shape),
-        kl_per_group=output.kl_per_channel().sum(dim=2).view(*shape, -1),
+        log_ratio=log_ratio.sum(dim=1).view(shape),
+        kl_per_group=kl_per_group.reshape(*shape, -1),
     )
 
 

@@ -3,8 +3,6 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import groupby
 from typing import cast
 
 import torch
@@ -33,7 +31,12 @@ class LatentGroupOutput:
     sample: Tensor
     z: Tensor  # the sample after the flow; without a flow it is the sample itself
 
-    @cached_property
+    @property
+    def has_flow(self) -> bool:
+        """Whether z is something else than the sample."""
+        return self.z is not self.sample
+
+    @property
     def prior(self) -> Normal:
         """The prior given the latents above."""
         return Normal.from_raw(self.raw_prior)
@@ -44,7 +47,7 @@ class LatentGroupOutput:
         The flow has determinant 1, so the density of z is that of the sample. The estimate by
         one sample can be negative.
         """
-        if self.z is self.sample:
+        if not self.has_flow:
             return kl_divergence(self.posterior, self.prior)
         return self.log_posterior() - self.log_prior()
 
@@ -70,31 +73,33 @@ class NVAEOutput:
 
     def kl_per_channel(self) -> Tensor:
         """Return the KL divergence of each image, group and channel, (B, G, Z) nats."""
-        scales = [scale.kl().sum(dim=(3, 4)) for scale in self._scales]
+        scales = [scale.kl().sum(dim=(3, 4)) for scale in self._scales()]
         return torch.cat(scales).transpose(0, 1)
+
+    def kl_and_log_ratio(self) -> tuple[Tensor, Tensor]:
+        """Return the KL divergence of each group, and log p(z) - log q(z | x): (B, G) nats each."""
+        kls, log_ratios = [], []
+        for scale in self._scales():
+            log_ratio = (scale.log_prior() - scale.log_posterior()).sum(dim=(2, 3, 4))
+            log_ratios.append(log_ratio)
+            kls.append(-log_ratio if scale.has_flow else scale.kl().sum(dim=(2, 3, 4)))
+        return torch.cat(kls).T, torch.cat(log_ratios).T
 
     def importance_log_weight(self, x: Tensor) -> Tensor:
         """Return log p(x, z) - log q(z | x) of padded images x (B, C, R, R): (B,) nats."""
-        return self.log_prob(x) + self.log_ratio()
+        _, log_ratio = self.kl_and_log_ratio()
+        return self.log_prob(x) + log_ratio.sum(dim=1)
 
-    def log_ratio(self) -> Tensor:
-        """Return log p(z) - log q(z | x), (B,) nats."""
-        log_ratios = [
-            (scale.log_prior() - scale.log_posterior()).sum(dim=(0, 2, 3, 4))
-            for scale in self._scales
-        ]
-        return torch.stack(log_ratios).sum(dim=0)
-
-    @cached_property
     def _scales(self) -> list[LatentGroupOutput]:
-        """The groups of each resolution together, (G, B, Z, H, W)."""
-        by_shape = groupby(self.groups, key=lambda group: group.z.shape)
-        return [_stack(list(groups)) for _, groups in by_shape]
+        """Return the groups of each resolution together, (G, B, Z, H, W)."""
+        by_resolution: dict[int, list[LatentGroupOutput]] = {}
+        for group in self.groups:
+            by_resolution.setdefault(group.z.shape[-1], []).append(group)
+        return [_stack(groups) for groups in by_resolution.values()]
 
 
 def _stack(groups: Sequence[LatentGroupOutput]) -> LatentGroupOutput:
     sample = torch.stack([group.sample for group in groups])
-    has_flow = groups[0].z is not groups[0].sample
     return LatentGroupOutput(
         raw_prior=torch.stack([group.raw_prior for group in groups]),
         posterior=Normal(
@@ -102,7 +107,7 @@ def _stack(groups: Sequence[LatentGroupOutput]) -> LatentGroupOutput:
             torch.stack([group.posterior.sigma for group in groups]),
         ),
         sample=sample,
-        z=torch.stack([group.z for group in groups]) if has_flow else sample,
+        z=torch.stack([group.z for group in groups]) if groups[0].has_flow else sample,
     )
 
 
