@@ -16,10 +16,10 @@ from nvae_core.run_directory import (
     ArtifactLine,
     InvalidRunDirectory,
     Phase,
+    RankFile,
     Result,
     RunDirectory,
 )
-from nvae_core.run_directory.rank_file import RankFile
 from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import SEPARATOR_COLOR, arrange_grid, report_grid
 from nvae_core.sampling.run import sample_run
