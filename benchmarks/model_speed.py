@@ -20,10 +20,10 @@ from benchmarks.yardstick import measure, measure_yardstick
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.inference.network import fold_decoder
-from nvae_core.kernels.memory import keep_freed_memory, undisturbed_by_collection
 from nvae_core.model.nvae import count_parameters
 from nvae_core.objective import balance_kl
 from nvae_core.presets import find_preset
+from nvae_core.runtime.program import keep_freed_memory, undisturbed_by_collection
 from nvae_core.sampling.drawing import draw_images
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import TrainingState, start_training

@@ -33,10 +33,10 @@ from nvae_core.config import (
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.streams import stream_arrays
 from nvae_core.distributed import Ranks, join_ranks, limit_threads
-from nvae_core.kernels.memory import keep_freed_memory
 from nvae_core.objective import balance_kl
 from nvae_core.presets import find_preset
 from nvae_core.run_directory import RunDirectory
+from nvae_core.runtime.program import keep_freed_memory
 from nvae_core.training.inputs import open_inputs
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import start_training

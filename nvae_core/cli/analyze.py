@@ -13,7 +13,6 @@ from nvae_core.analysis.of_samples import tabulate_temperatures, traverse_scales
 from nvae_core.analysis.pictures import Picture, Sources, report_picture
 from nvae_core.analysis.run_series import read_runs
 from nvae_core.checkpoint import CheckpointCorrupt
-from nvae_core.cli.running import USAGE_STATUS, run_program
 from nvae_core.config import (
     ActiveChannels,
     Analysis,
@@ -32,11 +31,12 @@ from nvae_core.data.loader import check_fits
 from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared, read_manifest
 from nvae_core.distributed import choose_device, compute_on_one_thread
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
+from nvae_core.runtime.program import USAGE_STATUS, run_program
+from nvae_core.runtime.stop import StopSignal
 from nvae_core.sampling.drawing import SamplingStopped
 from nvae_core.sampling.given import read_given
 from nvae_core.sampling.grids import report_sample
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.training.shutdown import StopSignal
 
 
 def main() -> int:
@@ -49,8 +49,7 @@ def main() -> int:
 
 def _analyze(config: Analysis, run: RunDirectory) -> Result:
     compute_on_one_thread()
-    stop = StopSignal(run)
-    stop.listen()
+    stop = StopSignal(run).listen()
     run.append(StartedLine(at=time.time(), num_steps=1))
     sampler = None
     if isinstance(config, OfCheckpoint):

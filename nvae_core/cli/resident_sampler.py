@@ -21,11 +21,10 @@ from pathlib import Path
 
 from nvae_core.cli.loaded_samplers import LoadedSamplers
 from nvae_core.cli.resident_requests import BEGUN, DONE, Request, Requests
-from nvae_core.cli.running import carry_out
 from nvae_core.config import SampleConfig
 from nvae_core.distributed import choose_device, compute_on_one_thread
-from nvae_core.kernels.memory import keep_freed_memory
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
+from nvae_core.runtime.program import carry_out, keep_freed_memory
 from nvae_core.sampling.run import sample_run
 
 BROKEN = frozenset({ExitReason.TRAINER_CRASHED, ExitReason.OUT_OF_MEMORY})

@@ -4,10 +4,11 @@ import time
 
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import Ranks
-from nvae_core.kernels.memory import undisturbed_by_collection
 from nvae_core.model.nvae import count_parameters
 from nvae_core.objective import balance_kl
 from nvae_core.run_directory import ExitReason, Phase, Result, RunDirectory
+from nvae_core.runtime.program import undisturbed_by_collection
+from nvae_core.runtime.stop import StopSignal
 from nvae_core.training.checkpointing import Checkpointing
 from nvae_core.training.inputs import open_inputs
 from nvae_core.training.phase_clock import PhaseClock
@@ -15,7 +16,6 @@ from nvae_core.training.pictures import Pictures
 from nvae_core.training.reporting import Reporter
 from nvae_core.training.resuming import start_or_resume
 from nvae_core.training.schedules import weights_at
-from nvae_core.training.shutdown import StopSignal
 from nvae_core.training.step import take_step
 from nvae_core.training.validation import Validation
 

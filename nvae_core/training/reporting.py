@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nvae_core.config import TrainConfig
 from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import MetricsLine, NoticeLine, RunDirectory, StartedLine
+from nvae_core.runtime.program import describe_device
 from nvae_core.training.inputs import TrainingInputs
 from nvae_core.training.phase_clock import PhaseClock
 from nvae_core.training.rank_metrics import gather_rank_metrics
@@ -48,6 +49,7 @@ class Reporter:
                 num_steps=num_steps,
                 first_step=state.step,
                 num_parameters=count_parameters(state.model),
+                **describe_device(self._ranks.device),
             )
         )
         if changes:

@@ -30,10 +30,10 @@ from nvae_core.run_directory import (
     RunDirectory,
     StartedLine,
 )
+from nvae_core.runtime.stop import StopSignal
 from nvae_core.training.loop import train
 from nvae_core.training.measured import NonFiniteLoss
 from nvae_core.training.phase_clock import PhaseClock
-from nvae_core.training.shutdown import StopSignal
 
 ALONE = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
 
