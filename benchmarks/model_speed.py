@@ -24,7 +24,7 @@ from nvae_core.model.nvae import count_parameters
 from nvae_core.objective import balance_kl
 from nvae_core.presets import find_preset
 from nvae_core.runtime.program import keep_freed_memory, undisturbed_by_collection
-from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.draw import draw_images
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import take_step

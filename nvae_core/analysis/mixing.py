@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nvae_core.model.encoder import PosteriorHead
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling.drawing import SamplingStopped, never
+from nvae_core.sampling.draw import check_stop
 
 BATCH_SIZE = 8  # of images at a time: between two one may stop
 
@@ -31,7 +31,11 @@ class Reconstructed:
 
 @torch.no_grad()
 def reconstruct(
-    model: NVAE, x: Tensor, noise: Sequence[Tensor], *, should_stop: Callable[[], bool] = never
+    model: NVAE,
+    x: Tensor,
+    noise: Sequence[Tensor],
+    *,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Reconstructed:
     """Return what padded images x (B, C, R, R) become by samples of their posteriors.
 
@@ -42,8 +46,7 @@ def reconstruct(
     """
     images, losses, kls = [], [], []
     for start in range(0, len(x), BATCH_SIZE):
-        if should_stop():
-            raise SamplingStopped
+        check_stop(should_stop)
         own = slice(start, start + BATCH_SIZE)
         found = model(x[own], [group[own] for group in noise])
         images.append(found.image.mean())
@@ -54,7 +57,7 @@ def reconstruct(
 
 @torch.no_grad()
 def mix(
-    model: NVAE, ends: Tensor, share: Tensor, *, should_stop: Callable[[], bool] = never
+    model: NVAE, ends: Tensor, share: Tensor, *, should_stop: Callable[[], bool] | None = None
 ) -> Tensor:
     """Return mean images (B, C, H, W) by latents between those of two padded ones, (2, C, R, R).
 
@@ -67,8 +70,7 @@ def mix(
     features = model.encode(ends)
     mixed = []
     for own in torch.split(share.to(ends), BATCH_SIZE):
-        if should_stop():
-            raise SamplingStopped
+        check_stop(should_stop)
         mixed.append(_decode_between(model, features, own))
     return torch.cat(mixed)
 

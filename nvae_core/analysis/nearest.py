@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nvae_core.sampling.drawing import SamplingStopped, never
+from nvae_core.sampling.draw import check_stop
 
 DOWNSAMPLING = 4
 BLOCK_BYTES = 64 * 2**20  # of pixels at a time
@@ -31,7 +31,7 @@ def find_nearest(
     num_neighbours: int,
     *,
     levels: Pixels = ALL_LEVELS,
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Neighbours:
     """Return the nearest images (M, H, W, C) of each query (N, H, W, C); all are looked at.
 
@@ -48,8 +48,7 @@ def find_nearest(
     squares = np.zeros((len(queries), 0))
     block_size = max(1, min(BLOCK_BYTES // images[0].nbytes, BLOCK_PAIRS // len(queries)))
     for start in range(0, len(images), block_size):
-        if should_stop():
-            raise SamplingStopped
+        check_stop(should_stop)
         block = coarse_centres(images[start : start + block_size], levels)
         found = _squared_distances(coarse, block)
         squares = np.concatenate([squares, found], axis=1)

@@ -13,7 +13,7 @@ from nvae_core.config import NearestImages
 from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import PreparedSplit
 from nvae_core.model.noise import Stream, seeded_generator
-from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.draw import draw_images
 from nvae_core.sampling.sampler import Sampler
 
 MAX_HELD_OUT = 1000  # enough for the shape of a distribution

@@ -12,10 +12,10 @@ from nvae_core.analysis.pictures import Picture
 from nvae_core.config import ScaleTraversal, TemperatureTable
 from nvae_core.inference.network import FoldedDecoder
 from nvae_core.model.noise import Stream, seeded_generator
-from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.batch_norm_statistics import StatisticsKey, encode_statistics
+from nvae_core.sampling.draw import draw_images
 from nvae_core.sampling.grids import arrange_grid, as_bytes
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.sampling.statistics import StatisticsKey, encode_statistics
 
 Keep = Callable[[str, bytes], None]
 ShouldStop = Callable[[], bool]
@@ -44,7 +44,7 @@ def tabulate_temperatures(
         # After those of the running ones, which say whether the model gives anything: statistics
         # that are kept are used again.
         estimated = sampler.re_estimated(
-            key, given=given.get(key), keep=_keeper(key, keep), should_stop=should_stop
+            key, statistics=given.get(key), keep=_keeper(key, keep), should_stop=should_stop
         )
         drawn.append(_draw(config, sampler, estimated, temperature, should_stop))
         rows.append(np.stack([_arrange(images, magnification) for images in drawn]))

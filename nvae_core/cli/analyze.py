@@ -33,8 +33,8 @@ from nvae_core.distributed import choose_device, compute_on_one_thread
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
 from nvae_core.runtime.program import USAGE_STATUS, run_program
 from nvae_core.runtime.stop import StopSignal
-from nvae_core.sampling.drawing import SamplingStopped
-from nvae_core.sampling.given import read_given
+from nvae_core.sampling.batch_norm_statistics import load_batch_norm_statistics
+from nvae_core.sampling.draw import SamplingStopped
 from nvae_core.sampling.grids import report_sample
 from nvae_core.sampling.sampler import Sampler
 
@@ -87,7 +87,9 @@ def _pictures(
     if isinstance(config, ScaleTraversal):
         return [traverse_scales(config, sampler, should_stop=should_stop)]
     assert isinstance(config, TemperatureTableConfig)
-    given = read_given(run, config.statistics, sampler)
+    given = load_batch_norm_statistics(
+        run, config.statistics, sampler.model, model_sha256=sampler.model_sha256
+    )
 
     def keep(name: str, content: bytes) -> None:
         step = sampler.manifest.step

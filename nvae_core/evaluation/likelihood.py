@@ -10,9 +10,7 @@ from torch import Tensor
 from nvae_core.inference.network import FoldedNVAE, SampleScores, fold_model
 from nvae_core.model.noise import Noise, take_noise
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling.drawing import never
-
-PIXELS_IN_A_PASS = 2**16  # at most, of several samples: a batch alone may have more
+from nvae_core.sampling.draw import images_per_pass
 
 
 class EvaluationStopped(Exception):
@@ -39,28 +37,43 @@ def score_by(
     x: Tensor,
     noise_per_sample: Sequence[Noise],
     *,
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] | None = None,
 ) -> ImageLikelihoods:
     """Estimate the likelihood of padded images x (B, C, R, R); they are encoded once.
 
-    Each sample takes its noise for all groups before the next one does.
+    Each sample takes its noise for all images and groups before the next one does. A pass takes
+    several samples of all images, or one sample of some of them.
 
     Raises:
         EvaluationStopped: `should_stop`, asked before each pass, said so.
     """
-    encoded = model.encode(x)
+    pass_size = images_per_pass(x.device, x.shape[-1])
+    images = torch.split(x, pass_size)
+    encoded = [model.encode(part) for part in images]
     shapes = model.model.noise_shapes(len(x))
+    num_samples = max(1, pass_size // len(x))
     estimate = StreamingEstimate()
-    num_in_pass = max(1, PIXELS_IN_A_PASS // x[:, 0].numel())
-    for start in range(0, len(noise_per_sample), num_in_pass):
-        if should_stop():
-            raise EvaluationStopped
-        draws = [
-            take_noise(noise, shapes) for noise in noise_per_sample[start : start + num_in_pass]
-        ]
+    for start in range(0, len(noise_per_sample), num_samples):
+        samples = noise_per_sample[start : start + num_samples]
+        draws = [take_noise(noise, shapes) for noise in samples]
         noise = [torch.stack(group) for group in zip(*draws, strict=True)]
-        estimate.add(model.score(x, encoded, noise))
+        parts = zip(*(torch.split(group, pass_size, dim=1) for group in noise), strict=True)
+        scores: list[SampleScores] = []
+        for part, features, part_noise in zip(images, encoded, parts, strict=True):
+            if should_stop is not None and should_stop():
+                raise EvaluationStopped
+            scores.append(model.score(part, features, part_noise))
+        estimate.add(_join(scores))
     return estimate.result()
+
+
+def _join(parts: Sequence[SampleScores]) -> SampleScores:
+    """Return the scores of all images, (S, B), given those of parts of them."""
+    return SampleScores(
+        torch.cat([part.log_prob for part in parts], dim=1),
+        torch.cat([part.log_ratio for part in parts], dim=1),
+        torch.cat([part.kl_per_group for part in parts], dim=1),
+    )
 
 
 class StreamingEstimate:

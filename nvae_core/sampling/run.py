@@ -3,7 +3,6 @@
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -21,12 +20,19 @@ from nvae_core.run_directory import (
     RunDirectory,
     StartedLine,
 )
-from nvae_core.sampling.drawing import SamplingStopped, draw_images
-from nvae_core.sampling.given import read_given
-from nvae_core.sampling.grids import arrange_grid, as_bytes, encode_png, report_sample
-from nvae_core.sampling.record import describe_checkpoint, describe_inputs, report_record
+from nvae_core.runtime.program import describe_device
+from nvae_core.sampling.batch_norm_statistics import encode_statistics, load_batch_norm_statistics
+from nvae_core.sampling.draw import SamplingStopped, draw_images
+from nvae_core.sampling.grids import (
+    arrange_grid,
+    as_bytes,
+    describe_checkpoint,
+    describe_inputs,
+    encode_png,
+    report_record,
+    report_sample,
+)
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.sampling.statistics import encode_statistics
 
 RECORD_NAME = "samples.json"
 
@@ -46,98 +52,102 @@ def sample_run(
     Raises:
         InvalidRunDirectory: the model has not so many scales, or statistics are of another one.
     """
-    num_images = config.num_images * len(config.temperature)
-    parameters = count_parameters(sampler.model)
-    rank_file = run.open_rank_file(0)
-
-    def alive() -> bool:
-        rank_file.enter(Phase.SAMPLE, drawing.num_drawn)
-        return should_stop()
-
-    drawing = _Drawing(config, run, sampler, alive)
-    run.append(StartedLine(at=time.time(), num_steps=num_images, num_parameters=parameters))
-    try:
-        for temperature in config.temperature:
-            drawing.draw(temperature)
-        drawing.leave_record()
-        rank_file.enter(Phase.END, num_images)
-    except SamplingStopped:
-        return Result(status="stopped", reason=ExitReason.STOPPED, step=sampler.manifest.step)
-    return Result(
-        status="succeeded", step=sampler.manifest.step, values={"num_images": config.num_images}
+    sampling = _Sampling(config, run, sampler, should_stop)
+    line = StartedLine(
+        at=time.time(),
+        num_steps=config.num_images * len(config.temperature),
+        num_parameters=count_parameters(sampler.model),
+        **describe_device(sampler.device),
     )
+    run.append(line)
+    step = sampler.manifest.step
+    try:
+        sampling.draw_all()
+    except SamplingStopped:
+        return Result(status="stopped", reason=ExitReason.STOPPED, step=step)
+    return Result(status="succeeded", step=step, values={"num_images": config.num_images})
 
 
-@dataclass
-class _Drawing:
-    config: SampleConfig
-    run: RunDirectory
-    sampler: Sampler
-    should_stop: Callable[[], bool]
-    num_drawn: int = 0
-    rows: list[dict[str, object]] = field(default_factory=list)  # of the record
+class _Sampling:
+    def __init__(
+        self,
+        config: SampleConfig,
+        run: RunDirectory,
+        sampler: Sampler,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._run = run
+        self._sampler = sampler
+        self._is_asked_to_stop = should_stop
+        self._rank_file = run.open_rank_file(0)
+        self._num_drawn = 0
+        self._num_shared_groups = _num_groups(sampler, config.fixed_scales)
+        self._statistics = load_batch_norm_statistics(
+            run, config.statistics, sampler.model, model_sha256=sampler.model_sha256
+        )
 
-    def __post_init__(self) -> None:
-        self.num_shared_groups = _num_groups(self.sampler, self.config.fixed_scales)
-        self.given = read_given(self.run, self.config.statistics, self.sampler)
+    def draw_all(self) -> None:
+        """Draw the images of each temperature, and save them and what they were made from."""
+        rows = [self._draw(temperature) for temperature in self._config.temperature]
+        record = {
+            "inputs": describe_inputs(self._config),
+            "checkpoint": describe_checkpoint(self._config.checkpoint, self._sampler.manifest),
+            "temperatures": rows,
+        }
+        report_record(self._run, RECORD_NAME, record, step=self._sampler.manifest.step)
+        self._rank_file.enter(Phase.END, self._num_drawn)
 
-    def draw(self, temperature: float) -> None:
-        """Draw the images of one temperature and leave them."""
-        began_at, config, device = time.monotonic(), self.config, self.sampler.device
-        pixels = None
-        if config.image == "draw":
-            pixels = seeded_generator(device, Stream.PIXELS, config.seed)
+    def _draw(self, temperature: float) -> dict[str, object]:
+        """Draw and save the images of one temperature; return their row of the record."""
+        began_at, config, device = time.monotonic(), self._config, self._sampler.device
+        draws_pixels = config.image == "draw"
         images = draw_images(
             self._decoder(temperature),
             config.num_images,
             temperature=temperature,
             # The same latents for all statistics, so that their grids can be compared (Fig. 7).
             generator=seeded_generator(device, Stream.LATENTS, config.seed),
-            pixels=pixels,
-            num_shared_groups=self.num_shared_groups,
-            should_stop=self.should_stop,
+            pixels=seeded_generator(device, Stream.PIXELS, config.seed) if draws_pixels else None,
+            num_shared_groups=self._num_shared_groups,
+            should_stop=self._should_stop,
         )
-        files = self._leave(images, temperature)
-        self.rows.append({"temperature": temperature, "files": files})
-        self.num_drawn += len(images)
+        files = self._save(images, temperature)
+        self._num_drawn += len(images)
         speed = {"images_per_second": len(images) / (time.monotonic() - began_at)}
-        self.run.append(MetricsLine(at=time.time(), step=self.num_drawn, values=speed))
+        self._run.append(MetricsLine(at=time.time(), step=self._num_drawn, values=speed))
+        return {"temperature": temperature, "files": files}
 
-    def leave_record(self) -> None:
-        """Leave what all files were made from."""
-        record = {
-            "inputs": describe_inputs(self.config),
-            "checkpoint": describe_checkpoint(self.config.checkpoint, self.sampler.manifest),
-            "temperatures": self.rows,
-        }
-        report_record(self.run, RECORD_NAME, record, step=self.sampler.manifest.step)
+    def _should_stop(self) -> bool:
+        self._rank_file.enter(Phase.SAMPLE, self._num_drawn)
+        return self._is_asked_to_stop()
 
     def _decoder(self, temperature: float) -> FoldedDecoder:
-        if self.config.batch_norm == "running":
-            return self.sampler.running()
-        key = self.sampler.key(temperature, self.config.re_estimation_draws)
-        return self.sampler.re_estimated(
+        if self._config.batch_norm == "running":
+            return self._sampler.running()
+        key = self._sampler.key(temperature, self._config.re_estimation_draws)
+        return self._sampler.re_estimated(
             key,
-            given=self.given.get(key),
+            statistics=self._statistics.get(key),
             keep=lambda statistics: self._report(
                 key.file_name, encode_statistics(statistics, key), "application/octet-stream"
             ),
-            should_stop=self.should_stop,
+            should_stop=self._should_stop,
         )
 
-    def _leave(self, images: Tensor, temperature: float) -> list[str]:
-        """Leave the images in the forms that are asked for; return the names of the files."""
-        one = len(self.config.temperature) == 1
+    def _save(self, images: Tensor, temperature: float) -> list[str]:
+        """Save the images in the forms that are asked for; return the names of the files."""
+        one = len(self._config.temperature) == 1
         suffix = "" if one else f"_temperature_{temperature:g}"
         pixels = as_bytes(images)
         files: dict[str, tuple[bytes, str]] = {}
-        if "grid" in self.config.output:
+        if "grid" in self._config.output:
             files[f"grid{suffix}.png"] = encode_png(arrange_grid(images)), "image/png"
-        if "array" in self.config.output:
+        if "array" in self._config.output:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, images=pixels)
             files[f"images{suffix}.npz"] = buffer.getvalue(), "application/octet-stream"
-        if "images" in self.config.output:
+        if "images" in self._config.output:
             for index, image in enumerate(pixels):
                 files[f"images{suffix}/{index:04d}.png"] = encode_png(image), "image/png"
         for name, (content, content_type) in files.items():
@@ -145,7 +155,7 @@ class _Drawing:
         return list(files)
 
     def _report(self, name: str, content: bytes, content_type: str) -> None:
-        report_sample(self.run, name, content, content_type, step=self.sampler.manifest.step)
+        report_sample(self._run, name, content, content_type, step=self._sampler.manifest.step)
 
 
 def _num_groups(sampler: Sampler, num_scales: int) -> int:

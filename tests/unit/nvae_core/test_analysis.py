@@ -22,7 +22,7 @@ from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import write_prepared
 from nvae_core.data.streams import stream_arrays
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling.drawing import SamplingStopped
+from nvae_core.sampling.draw import SamplingStopped
 
 
 def random_images(count: int, size: int = 16, colors: int = 3, seed: int = 0) -> np.ndarray:

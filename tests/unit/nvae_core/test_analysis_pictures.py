@@ -18,7 +18,7 @@ from nvae_core.data.pixels import to_repeatable_input
 from nvae_core.data.prepared import PreparedSplit, open_prepared, read_manifest
 from nvae_core.inference.network import FoldedDecoder
 from nvae_core.model.noise import Stream, seeded_generator
-from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.draw import draw_images
 from nvae_core.sampling.grids import arrange_grid, as_bytes
 from nvae_core.sampling.sampler import Sampler
 

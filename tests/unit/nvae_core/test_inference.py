@@ -9,13 +9,13 @@ from torch import Tensor
 
 from nvae_core.cell_kinds import CELL_TABLES
 from nvae_core.config import CellArchitecture, ModelConfig
-from nvae_core.evaluation import likelihood
 from nvae_core.evaluation.likelihood import EvaluationStopped, score_by, score_images
 from nvae_core.inference.network import SampleScores, fold_decoder, fold_model
 from nvae_core.kernels import library
 from nvae_core.model.batch_norm import batch_norms_of
 from nvae_core.model.noise import draw_noise
 from nvae_core.model.nvae import NVAE, build_model
+from nvae_core.sampling.draw import MAX_PIXELS
 
 NUM_IMAGES, NUM_SAMPLES = 3, 2
 COLOURS = {"num_colors": 3, "image_distribution": "logistic_mixture", "num_mixtures": 3}
@@ -185,7 +185,7 @@ def test_how_many_samples_a_pass_takes_changes_nothing(
     expected = score_plainly(model, x, draws)
     log_weights = expected.log_prob + expected.log_ratio
     pixels = images_in_a_pass * model.config.resolution**2
-    monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", pixels)
+    monkeypatch.setitem(MAX_PIXELS, "cpu", pixels)
     scores = score_images(model, x, [torch.Generator().manual_seed(5)] * num_samples)
     nll = torch.tensor(float(num_samples)).log() - log_weights.logsumexp(dim=0)
     torch.testing.assert_close(scores.importance_weighted_nll.float(), nll, rtol=1e-5, atol=1e-3)
@@ -198,7 +198,7 @@ def test_how_many_samples_a_pass_takes_changes_nothing(
 def test_it_is_asked_to_stop_before_each_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     model, answers = trained(), iter([False, False, True])
     pixels = 2 * NUM_IMAGES * model.config.resolution**2
-    monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", pixels)
+    monkeypatch.setitem(MAX_PIXELS, "cpu", pixels)
     with pytest.raises(EvaluationStopped):
         score_by(
             fold_model(model),

@@ -1,5 +1,8 @@
-"""Which models stay loaded, and what goes first when memory is short."""
+"""The resident sampler: what it is asked, which models stay loaded, and which go first."""
 
+import json
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +10,11 @@ import pytest
 import torch
 
 from nvae_core.checkpoint import CheckpointCorrupt
-from nvae_core.cli.loaded_samplers import LoadedSamplers
-from nvae_core.config import ModelConfig, OptimizationConfig
+from nvae_core.config import ModelConfig, OptimizationConfig, SampleConfig
+from nvae_core.run_directory import Result, RunDirectory
+from nvae_core.sampling import server
 from nvae_core.sampling.sampler import Sampler
+from nvae_core.sampling.server import LoadedSamplers, RequestQueue, serve
 from nvae_core.training.snapshot import save_checkpoint
 from nvae_core.training.state import start_training
 
@@ -93,3 +98,61 @@ def test_another_checkpoint_at_the_same_path_is_another_model(
     for path in other.iterdir():
         path.rename(checkpoint / path.name)
     assert loaded.take(checkpoint).model_sha256 != first.model_sha256
+
+
+def ask(path: Path, request: bytes) -> tuple[socket.socket, bytes]:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(60)
+    connection.connect(str(path))
+    connection.sendall(request)
+    return connection, connection.recv(100)
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\xff\n", b"nonsense\n", b"[]\n", b"{}\n", b'{"run_directory": 3}\n']
+)
+def test_request_that_is_none_leaves_the_next_one_alone(tmp_path: Path, garbage: bytes) -> None:
+    requests = RequestQueue(tmp_path / "socket")
+    refused, answer = ask(tmp_path / "socket", garbage)
+    assert answer == b""
+    connection, answer = ask(tmp_path / "socket", b'{"run_directory": "/run"}\n')
+    assert answer == b"queued\n"
+    request = requests.next(60)
+    assert request is not None
+    assert request.run_directory == Path("/run")
+    assert not request.is_closed()
+    connection.close()
+    assert request.is_closed()
+    request.connection.close()
+    refused.close()
+
+
+def test_run_with_a_broken_device_is_left_to_another_process(
+    tmp_path: Path, save: Callable[[str, int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> Result:
+        raise torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered")
+
+    monkeypatch.setattr(server, "sample_run", fail)
+    run = RunDirectory(tmp_path / "run")
+    run.create(SampleConfig(checkpoint=str(save("a", 0))))
+    answers: list[bytes] = []
+
+    def client() -> None:
+        request = json.dumps({"run_directory": str(run.path)}).encode()
+        while True:
+            try:
+                connection, _ = ask(tmp_path / "socket", request + b"\n")
+            except (FileNotFoundError, ConnectionRefusedError):  # it does not listen yet
+                continue
+            with connection, connection.makefile("rb") as stream:
+                answers.extend(stream)
+            return
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    status = serve(tmp_path / "socket", budget_bytes=10**9, idle_seconds=60.0, device=CPU)
+    thread.join()
+    assert status == 1
+    assert answers == [b"begun\n"]
+    assert run.read_result() is None
