@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest, load_model
@@ -13,7 +14,7 @@ from nvae_core.config import ESTIMATES_NAME, EvaluateConfig
 from nvae_core.data.loader import check_fits
 from nvae_core.data.pixels import to_repeatable_input
 from nvae_core.data.prepared import PreparedSplit, open_prepared
-from nvae_core.distributed import Ranks, gather_over_ranks, take_from_first_rank
+from nvae_core.distributed import Ranks, take_from_first_rank
 from nvae_core.evaluation.estimates import (
     BatchEstimates,
     Estimates,
@@ -224,12 +225,10 @@ class _Scorer:
 
     def __post_init__(self) -> None:
         self.folded = fold_model(self.model)
-        self.num_groups = len(self.model.hierarchy.groups)
         size = self.config.images_per_batch
         starts = range(0, len(self.indices), size)
         self.batches = [self.indices[start : start + size] for start in starts]
 
-    @torch.no_grad()
     def rounds(self, first_batch: int) -> Iterator[list[BatchEstimates]]:
         """Yield the estimates of the next batches, one of each rank, in order; a collective.
 
@@ -238,43 +237,35 @@ class _Scorer:
         """
         for start in range(first_batch, len(self.batches), self.ranks.world_size):
             batches = self.batches[start : start + self.ranks.world_size]
-            rows = gather_over_ranks(self._row(batches))
-            if any(row[0].item() < len(b) for row, b in zip(rows, batches, strict=False)):
+            gathered = gather_estimates(self._score_own(batches), self.ranks.world_size)
+            estimates = [own for own in gathered if own is not None]
+            if len(estimates) < len(batches):
                 raise EvaluationStopped
-            yield [self._parse(row, len(b)) for row, b in zip(rows, batches, strict=False)]
+            yield estimates
 
-    def _row(self, batches: Sequence[range]) -> Tensor:
-        """Return the number of images in this rank's batch, and their estimates.
-
-        The length is that of the largest batch, which is the first; a rank that has no batch, or
-        was asked to stop, has scored no images.
-        """
-        row = torch.zeros(
-            1 + sum(self._lengths(len(self.batches[0]))),
-            dtype=torch.float64,
-            device=self.ranks.device,
-        )
+    def _score_own(self, batches: Sequence[range]) -> BatchEstimates | None:
+        """Return the estimates of this rank's batch; None without one, or if asked to stop."""
         if self.ranks.rank >= len(batches):
-            return row
-        batch = batches[self.ranks.rank]
+            return None
         try:
-            parts = self._score(batch)
+            return self._score(batches[self.ranks.rank])
         except EvaluationStopped:
-            return row
-        flat = torch.cat([part.flatten() for part in parts])
-        row[0] = len(batch)
-        row[1 : 1 + len(flat)] = flat
-        return row
+            return None
 
-    def _score(self, batch: range) -> tuple[Tensor, ...]:
+    @torch.no_grad()
+    def _score(self, batch: range) -> BatchEstimates:
         device, seed = self.ranks.device, self.config.seed
         x = to_repeatable_input(self.split.images, batch, self.model.config, seed).to(device)
         generator = seeded_generator(device, Stream.LATENTS, seed, batch.start)
         noise = [generator] * self.config.importance_samples
         scores = score_by(self.folded, x, noise, should_stop=self.should_stop)
         one_more = seeded_generator(device, Stream.VALIDATION, seed, batch.start)
-        per_image = (scores.negative_elbo, scores.importance_weighted_nll, scores.kl_per_group)
-        return (*per_image, self._kl_per_channel(x, one_more))
+        return BatchEstimates(
+            scores.negative_elbo.cpu(),
+            scores.importance_weighted_nll.cpu(),
+            scores.kl_per_group.cpu(),
+            self._kl_per_channel(x, one_more).cpu(),
+        )
 
     def _kl_per_channel(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return the sum over the images of the KL of each channel by one sample, (G, Z)."""
@@ -285,14 +276,12 @@ class _Scorer:
         per_image = torch.cat([self.model(*part).kl_per_channel() for part in images])
         return per_image.double().sum(dim=0)
 
-    def _lengths(self, num_images: int) -> list[int]:
-        num_channels = self.num_groups * self.model.config.num_latents_per_group
-        return [num_images, num_images, num_images * self.num_groups, num_channels]
 
-    def _parse(self, row: Tensor, num_images: int) -> BatchEstimates:
-        lengths = self._lengths(num_images)
-        parts = torch.split(row[1 : 1 + sum(lengths)].cpu(), lengths)
-        negative_elbo, nll, kl, channels = (part.clone() for part in parts)
-        return BatchEstimates(
-            negative_elbo, nll, kl.view(num_images, -1), channels.view(self.num_groups, -1)
-        )
+def gather_estimates(
+    estimates: BatchEstimates | None, world_size: int
+) -> list[BatchEstimates | None]:
+    """Return what all ranks have, in their order."""
+    gathered: list[BatchEstimates | None] = [estimates] * world_size
+    if world_size > 1:
+        dist.all_gather_object(gathered, estimates)
+    return gathered

@@ -17,10 +17,11 @@ from nvae_core.run_directory.files import (
 )
 from nvae_core.run_directory.progress import ProgressLine, Result, format_line, read_progress
 from nvae_core.run_directory.ranks import (
+    TRACED,
     PhaseLine,
+    PhaseLog,
     RankFile,
     RankState,
-    open_phase_log,
     read_phases,
     read_rank_file,
 )
@@ -134,7 +135,8 @@ class RunDirectory:
 
     def open_rank_file(self, rank: int) -> RankFile:
         """Make the file in which a rank says where it is; if it is traced, that of its phases."""
-        return RankFile(self.rank_path(rank), phases=open_phase_log(self.phases_path(rank)))
+        phases = PhaseLog(self.phases_path(rank)) if os.environ.get(TRACED) else None
+        return RankFile(self.rank_path(rank), phases=phases)
 
     def read_ranks(self) -> dict[int, RankState]:
         """Return where the ranks of this machine are, by rank; empty before they start."""

@@ -127,11 +127,6 @@ class RankFile:
             self._phases.enter(phase, step)
 
 
-def open_phase_log(path: Path) -> PhaseLog | None:
-    """Return the file of a rank that is traced; None for all others, which keep no such file."""
-    return PhaseLog(path) if os.environ.get(TRACED) else None
-
-
 def read_rank_file(path: Path) -> RankState:
     """Read a rank's file.
 

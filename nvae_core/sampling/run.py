@@ -3,6 +3,7 @@
 import io
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -68,39 +69,38 @@ def sample_run(
     return Result(status="succeeded", step=step, values={"num_images": config.num_images})
 
 
+@dataclass
 class _Sampling:
-    def __init__(
-        self,
-        config: SampleConfig,
-        run: RunDirectory,
-        sampler: Sampler,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self._config = config
-        self._run = run
-        self._sampler = sampler
-        self._is_asked_to_stop = should_stop
-        self._rank_file = run.open_rank_file(0)
-        self._num_drawn = 0
-        self._num_shared_groups = _num_groups(sampler, config.fixed_scales)
-        self._statistics = load_batch_norm_statistics(
-            run, config.statistics, sampler.model, model_sha256=sampler.model_sha256
+    config: SampleConfig
+    run: RunDirectory
+    sampler: Sampler
+    is_asked_to_stop: Callable[[], bool]
+    num_drawn: int = 0
+
+    def __post_init__(self) -> None:
+        self.rank_file = self.run.open_rank_file(0)
+        self.num_shared_groups = _num_groups(self.sampler, self.config.fixed_scales)
+        self.statistics = load_batch_norm_statistics(
+            self.run,
+            self.config.statistics,
+            self.sampler.model,
+            model_sha256=self.sampler.model_sha256,
         )
 
     def draw_all(self) -> None:
         """Draw the images of each temperature, and save them and what they were made from."""
-        rows = [self._draw(temperature) for temperature in self._config.temperature]
+        rows = [self._draw(temperature) for temperature in self.config.temperature]
         record = {
-            "inputs": describe_inputs(self._config),
-            "checkpoint": describe_checkpoint(self._config.checkpoint, self._sampler.manifest),
+            "inputs": describe_inputs(self.config),
+            "checkpoint": describe_checkpoint(self.config.checkpoint, self.sampler.manifest),
             "temperatures": rows,
         }
-        report_record(self._run, RECORD_NAME, record, step=self._sampler.manifest.step)
-        self._rank_file.enter(Phase.END, self._num_drawn)
+        report_record(self.run, RECORD_NAME, record, step=self.sampler.manifest.step)
+        self.rank_file.enter(Phase.END, self.num_drawn)
 
     def _draw(self, temperature: float) -> dict[str, object]:
         """Draw and save the images of one temperature; return their row of the record."""
-        began_at, config, device = time.monotonic(), self._config, self._sampler.device
+        began_at, config, device = time.monotonic(), self.config, self.sampler.device
         draws_pixels = config.image == "draw"
         images = draw_images(
             self._decoder(temperature),
@@ -109,26 +109,26 @@ class _Sampling:
             # The same latents for all statistics, so that their grids can be compared (Fig. 7).
             generator=seeded_generator(device, Stream.LATENTS, config.seed),
             pixels=seeded_generator(device, Stream.PIXELS, config.seed) if draws_pixels else None,
-            num_shared_groups=self._num_shared_groups,
+            num_shared_groups=self.num_shared_groups,
             should_stop=self._should_stop,
         )
         files = self._save(images, temperature)
-        self._num_drawn += len(images)
+        self.num_drawn += len(images)
         speed = {"images_per_second": len(images) / (time.monotonic() - began_at)}
-        self._run.append(MetricsLine(at=time.time(), step=self._num_drawn, values=speed))
+        self.run.append(MetricsLine(at=time.time(), step=self.num_drawn, values=speed))
         return {"temperature": temperature, "files": files}
 
     def _should_stop(self) -> bool:
-        self._rank_file.enter(Phase.SAMPLE, self._num_drawn)
-        return self._is_asked_to_stop()
+        self.rank_file.enter(Phase.SAMPLE, self.num_drawn)
+        return self.is_asked_to_stop()
 
     def _decoder(self, temperature: float) -> FoldedDecoder:
-        if self._config.batch_norm == "running":
-            return self._sampler.running()
-        key = self._sampler.key(temperature, self._config.re_estimation_draws)
-        return self._sampler.re_estimated(
+        if self.config.batch_norm == "running":
+            return self.sampler.running()
+        key = self.sampler.key(temperature, self.config.re_estimation_draws)
+        return self.sampler.re_estimated(
             key,
-            statistics=self._statistics.get(key),
+            statistics=self.statistics.get(key),
             keep=lambda statistics: self._report(
                 key.file_name, encode_statistics(statistics, key), "application/octet-stream"
             ),
@@ -137,17 +137,17 @@ class _Sampling:
 
     def _save(self, images: Tensor, temperature: float) -> list[str]:
         """Save the images in the forms that are asked for; return the names of the files."""
-        one = len(self._config.temperature) == 1
+        one = len(self.config.temperature) == 1
         suffix = "" if one else f"_temperature_{temperature:g}"
         pixels = as_bytes(images)
         files: dict[str, tuple[bytes, str]] = {}
-        if "grid" in self._config.output:
+        if "grid" in self.config.output:
             files[f"grid{suffix}.png"] = encode_png(arrange_grid(images)), "image/png"
-        if "array" in self._config.output:
+        if "array" in self.config.output:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, images=pixels)
             files[f"images{suffix}.npz"] = buffer.getvalue(), "application/octet-stream"
-        if "images" in self._config.output:
+        if "images" in self.config.output:
             for index, image in enumerate(pixels):
                 files[f"images{suffix}/{index:04d}.png"] = encode_png(image), "image/png"
         for name, (content, content_type) in files.items():
@@ -155,7 +155,7 @@ class _Sampling:
         return list(files)
 
     def _report(self, name: str, content: bytes, content_type: str) -> None:
-        report_sample(self._run, name, content, content_type, step=self._sampler.manifest.step)
+        report_sample(self.run, name, content, content_type, step=self.sampler.manifest.step)
 
 
 def _num_groups(sampler: Sampler, num_scales: int) -> int:

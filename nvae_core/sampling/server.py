@@ -20,7 +20,6 @@ import socket
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +39,6 @@ REQUEST_SECONDS = 1.0  # in which a client has to say what it wants
 MAX_REQUEST_BYTES = 64 * 1024
 # Of runs after which the process ends. A device stays broken for the process that met its error.
 BROKEN = frozenset({ExitReason.TRAINER_CRASHED, ExitReason.OUT_OF_MEMORY, ExitReason.DEVICE_ERROR})
-
-Load = Callable[[Path, torch.device], Sampler]
 
 
 def serve(path: Path, *, budget_bytes: int, idle_seconds: float, device: torch.device) -> int:
@@ -155,12 +152,9 @@ def _listen(path: Path) -> socket.socket:
 class LoadedSamplers:
     """Samplers of a device by checkpoint; the longest unused go when the budget is exceeded."""
 
-    def __init__(
-        self, budget_bytes: int, device: torch.device, *, load: Load = Sampler.load
-    ) -> None:
+    def __init__(self, budget_bytes: int, device: torch.device) -> None:
         self._budget_bytes = budget_bytes
         self._device = device
-        self._load = load
         self._loaded: OrderedDict[tuple[Path, str], Sampler] = OrderedDict()
 
     def take(self, checkpoint: Path) -> Sampler:
@@ -174,7 +168,7 @@ class LoadedSamplers:
         key = (checkpoint, record.sha256 if record else "")
         sampler = self._loaded.pop(key, None)
         if sampler is None:
-            sampler = self._load(checkpoint, self._device)
+            sampler = Sampler.load(checkpoint, self._device)
         self._loaded[key] = sampler
         return sampler
 

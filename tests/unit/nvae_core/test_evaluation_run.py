@@ -3,6 +3,7 @@
 import math
 import operator
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -295,17 +296,17 @@ def test_estimates_of_another_evaluation_are_refused(evaluate, tmp_path: Path) -
 def test_ranks_exchange_no_more_than_there_are_images(
     evaluate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows: list[int] = []
+    sizes: list[int] = []
 
-    def gather(row: torch.Tensor) -> torch.Tensor:
-        rows.append(len(row))
-        return row[None]
+    def gather(estimates: BatchEstimates, world_size: int) -> list[BatchEstimates]:
+        sizes.append(len(pickle.dumps(estimates)))
+        return [estimates]
 
-    monkeypatch.setattr(evaluation_run, "gather_over_ranks", gather)
+    monkeypatch.setattr(evaluation_run, "gather_estimates", gather)
     result, _ = evaluate(batch_size=10_000, num_images=2)
     evaluate(batch_size=2, num_images=2)
     assert result.values["num_images"] == 2
-    assert rows[0] == rows[1]
+    assert sizes[0] == sizes[1]
 
 
 def test_batch_of_more_images_than_fit_anywhere_is_refused() -> None:

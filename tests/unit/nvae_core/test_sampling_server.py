@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nvae_core.checkpoint import CheckpointCorrupt
+from nvae_core.checkpoint import CheckpointCorrupt, load_model
 from nvae_core.config import ModelConfig, OptimizationConfig, SampleConfig
 from nvae_core.run_directory import Result, RunDirectory
 from nvae_core.sampling import server
@@ -35,41 +35,44 @@ def save(tmp_path: Path, model_config: ModelConfig) -> Callable[[str, int], Path
     return save_one
 
 
-class Loads:
-    """Loads, and counts."""
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The checkpoints that were loaded."""
+    loaded: list[Path] = []
 
-    def __init__(self) -> None:
-        self.count = 0
+    def load(cls: type[Sampler], checkpoint: Path, device: torch.device) -> Sampler:
+        loaded.append(checkpoint)
+        return cls(*load_model(checkpoint, device), device)
 
-    def __call__(self, checkpoint: Path, device: torch.device) -> Sampler:
-        self.count += 1
-        return Sampler.load(checkpoint, device)
+    monkeypatch.setattr(Sampler, "load", classmethod(load))
+    return loaded
 
 
 def re_estimate(sampler: Sampler, temperature: float) -> None:
     sampler.re_estimated(sampler.key(temperature, 1))
 
 
-def test_last_used_models_stay_within_the_budget(save: Callable[[str, int], Path]) -> None:
-    load = Loads()
+def test_last_used_models_stay_within_the_budget(
+    save: Callable[[str, int], Path], loads: list[Path]
+) -> None:
     first, second, third = (save(name, seed) for seed, name in enumerate("abc"))
     size = Sampler.load(first, CPU).num_bytes
-    loaded = LoadedSamplers(2 * size, CPU, load=load)
+    loads.clear()
+    loaded = LoadedSamplers(2 * size, CPU)
     for checkpoint in (first, second, first, third):
         loaded.take(checkpoint)
         loaded.trim()
-    assert (load.count, loaded.num_bytes) == (3, 2 * size)
+    assert (loads, loaded.num_bytes) == ([first, second, third], 2 * size)
     loaded.take(first)
-    assert load.count == 3
+    assert len(loads) == 3
     loaded.take(second)
-    assert load.count == 4
+    assert loads[3:] == [second]
 
 
 def test_statistics_go_before_models(save: Callable[[str, int], Path]) -> None:
-    load = Loads()
     checkpoint = save("a", 0)
     size = Sampler.load(checkpoint, CPU).num_bytes
-    loaded = LoadedSamplers(2 * size, CPU, load=load)
+    loaded = LoadedSamplers(2 * size, CPU)
     sampler = loaded.take(checkpoint)
     for temperature in (0.5, 0.6, 0.7, 0.8):
         re_estimate(sampler, temperature)
@@ -77,7 +80,7 @@ def test_statistics_go_before_models(save: Callable[[str, int], Path]) -> None:
     loaded.trim()
     assert size < loaded.num_bytes <= 2 * size
     assert loaded.take(checkpoint) is sampler
-    small = LoadedSamplers(size // 2, CPU, load=load)
+    small = LoadedSamplers(size // 2, CPU)
     re_estimate(small.take(checkpoint), 0.5)
     small.trim()
     assert small.num_bytes == 0
