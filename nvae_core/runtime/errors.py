@@ -35,6 +35,7 @@ WRONG_BUILD = (
     r"driver on your system is too old",
     r"driver version is insufficient",
     r"PTX was compiled with an unsupported toolchain",
+    r"forward compatibility was attempted on non supported HW",
 )
 # Of a RuntimeError; the first that matches counts. One text may quote another: a communicator is
 # aborted because of what happened to a device.
@@ -81,6 +82,7 @@ TEXTS: tuple[tuple[ExitReason, tuple[str, ...]], ...] = (
             r"CUDA-capable devices? ?(\(s\) is/are|are) busy or unavailable",
             r"CUDA driver initialization failed",
             r"CUDA unknown error",
+            r"Unexpected error from cudaGetDeviceCount",
             r"(CUDA error|Cuda failure)( \d+)?:? '?(unknown|initialization) error",
             r"system not yet initialized",  # without its fabric manager
             r"\bNVML\b|\bnvml[A-Z]|NVML_SUCCESS",

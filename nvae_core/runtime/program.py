@@ -63,11 +63,11 @@ def carry_out(
     work: Callable[[ConfigT, RunDirectory], Result],
     *,
     reasons: Mapping[type[BaseException], ExitReason] = {},
-    unsaid: Collection[ExitReason] = (),
+    no_result_for: Collection[ExitReason] = (),
 ) -> Result:
     """Do the work of a run directory, and leave its result there, whatever goes wrong.
 
-    A failure for one of the reasons in `unsaid` is returned only, and leaves no result.
+    A failure for one of the reasons in `no_result_for` is returned only, and leaves no result.
     """
     config: ConfigT | None = None
     try:
@@ -82,7 +82,7 @@ def carry_out(
         reason = reason_for(error, memory, reasons)
         message = describe(error, reason, memory, config)
         result = Result(status="failed", reason=reason, message=message)
-        if reason in unsaid:
+        if reason in no_result_for:
             return result
     if result.status == "failed" or own_rank() == 0:
         run.write_result(result)

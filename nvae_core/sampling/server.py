@@ -90,7 +90,7 @@ def _sample(samplers: "LoadedSamplers", request: Request, run: RunDirectory) -> 
         sampler = samplers.take(run.path / config.checkpoint)
         return sample_run(config, run, sampler, should_stop=should_stop)
 
-    result = carry_out(run, SampleConfig, work, unsaid=BROKEN)
+    result = carry_out(run, SampleConfig, work, no_result_for=BROKEN)
     samplers.trim()
     return result.reason not in BROKEN
 

@@ -85,6 +85,12 @@ DEVICE_ERROR = [
     RuntimeError("CUDA error: initialization error"),
     RuntimeError("CUDA error: system not yet initialized"),
     RuntimeError(
+        "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before "
+        "calling NumCudaDevices() that might have already set an error? Error 804: forward "
+        "compatibility was attempted on non supported HW"
+    ),
+    RuntimeError("CUDA error: the provided PTX was compiled with an unsupported toolchain."),
+    RuntimeError(
         "The NVIDIA driver on your system is too old (found version 11040). Please update your "
         "GPU driver"
     ),
@@ -197,6 +203,16 @@ def test_memory_of_this_machine_is_measured() -> None:
     memory = errors.measure_memory()
     assert memory is not None
     assert 0 < memory.free_bytes <= memory.total_bytes
+
+
+def test_lack_of_memory_is_in_the_result_with_its_estimate(run: RunDirectory) -> None:
+    def work(config: TrainConfig, run: RunDirectory) -> Result:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    result = carry_out(run, TrainConfig, work)
+    assert result.reason == ExitReason.OUT_OF_MEMORY
+    assert result.message is not None
+    assert "CUDA out of memory.; the estimate for this batch is" in result.message
 
 
 class TooHot(ArithmeticError):
