@@ -31,7 +31,7 @@ from nvae_core.data.preparing import prepare_dataset
 from nvae_core.distributed import Ranks, compute_on_one_thread
 from nvae_core.evaluation.run import evaluate_run
 from nvae_core.run_directory import RunDirectory
-from nvae_core.runtime.memory import keep_freed_memory
+from nvae_core.runtime.program import keep_freed_memory
 from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import start_training
 

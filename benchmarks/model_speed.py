@@ -23,8 +23,8 @@ from nvae_core.evaluation.likelihood import score_images
 from nvae_core.losses import balance_kl
 from nvae_core.model.nvae import count_parameters
 from nvae_core.presets import find_preset
-from nvae_core.runtime.memory import keep_freed_memory, undisturbed_by_collection
-from nvae_core.sampling.drawing import draw_images
+from nvae_core.runtime.program import keep_freed_memory, undisturbed_by_collection
+from nvae_core.sampling.draw import draw_images
 from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import take_step

@@ -36,7 +36,7 @@ from nvae_core.distributed import Ranks, join_ranks, limit_threads
 from nvae_core.losses import balance_kl
 from nvae_core.presets import find_preset
 from nvae_core.run_directory import RunDirectory
-from nvae_core.runtime.memory import keep_freed_memory
+from nvae_core.runtime.program import keep_freed_memory
 from nvae_core.training.batches import open_batches
 from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import start_training

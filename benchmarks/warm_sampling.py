@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.yardstick import measure
 from nvae_client import Checkpoint, NvaeClient
-from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.draw import draw_images
 from nvae_core.sampling.grids import arrange_grid, encode_png
 from nvae_core.sampling.sampler import Sampler
 from services.local.state import free_ports

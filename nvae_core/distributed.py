@@ -38,6 +38,10 @@ class RanksMissing(RuntimeError):
     """Not all ranks joined in time."""
 
 
+class NoGPU(RuntimeError):
+    """A GPU was promised, and torch sees none."""
+
+
 @contextmanager
 def join_ranks(policy: RankPolicy) -> Iterator[Ranks]:
     """Join the ranks that torchrun started, or be the only one; at the end leave together.
@@ -99,12 +103,39 @@ def own_rank() -> int:
 
 
 def choose_device() -> torch.device:
-    """Return this rank's GPU where there is one, else the CPU."""
-    if not torch.cuda.is_available():
+    """Return this rank's GPU where there is one, else the CPU; NVAE_DEVICE says which of them.
+
+    Raises:
+        NoGPU: NVAE_DEVICE is `cuda`, and torch sees no GPU, or fewer than there are local ranks.
+        ValueError: NVAE_DEVICE is something else than `cuda` or `cpu`.
+    """
+    promised = os.environ.get("NVAE_DEVICE")
+    if promised not in {None, "cuda", "cpu"}:
+        raise ValueError(f"NVAE_DEVICE: is {promised!r}, and not 'cuda' or 'cpu'")
+    if promised == "cpu" or (promised is None and not torch.cuda.is_available()):
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    if not torch.cuda.is_available() or local_rank >= torch.cuda.device_count():
+        raise NoGPU(_describe_cuda(local_rank))
+    device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
+
+
+def _describe_cuda(local_rank: int) -> str:
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    problem = ""
+    try:
+        torch.cuda.current_device()
+    except (RuntimeError, AssertionError) as error:  # as its own words say more
+        problem = f": {error}"
+    return (
+        f"a GPU was promised to local rank {local_rank}, but torch {torch.__version__} "
+        f"({f'for CUDA {torch.version.cuda}' if torch.version.cuda else 'without CUDA'}) sees "
+        f"{num_gpus or 'no'} GPU{'s' if num_gpus > 1 else ''}; CUDA_VISIBLE_DEVICES is "
+        f"{'not set' if visible is None else repr(visible)}{problem}"
+    )
 
 
 def limit_threads() -> None:

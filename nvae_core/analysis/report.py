@@ -10,8 +10,13 @@ from nvae_core.checkpoint import CheckpointCorrupt, CheckpointManifest
 from nvae_core.config import Analysis, OfCheckpoint
 from nvae_core.data.prepared import DatasetManifest
 from nvae_core.run_directory import RunDirectory
-from nvae_core.sampling.grids import as_bytes, report_sample
-from nvae_core.sampling.record import describe_checkpoint, describe_inputs, report_record
+from nvae_core.sampling.grids import (
+    as_bytes,
+    describe_checkpoint,
+    describe_inputs,
+    report_record,
+    report_sample,
+)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """Programs that work on one run directory."""
 
-import os
+from nvae_core.runtime import PARENT_AT_START
 
-PARENT_AT_START = os.getppid()  # read before the slow imports: who started this rank
+__all__ = ["PARENT_AT_START"]  # read when the first of the programs is imported

@@ -14,7 +14,6 @@ from nvae_core.analysis.experiments.scales import show_scales
 from nvae_core.analysis.experiments.temperatures import show_temperatures
 from nvae_core.analysis.report import Picture, Sources, report_picture
 from nvae_core.checkpoint import CheckpointCorrupt
-from nvae_core.cli.running import USAGE_STATUS, run_program
 from nvae_core.config import (
     ActiveChannels,
     Analysis,
@@ -32,9 +31,8 @@ from nvae_core.data.loader import check_fits
 from nvae_core.data.prepared import open_prepared, read_manifest
 from nvae_core.distributed import choose_device, compute_on_one_thread
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
-from nvae_core.sampling.drawing import SamplingStopped
+from nvae_core.sampling.draw import SamplingStopped
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.training.shutdown import StopSignal
 
 
 def main() -> int:
@@ -47,8 +45,7 @@ def main() -> int:
 
 def _analyze(config: Analysis, run: RunDirectory) -> Result:
     compute_on_one_thread()
-    stop = StopSignal(run)
-    stop.listen()
+    stop = StopSignal(run).listen()
     run.append(StartedLine(at=time.time(), num_steps=1))
     try:
         pictures, sources = _make_pictures(config, run, stop.is_set)

@@ -2,13 +2,13 @@
 
 import sys
 
-from nvae_core.cli.running import run_program
 from nvae_core.config import EvaluateConfig
 from nvae_core.distributed import compute_on_one_thread, join_ranks, own_rank
 from nvae_core.evaluation.run import evaluate_run
 from nvae_core.run_directory import Phase, Result, RunDirectory
-from nvae_core.training.introspection import watch_for_stall
-from nvae_core.training.shutdown import StopSignal
+from nvae_core.runtime.program import run_program
+from nvae_core.runtime.stalls import watch_for_stall
+from nvae_core.runtime.stop import StopSignal
 
 
 def main() -> int:
@@ -18,8 +18,7 @@ def main() -> int:
 
 def _evaluate(config: EvaluateConfig, run: RunDirectory) -> Result:
     compute_on_one_thread()
-    stop = StopSignal(run)
-    stop.listen()
+    stop = StopSignal(run).listen()
     rank_file = run.open_rank_file(own_rank())
     with join_ranks(config.ranks) as ranks:
         stall_seconds = config.ranks.stall_timeout_seconds

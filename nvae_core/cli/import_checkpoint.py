@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from nvae_core.checkpoint import write_checkpoint
-from nvae_core.interop.published import read_published
+from nvae_core.importing.published import read_published
 from nvae_core.interop.torch_file import ForeignCheckpoint
 from nvae_core.model.nvae import count_parameters
 from nvae_core.training.checkpointer import take_snapshot

@@ -2,9 +2,9 @@
 
 import sys
 
-from nvae_core.cli.running import run_program
 from nvae_core.config import ImportCheckpointConfig
-from nvae_core.interop.importing import import_run
+from nvae_core.importing.run import import_run
+from nvae_core.runtime.program import run_program
 
 
 def main() -> int:

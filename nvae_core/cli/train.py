@@ -2,24 +2,24 @@
 
 import sys
 
-from nvae_core.cli.running import run_program
 from nvae_core.config import TrainConfig
 from nvae_core.distributed import join_ranks, own_rank
-from nvae_core.run_directory import Result, RunDirectory
-from nvae_core.training.introspection import watch_for_stall
+from nvae_core.run_directory import ExitReason, Result, RunDirectory
+from nvae_core.runtime.program import run_program
+from nvae_core.runtime.stalls import watch_for_stall
+from nvae_core.runtime.stop import StopSignal
+from nvae_core.training.metrics import NonFiniteLoss
 from nvae_core.training.reporter import PhaseClock
-from nvae_core.training.shutdown import StopSignal
 from nvae_core.training.train import train
 
 
 def main() -> int:
     """Run the program."""
-    return run_program(TrainConfig, _train)
+    return run_program(TrainConfig, _train, reasons={NonFiniteLoss: ExitReason.NON_FINITE_LOSS})
 
 
 def _train(config: TrainConfig, run: RunDirectory) -> Result:
-    stop = StopSignal(run)
-    stop.listen()
+    stop = StopSignal(run).listen()
     rank_file = run.open_rank_file(own_rank())
     with join_ranks(config.ranks) as ranks:
         stall_seconds = config.ranks.stall_timeout_seconds

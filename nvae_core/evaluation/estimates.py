@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from nvae_core.evaluation.likelihood import name_groups
+from nvae_core.evaluation.likelihood import ImageLikelihoods, name_groups
 
 ACTIVE_CHANNEL_KL = 0.1  # nats, above which a latent channel counts as active (Fig. 10)
 PER_IMAGE = ("negative_elbo", "importance_weighted_nll", "kl_per_group")
@@ -22,12 +22,9 @@ class InvalidEstimates(ValueError):
 
 
 @dataclass(frozen=True)
-class BatchEstimates:
-    """Of the images of one batch, in nats and float64, on the CPU."""
+class BatchEstimates(ImageLikelihoods):
+    """Of the images of one batch, on the CPU."""
 
-    negative_elbo: Tensor  # (B,), mean over the samples
-    importance_weighted_nll: Tensor  # (B,)
-    kl_per_group: Tensor  # (B, G), mean over the samples
     kl_per_channel: Tensor  # (G, Z), sum over the images, by one sample
 
 

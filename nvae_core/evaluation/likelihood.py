@@ -9,23 +9,12 @@ from torch import Tensor
 
 from nvae_core.model.fuse import fuse
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling.drawing import never
+from nvae_core.sampling.draw import images_per_pass
 from nvae_core.seeding import Noise, take_noise
-
-PIXELS_IN_A_PASS = 2**16
 
 
 class EvaluationStopped(Exception):
     """The evaluation was asked to stop in the middle of a batch."""
-
-
-@dataclass(frozen=True)
-class SampleScores:
-    """What S samples of the posterior say of B images, in nats."""
-
-    log_prob: Tensor  # log p(x | z), (S, B)
-    log_ratio: Tensor  # log p(z) - log q(z | x), (S, B)
-    kl_per_group: Tensor  # (S, B, G)
 
 
 @dataclass(frozen=True)
@@ -43,48 +32,47 @@ def score_images(model: NVAE, x: Tensor, noise_per_sample: Sequence[Noise]) -> I
     return score_by(fuse(model), x, noise_per_sample)
 
 
-@torch.no_grad()
 def score_by(
     model: NVAE,
     x: Tensor,
     noise_per_sample: Sequence[Noise],
     *,
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] | None = None,
 ) -> ImageLikelihoods:
     """Estimate the likelihood of padded images x (B, C, R, R); they are encoded once.
 
-    Each sample takes its noise for all groups before the next one does.
+    Each sample takes its noise for all images and groups before the next one does. A pass takes
+    several samples of all images, or one sample of some of them.
 
     Raises:
         EvaluationStopped: `should_stop`, asked before each pass, said so.
     """
-    encoded = model.encode(x)
+    pass_size = images_per_pass(x.device, x.shape[-1])
+    images = torch.split(x, pass_size)
+    encoded = [model.encode(part) for part in images]
     shapes = model.noise_shapes(len(x))
+    num_samples = max(1, pass_size // len(x))
     estimate = StreamingEstimate()
-    num_in_pass = max(1, PIXELS_IN_A_PASS // x[:, 0].numel())
-    for start in range(0, len(noise_per_sample), num_in_pass):
-        if should_stop():
-            raise EvaluationStopped
-        draws = [
-            take_noise(noise, shapes) for noise in noise_per_sample[start : start + num_in_pass]
-        ]
+    for start in range(0, len(noise_per_sample), num_samples):
+        samples = noise_per_sample[start : start + num_samples]
+        draws = [take_noise(noise, shapes) for noise in samples]
         noise = [torch.stack(group) for group in zip(*draws, strict=True)]
-        estimate.add(_score_samples(model, x, encoded, noise))
+        parts = zip(*(torch.split(group, pass_size, dim=1) for group in noise), strict=True)
+        scores: list[SampleScores] = []
+        for part, features, part_noise in zip(images, encoded, parts, strict=True):
+            if should_stop is not None and should_stop():
+                raise EvaluationStopped
+            scores.append(model.score(part, features, part_noise))
+        estimate.add(_join(scores))
     return estimate.result()
 
 
-def _score_samples(
-    model: NVAE, x: Tensor, encoded: Sequence[Tensor], noise: Sequence[Tensor]
-) -> SampleScores:
-    """Sample the posterior of images x (B, C, R, R) by noise (S, B, Z, H, W) per group."""
-    shape = noise[0].shape[:2]
-    flat = [group.flatten(0, 1) for group in noise]
-    output = model.reconstruct(encoded, flat, num_samples=shape[0])
-    kl_per_group, log_ratio = output.kl_and_log_ratio()
+def _join(parts: Sequence[SampleScores]) -> SampleScores:
+    """Return the scores of all images, (S, B), given those of parts of them."""
     return SampleScores(
-        log_prob=output.log_prob(x.repeat(shape[0], 1, 1, 1)).view(shape),
-        log_ratio=log_ratio.sum(dim=1).view(shape),
-        kl_per_group=kl_per_group.reshape(*shape, -1),
+        torch.cat([part.log_prob for part in parts], dim=1),
+        torch.cat([part.log_ratio for part in parts], dim=1),
+        torch.cat([part.kl_per_group for part in parts], dim=1),
     )
 
 

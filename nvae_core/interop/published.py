@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.estimate import estimate
-from nvae_core.interop.arguments import PublishedArguments, model_config, optimization_config
-from nvae_core.interop.pairing import (
+from nvae_core.importing.arguments import PublishedArguments, model_config, optimization_config
+from nvae_core.importing.names import (
     STATISTICS,
     paired_parameters,
     paired_statistics,

@@ -12,18 +12,27 @@ from nvae_core.run_directory.files import (
     sync_folder,
     write_atomically,
 )
-from nvae_core.run_directory.phases import PHASE_END, PhaseLine, PhaseLog
 from nvae_core.run_directory.progress import (
     ArtifactLine,
     CheckpointLine,
+    ExitReason,
     MetricsLine,
     NoticeLine,
     ProgressLine,
+    Result,
     StartedLine,
+    format_line,
     read_progress,
 )
-from nvae_core.run_directory.rank_file import Phase, RankFile, RankState, read_rank_file
-from nvae_core.run_directory.result import ExitReason, Result
+from nvae_core.run_directory.ranks import (
+    PHASE_END,
+    Phase,
+    PhaseLine,
+    PhaseLog,
+    RankFile,
+    RankState,
+    read_rank_file,
+)
 
 __all__ = [
     "PHASE_END",
@@ -45,6 +54,7 @@ __all__ = [
     "StartedLine",
     "describe_errors",
     "file_sha256",
+    "format_line",
     "is_disk_full",
     "read_progress",
     "read_rank_file",

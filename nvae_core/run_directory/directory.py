@@ -9,12 +9,24 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nvae_core.config import RUN_CONFIG, AnyRunConfig
-from nvae_core.run_directory.files import AppendedFile, describe_errors, write_atomically
-from nvae_core.run_directory.narration import narrate
-from nvae_core.run_directory.phases import PhaseLine, open_phase_log, read_phases
-from nvae_core.run_directory.progress import ProgressLine, read_progress
-from nvae_core.run_directory.rank_file import RankFile, RankState, read_rank_file
-from nvae_core.run_directory.result import Result, ResultFile
+from nvae_core.run_directory.files import (
+    AppendedFile,
+    describe_errors,
+    is_disk_full,
+    write_atomically,
+)
+from nvae_core.run_directory.progress import ProgressLine, Result, format_line, read_progress
+from nvae_core.run_directory.ranks import (
+    TRACED,
+    PhaseLine,
+    PhaseLog,
+    RankFile,
+    RankState,
+    read_phases,
+    read_rank_file,
+)
+
+RESERVED_BYTES = 64 * 1024  # for the result, on a disk that is full
 
 
 class InvalidRunDirectory(ValueError):
@@ -39,7 +51,7 @@ class RunDirectory:
         self.ranks = path / "ranks"
         self.tensorboard = path / "tensorboard"
         self._progress = AppendedFile(self.progress_path)
-        self._result = ResultFile(self.result_path)
+        self._reserve_path = path / ".result_reserve"
 
     def create(self, config: AnyRunConfig) -> None:
         """Make the folder and write `config.json` into it."""
@@ -62,10 +74,10 @@ class RunDirectory:
     def append(self, line: ProgressLine) -> None:
         """Append one line to `progress.jsonl`, in a single write; on a full disk, later.
 
-        It is told in words on standard error as well.
+        Standard error gets it as text.
         """
         self._progress.append(line.model_dump_json().encode() + b"\n")
-        sys.stderr.write(narrate(line) + "\n")
+        sys.stderr.write(format_line(line) + "\n")
 
     def finish_progress(self) -> None:
         """Append what did not fit on a full disk; OSError if it still does not."""
@@ -80,16 +92,34 @@ class RunDirectory:
         return read_progress(self.progress_path, offset)
 
     def reserve_result(self) -> None:
-        """Keep room on the disk for the result."""
-        self._result.reserve()
+        """Keep room on the disk, so that a run that fails on a full disk can say so."""
+        self._reserve_path.write_bytes(bytes(RESERVED_BYTES))
 
     def write_result(self, result: Result) -> None:
         """Write `result.json`, unless another rank already did: the first cause is the one kept."""
-        self._result.write(result)
+        content = result.model_dump_json(indent=2).encode()
+        temporary = self.path / f".result.{os.getpid()}.json"
+        try:
+            temporary.write_bytes(content)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            self._reserve_path.unlink(missing_ok=True)
+            temporary.write_bytes(content)
+        try:
+            os.link(temporary, self.result_path)
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+            self._reserve_path.unlink(missing_ok=True)
 
     def read_result(self) -> Result | None:
         """Return the result, or None while there is none."""
-        return self._result.read()
+        try:
+            return Result.model_validate_json(self.result_path.read_bytes())
+        except FileNotFoundError:
+            return None
 
     def rank_path(self, rank: int) -> Path:
         """Return the file in which a rank says where it is."""
@@ -105,8 +135,8 @@ class RunDirectory:
 
     def open_rank_file(self, rank: int) -> RankFile:
         """Make the file in which a rank says where it is; if it is traced, that of its phases."""
-        phases = open_phase_log(self.phases_path(rank))
-        return RankFile(self.rank_path(rank), on_enter=phases.enter if phases else None)
+        phases = PhaseLog(self.phases_path(rank)) if os.environ.get(TRACED) else None
+        return RankFile(self.rank_path(rank), phases=phases)
 
     def read_ranks(self) -> dict[int, RankState]:
         """Return where the ranks of this machine are, by rank; empty before they start."""
@@ -118,7 +148,7 @@ class RunDirectory:
         """Return the phases of the ranks of this machine that are traced, by rank.
 
         Raises:
-            OSError, ValueError: while a rank's are read, as in `phases.read_phases`.
+            OSError, ValueError: while a rank's are read, as in `ranks.read_phases`.
         """
         paths = self.ranks.glob("rank_*.phases.jsonl")
         ranks = {int(path.name.split(".")[0].removeprefix("rank_")): path for path in paths}

@@ -1,1 +1,5 @@
-"""How programs run: memory, stopping, stalls."""
+"""What every program does beside its work: how it ends, stops and stalls."""
+
+import os
+
+PARENT_AT_START = os.getppid()  # who started this rank; read before the slow imports

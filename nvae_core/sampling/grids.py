@@ -1,18 +1,31 @@
-"""Grids of images, and what of them is left in a run directory."""
+"""Grids of images, and the files of a run's samples: pictures, and the JSON beside them."""
 
 import io
+import json
 import math
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
+from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest
+from nvae_core.config import Config
 from nvae_core.run_directory import ArtifactLine, RunDirectory, write_atomically
 
 SEPARATOR = 2
 SEPARATOR_COLOR = 200
+# Folders and files of this machine; the record describes what is in them.
+PATHS: Any = {
+    "checkpoint": True,
+    "dataset": True,
+    "statistics": True,
+    "runs": {"__all__": {"path"}},
+}
 
 
 def as_bytes(images: Tensor) -> npt.NDArray[np.uint8]:
@@ -65,3 +78,24 @@ def report_sample(
             step=step,
         )
     )
+
+
+def report_record(run: RunDirectory, name: str, record: Mapping[str, object], *, step: int) -> None:
+    """Save what pictures were made from, as JSON whose numbers are finite."""
+    content = json.dumps(record, indent=2, allow_nan=False).encode()
+    report_sample(run, name, content, "application/json", step=step)
+
+
+def describe_inputs(config: Config) -> dict[str, object]:
+    """Return the configuration of a run without paths: the same on every machine."""
+    return config.model_dump(mode="json", exclude=PATHS)
+
+
+def describe_checkpoint(folder: str, manifest: CheckpointManifest) -> dict[str, object]:
+    """Return which checkpoint it was; the folder of a job's checkpoint has its id for a name."""
+    return {
+        "name": Path(folder).name,
+        "step": manifest.step,
+        "seed": manifest.seed,
+        "model_sha256": manifest.files[MODEL_NAME].sha256,
+    }

@@ -3,7 +3,7 @@
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -20,12 +20,19 @@ from nvae_core.run_directory import (
     RunDirectory,
     StartedLine,
 )
-from nvae_core.sampling.drawing import SamplingStopped, draw_images
-from nvae_core.sampling.given import read_given
-from nvae_core.sampling.grids import arrange_grid, as_bytes, encode_png, report_sample
-from nvae_core.sampling.record import describe_checkpoint, describe_inputs, report_record
+from nvae_core.runtime.program import describe_device
+from nvae_core.sampling.batch_norm_statistics import encode_statistics, load_batch_norm_statistics
+from nvae_core.sampling.draw import SamplingStopped, draw_images
+from nvae_core.sampling.grids import (
+    arrange_grid,
+    as_bytes,
+    describe_checkpoint,
+    describe_inputs,
+    encode_png,
+    report_record,
+    report_sample,
+)
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.sampling.statistics import encode_statistics
 from nvae_core.seeding import Stream, seeded_generator
 
 RECORD_NAME = "samples.json"
@@ -46,71 +53,74 @@ def sample_run(
     Raises:
         InvalidRunDirectory: the model has not so many scales, or statistics are of another one.
     """
-    num_images = config.num_images * len(config.temperature)
-    parameters = count_parameters(sampler.model)
-    rank_file = run.open_rank_file(0)
-
-    def alive() -> bool:
-        rank_file.enter(Phase.SAMPLE, drawing.num_drawn)
-        return should_stop()
-
-    drawing = _Drawing(config, run, sampler, alive)
-    run.append(StartedLine(at=time.time(), num_steps=num_images, num_parameters=parameters))
-    try:
-        for temperature in config.temperature:
-            drawing.draw(temperature)
-        drawing.leave_record()
-        rank_file.enter(Phase.END, num_images)
-    except SamplingStopped:
-        return Result(status="stopped", reason=ExitReason.STOPPED, step=sampler.manifest.step)
-    return Result(
-        status="succeeded", step=sampler.manifest.step, values={"num_images": config.num_images}
+    sampling = _Sampling(config, run, sampler, should_stop)
+    line = StartedLine(
+        at=time.time(),
+        num_steps=config.num_images * len(config.temperature),
+        num_parameters=count_parameters(sampler.model),
+        **describe_device(sampler.device),
     )
+    run.append(line)
+    step = sampler.manifest.step
+    try:
+        sampling.draw_all()
+    except SamplingStopped:
+        return Result(status="stopped", reason=ExitReason.STOPPED, step=step)
+    return Result(status="succeeded", step=step, values={"num_images": config.num_images})
 
 
 @dataclass
-class _Drawing:
+class _Sampling:
     config: SampleConfig
     run: RunDirectory
     sampler: Sampler
-    should_stop: Callable[[], bool]
+    is_asked_to_stop: Callable[[], bool]
     num_drawn: int = 0
-    rows: list[dict[str, object]] = field(default_factory=list)  # of the record
 
     def __post_init__(self) -> None:
+        self.rank_file = self.run.open_rank_file(0)
         self.num_shared_groups = _num_groups(self.sampler, self.config.fixed_scales)
-        self.given = read_given(self.run, self.config.statistics, self.sampler)
+        self.statistics = load_batch_norm_statistics(
+            self.run,
+            self.config.statistics,
+            self.sampler.model,
+            model_sha256=self.sampler.model_sha256,
+        )
 
-    def draw(self, temperature: float) -> None:
-        """Draw the images of one temperature and leave them."""
+    def draw_all(self) -> None:
+        """Draw the images of each temperature, and save them and what they were made from."""
+        rows = [self._draw(temperature) for temperature in self.config.temperature]
+        record = {
+            "inputs": describe_inputs(self.config),
+            "checkpoint": describe_checkpoint(self.config.checkpoint, self.sampler.manifest),
+            "temperatures": rows,
+        }
+        report_record(self.run, RECORD_NAME, record, step=self.sampler.manifest.step)
+        self.rank_file.enter(Phase.END, self.num_drawn)
+
+    def _draw(self, temperature: float) -> dict[str, object]:
+        """Draw and save the images of one temperature; return their row of the record."""
         began_at, config, device = time.monotonic(), self.config, self.sampler.device
-        pixels = None
-        if config.image == "draw":
-            pixels = seeded_generator(device, Stream.PIXELS, config.seed)
+        draws_pixels = config.image == "draw"
         images = draw_images(
             self._decoder(temperature),
             config.num_images,
             temperature=temperature,
             # The same latents for all statistics, so that their grids can be compared (Fig. 7).
             generator=seeded_generator(device, Stream.LATENTS, config.seed),
-            pixels=pixels,
+            pixels=seeded_generator(device, Stream.PIXELS, config.seed) if draws_pixels else None,
             num_shared_groups=self.num_shared_groups,
-            should_stop=self.should_stop,
+            should_stop=self._should_stop,
         )
-        files = self._leave(images, temperature)
-        self.rows.append({"temperature": temperature, "files": files})
+        files = self._save(images, temperature)
         self.num_drawn += len(images)
         speed = {"images_per_second": len(images) / (time.monotonic() - began_at)}
         self.run.append(MetricsLine(at=time.time(), step=self.num_drawn, values=speed))
+        return {"temperature": temperature, "files": files}
 
-    def leave_record(self) -> None:
-        """Leave what all files were made from."""
-        record = {
-            "inputs": describe_inputs(self.config),
-            "checkpoint": describe_checkpoint(self.config.checkpoint, self.sampler.manifest),
-            "temperatures": self.rows,
-        }
-        report_record(self.run, RECORD_NAME, record, step=self.sampler.manifest.step)
+    def _should_stop(self) -> bool:
+        self.rank_file.enter(Phase.SAMPLE, self.num_drawn)
+        return self.is_asked_to_stop()
 
     def _decoder(self, temperature: float) -> Decoder:
         if self.config.batch_norm == "running":
@@ -118,15 +128,15 @@ class _Drawing:
         key = self.sampler.key(temperature, self.config.re_estimation_draws)
         return self.sampler.re_estimated(
             key,
-            given=self.given.get(key),
+            statistics=self.statistics.get(key),
             keep=lambda statistics: self._report(
                 key.file_name, encode_statistics(statistics, key), "application/octet-stream"
             ),
-            should_stop=self.should_stop,
+            should_stop=self._should_stop,
         )
 
-    def _leave(self, images: Tensor, temperature: float) -> list[str]:
-        """Leave the images in the forms that are asked for; return the names of the files."""
+    def _save(self, images: Tensor, temperature: float) -> list[str]:
+        """Save the images in the forms that are asked for; return the names of the files."""
         one = len(self.config.temperature) == 1
         suffix = "" if one else f"_temperature_{temperature:g}"
         pixels = as_bytes(images)

@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,8 +12,7 @@ from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest, load_model
 from nvae_core.model.decoder import Decoder
 from nvae_core.model.fuse import fuse
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling.drawing import never
-from nvae_core.sampling.statistics import (
+from nvae_core.sampling.batch_norm_statistics import (
     StatisticsKey,
     copy_statistics,
     re_estimate_batch_norm,
@@ -24,12 +23,9 @@ from nvae_core.seeding import Stream, seeded_generator
 MAX_RE_ESTIMATED = 16  # sets of statistics that stay, the last used ones
 
 
-@dataclass(frozen=True)
-class _ReEstimated:
-    """Statistics, and the decoder that they are folded into."""
-
+class _ReEstimated(NamedTuple):
     statistics: dict[str, Tensor]
-    decoder: Decoder
+    decoder: Decoder  # that they are folded into
 
 
 class Sampler:
@@ -77,28 +73,28 @@ class Sampler:
         self,
         key: StatisticsKey,
         *,
-        given: Mapping[str, Tensor] | None = None,
+        statistics: Mapping[str, Tensor] | None = None,
         keep: Callable[[dict[str, Tensor]], None] | None = None,
-        should_stop: Callable[[], bool] = never,
+        should_stop: Callable[[], bool] | None = None,
     ) -> Decoder:
         """Return the decoder with statistics of its samples at a temperature.
 
         Args:
             key: of this sampler.
-            given: the statistics, where they are kept already.
-            keep: called with them where they are not, if they had to be estimated now or not.
+            statistics: those of the key, where an earlier run has left them.
+            keep: called with the statistics if there were none, estimated now or before.
             should_stop: asked before each draw.
 
         Raises:
             SamplingStopped: `should_stop` said so.
         """
-        found = self._re_estimated.pop(key, None) or self._fold_with(key, given, should_stop)
-        self._re_estimated[key] = found
+        entry = self._re_estimated.pop(key, None) or self._fold_with(key, statistics, should_stop)
+        self._re_estimated[key] = entry
         if len(self._re_estimated) > MAX_RE_ESTIMATED:
             self.drop_statistics()
-        if given is None and keep is not None:
-            keep(found.statistics)
-        return found.decoder
+        if statistics is None and keep is not None:
+            keep(entry.statistics)
+        return entry.decoder
 
     def drop_statistics(self) -> bool:
         """Forget the longest unused re-estimated statistics; return whether there were any."""
@@ -110,13 +106,13 @@ class Sampler:
     def _fold_with(
         self,
         key: StatisticsKey,
-        given: Mapping[str, Tensor] | None,
-        should_stop: Callable[[], bool],
+        statistics: Mapping[str, Tensor] | None,
+        should_stop: Callable[[], bool] | None,
     ) -> _ReEstimated:
-        own = copy_statistics(self.model)
+        before = copy_statistics(self.model)
         try:
-            if given is not None:
-                set_statistics(self.model, given)
+            if statistics is not None:
+                set_statistics(self.model, statistics)
             else:
                 # Of no seed: they are estimates of one thing, and are kept for all seeds.
                 re_estimate_batch_norm(
@@ -128,7 +124,7 @@ class Sampler:
                 )
             return _ReEstimated(copy_statistics(self.model), fuse(self.model.decoder))
         finally:
-            set_statistics(self.model, own)
+            set_statistics(self.model, before)
 
 
 def _num_bytes(module: torch.nn.Module) -> int:

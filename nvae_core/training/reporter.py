@@ -19,6 +19,7 @@ from nvae_core.run_directory import (
     RunDirectory,
     StartedLine,
 )
+from nvae_core.runtime.program import describe_device
 from nvae_core.training.batches import TrainingBatches
 from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState
@@ -113,6 +114,7 @@ class Reporter:
                 num_steps=num_steps,
                 first_step=state.step,
                 num_parameters=count_parameters(state.model),
+                **describe_device(self._ranks.device),
             )
         )
         if changes:

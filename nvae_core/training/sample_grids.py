@@ -7,7 +7,7 @@ from nvae_core.distributed import Ranks
 from nvae_core.model.decoder import Decoder
 from nvae_core.model.fuse import fuse
 from nvae_core.run_directory import NoticeLine, Phase, RunDirectory, is_disk_full
-from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.draw import draw_images
 from nvae_core.sampling.grids import report_grid
 from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.training.reporter import PhaseClock

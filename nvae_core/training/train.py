@@ -7,14 +7,14 @@ from nvae_core.distributed import Ranks
 from nvae_core.losses import balance_kl
 from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import ExitReason, Phase, Result, RunDirectory
-from nvae_core.runtime.memory import undisturbed_by_collection
+from nvae_core.runtime.program import undisturbed_by_collection
+from nvae_core.runtime.stop import StopSignal
 from nvae_core.training.batches import open_batches
 from nvae_core.training.checkpointer import Checkpointer
 from nvae_core.training.reporter import PhaseClock, Reporter
 from nvae_core.training.resume import start_or_resume
 from nvae_core.training.sample_grids import SampleGrids
 from nvae_core.training.schedules import schedule_at
-from nvae_core.training.shutdown import StopSignal
 from nvae_core.training.step import take_step
 from nvae_core.training.validation import Validation
 

@@ -21,7 +21,7 @@ from nvae_core.data.prepared import PreparedSplit
 from nvae_core.model.distributions import Normal
 from nvae_core.model.encoder import PosteriorHead
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling.drawing import SamplingStopped, never
+from nvae_core.sampling.draw import SamplingStopped, never
 from nvae_core.sampling.sampler import Sampler
 
 

@@ -13,7 +13,7 @@ from nvae_core.analysis.report import Picture, was_trained_on
 from nvae_core.config import NearestImages
 from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import PreparedSplit
-from nvae_core.sampling.drawing import SamplingStopped, never
+from nvae_core.sampling.draw import SamplingStopped, never
 from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 

@@ -15,7 +15,7 @@ from nvae_core.data.pixels import to_repeatable_input
 from nvae_core.data.prepared import PreparedSplit
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import InvalidRunDirectory
-from nvae_core.sampling.drawing import SamplingStopped, never
+from nvae_core.sampling.draw import SamplingStopped, never
 from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 from nvae_core.seeding import Stream, draw_noise, seeded_generator

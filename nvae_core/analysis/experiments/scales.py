@@ -9,7 +9,7 @@ from nvae_core.analysis.image_grid import Pixels, draw_rows
 from nvae_core.analysis.report import Picture, check_finite
 from nvae_core.config import ScaleTraversal
 from nvae_core.model.decoder import Decoder
-from nvae_core.sampling.drawing import draw_images
+from nvae_core.sampling.draw import draw_images
 from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 from nvae_core.seeding import Stream, seeded_generator

@@ -11,10 +11,9 @@ from nvae_core.analysis.image_grid import Pixels, choose_magnification, draw_row
 from nvae_core.analysis.report import Picture
 from nvae_core.config import TemperatureTableConfig
 from nvae_core.run_directory import RunDirectory
-from nvae_core.sampling.given import read_given
+from nvae_core.sampling.batch_norm_statistics import StatisticsKey, encode_statistics, read_given
 from nvae_core.sampling.grids import arrange_grid, as_bytes, report_sample
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.sampling.statistics import StatisticsKey, encode_statistics
 
 
 def show_temperatures(

@@ -106,7 +106,7 @@ def run_analysis(
         if fields["analysis"] in OF_IMAGES:
             given["dataset"] = train_config.dataset
         directory.create(RUN_CONFIG.validate_python({"kind": "analyze"} | given | fields))
-        monkeypatch.setattr("nvae_core.cli.running.watch_deadman", lambda run: None)
+        monkeypatch.setattr("nvae_core.runtime.program.watch_deadman", lambda run: None)
         monkeypatch.setattr("sys.argv", ["analyze", str(directory.path)])
         analyze.main()
         result = directory.read_result()

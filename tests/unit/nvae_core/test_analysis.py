@@ -23,7 +23,7 @@ from nvae_core.data.prepared import write_prepared
 from nvae_core.data.streams import stream_arrays
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import RunDirectory
-from nvae_core.sampling.drawing import SamplingStopped
+from nvae_core.sampling.draw import SamplingStopped
 
 OF_CHECKPOINT = [
     {"analysis": "nearest_images", "num_samples": 2},

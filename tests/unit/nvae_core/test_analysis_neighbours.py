@@ -16,7 +16,7 @@ from nvae_core.analysis.experiments.neighbours import (
 )
 from nvae_core.config import ModelConfig
 from nvae_core.data.pixels import seen_levels
-from nvae_core.sampling.drawing import SamplingStopped
+from nvae_core.sampling.draw import SamplingStopped
 
 
 def test_planted_copies_are_found_at_distance_zero_across_blocks(monkeypatch) -> None:

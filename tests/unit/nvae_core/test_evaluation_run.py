@@ -3,6 +3,7 @@
 import math
 import operator
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -20,11 +21,12 @@ from safetensors import safe_open
 from nvae_core.checkpoint import load_model
 from nvae_core.config import EvaluateConfig, TrainConfig
 from nvae_core.distributed import Ranks
-from nvae_core.evaluation import likelihood, scoring
+from nvae_core.evaluation import run as evaluation_run
 from nvae_core.evaluation.estimates import BatchEstimates, Estimates
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.evaluation.run import evaluate_run
 from nvae_core.run_directory import ArtifactLine, InvalidRunDirectory, Result, RunDirectory
+from nvae_core.sampling.draw import MAX_PIXELS
 from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import start_training
@@ -134,7 +136,7 @@ def test_every_image_counts_once_and_is_scored_as_alone(evaluate, config: Evalua
 def test_each_pass_is_a_sign_of_life(
     config: EvaluateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(likelihood, "PIXELS_IN_A_PASS", 1)  # a sample in each
+    monkeypatch.setitem(MAX_PIXELS, "cpu", 1)  # a sample of an image in each
     passes: list[str] = []
     entered: list[int] = []
 
@@ -146,9 +148,20 @@ def test_each_pass_is_a_sign_of_life(
     run.create(config)
     ranks = Ranks(0, 1, CPU)
     evaluate_run(config, run, ranks, should_stop=should_stop, enter=entered.append)
-    assert len(passes) == 4 * config.importance_samples
+    assert len(passes) == NUM_IMAGES * config.importance_samples
     # Beside the passes also at the beginning and after each round: a rank may have no batch in it.
-    assert entered == [0, *[0] * 3, 3, *[3] * 3, 6, *[6] * 3, 9, *[9] * 3, 10]
+    assert entered == [0, *[0] * 9, 3, *[3] * 9, 6, *[6] * 9, 9, *[9] * 3, 10]
+
+
+def test_how_many_images_a_pass_takes_changes_nothing(
+    evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, run = evaluate()
+    monkeypatch.setitem(MAX_PIXELS, "cpu", 2 * 16 * 16)
+    result, other = evaluate()
+    assert result.values == pytest.approx(expected.values, rel=1e-6)
+    kl, same = (tensors(kept(r))["kl_per_channel"] for r in (run, other))
+    torch.testing.assert_close(torch.tensor(kl), torch.tensor(same), rtol=1e-5, atol=1e-5)
 
 
 def test_more_samples_give_a_tighter_bound(evaluate) -> None:
@@ -283,17 +296,17 @@ def test_estimates_of_another_evaluation_are_refused(evaluate, tmp_path: Path) -
 def test_ranks_exchange_no_more_than_there_are_images(
     evaluate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows: list[int] = []
+    sizes: list[int] = []
 
-    def gather(row: torch.Tensor) -> torch.Tensor:
-        rows.append(len(row))
-        return row[None]
+    def gather(estimates: BatchEstimates, world_size: int) -> list[BatchEstimates]:
+        sizes.append(len(pickle.dumps(estimates)))
+        return [estimates]
 
-    monkeypatch.setattr(scoring, "gather_over_ranks", gather)
+    monkeypatch.setattr(evaluation_run, "gather_estimates", gather)
     result, _ = evaluate(batch_size=10_000, num_images=2)
     evaluate(batch_size=2, num_images=2)
     assert result.values["num_images"] == 2
-    assert rows[0] == rows[1]
+    assert sizes[0] == sizes[1]
 
 
 def test_batch_of_more_images_than_fit_anywhere_is_refused() -> None:

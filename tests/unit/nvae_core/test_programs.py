@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import forked_programs
@@ -26,7 +26,13 @@ from nvae_core.config import (
     TrainConfig,
 )
 from nvae_core.data.prepared import read_manifest
-from nvae_core.run_directory import ExitReason, MetricsLine, Result, RunDirectory
+from nvae_core.run_directory import (
+    ExitReason,
+    MetricsLine,
+    Result,
+    RunDirectory,
+    StartedLine,
+)
 from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import start_training
 
@@ -35,9 +41,10 @@ DEADLINE_SECONDS = 300  # also on a busy machine
 AnyProgram = Program | subprocess.Popen[bytes]
 
 
-def start(program: str, run: RunDirectory) -> Program:
+def start(program: str, run: RunDirectory, environment: Mapping[str, str] = {}) -> Program:
+    module = f"nvae_core.cli.{program}"
     with (run.path / "output.txt").open("wb") as output:
-        return forked_programs.start(f"nvae_core.cli.{program}", run.path, stdout=output)
+        return forked_programs.start(module, run.path, stdout=output, environment=environment)
 
 
 def launch(
@@ -162,6 +169,42 @@ def test_invalid_configuration_is_named_in_the_result(run: RunDirectory) -> None
     assert result.message is not None
     assert "optimization.epochs" in result.message
     assert process.returncode == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("program", ["train", "evaluate", "sample"])
+def test_gpu_that_was_promised_and_is_not_there_ends_the_run(
+    tmp_path: Path, run: RunDirectory, checkpoint: Path, dataset: Path, program: str
+) -> None:
+    if program != "train":
+        run = RunDirectory(tmp_path / program)
+        given = {"kind": program, "checkpoint": str(checkpoint)}
+        extra = {"dataset": str(dataset)} if program == "evaluate" else {}
+        run.create(RUN_CONFIG.validate_python(given | extra))
+    process = start(program, run, {"NVAE_DEVICE": "cuda"})
+    result = finish(process, run)
+    assert (result.reason, process.returncode) == (ExitReason.GPU_UNAVAILABLE, 1)
+    assert result.message is not None
+    assert f"torch {torch.__version__}" in result.message
+    assert "sees no GPU" in result.message
+    assert not run.progress_path.exists()
+
+
+def test_start_line_names_the_device(endless: RunDirectory) -> None:
+    process = start("train", endless, {"NVAE_DEVICE": "cpu"})
+    wait_until(lambda: has_metrics(endless), process)
+    endless.request_stop()
+    assert finish(process, endless).status == "stopped"
+    _, started = next(iter(endless.read_progress()))
+    assert isinstance(started, StartedLine)
+    assert (started.device, started.torch, started.cuda) == ("cpu", torch.__version__, None)
+
+
+def test_loss_that_is_not_finite_has_its_reason(run: RunDirectory) -> None:
+    config = json.loads(run.config_path.read_text())
+    config["optimization"] |= {"epochs": 20, "max_gradient_norm": 1e-9}
+    run.config_path.write_text(json.dumps(config))
+    assert finish(start("train", run), run).reason == ExitReason.NON_FINITE_LOSS
 
 
 @pytest.mark.processes

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nvae_core.inference.network import fold_decoder
+from nvae_core.inference.network import FoldedDecoder, fold_decoder
 from PIL import Image
 
 from nvae_core.checkpoint import MODEL_NAME, load_model
@@ -16,20 +16,21 @@ from nvae_core.run_directory import (
     ArtifactLine,
     InvalidRunDirectory,
     Phase,
+    RankFile,
     Result,
     RunDirectory,
+    StartedLine,
 )
-from nvae_core.run_directory.rank_file import RankFile
-from nvae_core.sampling.drawing import draw_images
-from nvae_core.sampling.grids import SEPARATOR_COLOR, arrange_grid, report_grid
-from nvae_core.sampling.run import sample_run
-from nvae_core.sampling.sampler import Sampler
-from nvae_core.sampling.statistics import (
+from nvae_core.sampling.batch_norm_statistics import (
     StatisticsKey,
     copy_statistics,
     encode_statistics,
     re_estimate_batch_norm,
 )
+from nvae_core.sampling.draw import MAX_PIXELS, draw_images, images_per_pass
+from nvae_core.sampling.grids import SEPARATOR_COLOR, arrange_grid, report_grid
+from nvae_core.sampling.run import sample_run
+from nvae_core.sampling.sampler import Sampler
 from nvae_core.training.checkpointer import save_checkpoint
 from nvae_core.training.state import start_training
 
@@ -61,6 +62,34 @@ def test_more_images_than_one_batch_can_be_drawn(model: NVAE) -> None:
     decoder = fold_decoder(model.eval())
     images = draw_images(decoder, 70, temperature=1.0, generator=torch.Generator())
     assert images.shape == (70, 1, 12, 12)
+
+
+@pytest.mark.parametrize("shared", [0, 1])
+def test_how_many_images_a_pass_takes_changes_no_latent(
+    model: NVAE, monkeypatch: pytest.MonkeyPatch, shared: int
+) -> None:
+    model.eval()
+    expected = draw(model, shared=shared)
+    passes: list[int] = []
+    generate = FoldedDecoder.generate
+
+    def generate_and_count(self: FoldedDecoder, noise: Sequence[torch.Tensor], t: float):
+        passes.append(len(noise[0]))
+        return generate(self, noise, t)
+
+    monkeypatch.setattr(FoldedDecoder, "generate", generate_and_count)
+    monkeypatch.setitem(MAX_PIXELS, "cpu", 2 * 16 * 16)
+    torch.testing.assert_close(draw(model, shared=shared), expected)
+    monkeypatch.setitem(MAX_PIXELS, "cpu", 1)
+    torch.testing.assert_close(draw(model, shared=shared), expected)
+    assert passes == [2, 1, 1, 1, 1]
+
+
+def test_passes_are_bounded_by_pixels_on_each_device() -> None:
+    cuda, meta = torch.device("cuda", 0), torch.device("meta")
+    assert [images_per_pass(CPU, size) for size in (32, 64, 256, 1024)] == [64, 16, 1, 1]
+    assert [images_per_pass(cuda, size) for size in (32, 256, 1024, 2048)] == [1024, 16, 1, 1]
+    assert images_per_pass(meta, 32) == 64
 
 
 def test_first_image_is_the_same_whatever_is_shared_and_all_are_where_everything_is(
@@ -147,6 +176,8 @@ def files(path: Path) -> dict[str, bytes]:
 
 def reported(path: Path) -> Sequence[str]:
     lines = [line for _, line in RunDirectory(path).read_progress()]
+    assert isinstance(lines[0], StartedLine)
+    assert (lines[0].device, lines[0].torch, lines[0].cuda) == ("cpu", torch.__version__, None)
     return sorted(line.name for line in lines if isinstance(line, ArtifactLine))
 
 

@@ -30,9 +30,9 @@ from nvae_core.run_directory import (
     RunDirectory,
     StartedLine,
 )
+from nvae_core.runtime.stop import StopSignal
 from nvae_core.training.metrics import NonFiniteLoss
 from nvae_core.training.reporter import PhaseClock
-from nvae_core.training.shutdown import StopSignal
 from nvae_core.training.train import train
 
 ALONE = Ranks(rank=0, world_size=1, device=torch.device("cpu"))

@@ -2,8 +2,7 @@
 
 import pytest
 
-from nvae_core.run_directory import Phase, RunDirectory
-from nvae_core.run_directory.rank_file import RankFile
+from nvae_core.run_directory import Phase, RankFile, RunDirectory
 from services.worker.trainer.watchdogs import StallWatch
 
 

@@ -23,12 +23,8 @@ def watch_for_stall(
     run: RunDirectory, rank: int, rank_file: RankFile, *, timeout_seconds: float
 ) -> None:
     """Start a thread that ends the run as stalled when this rank enters no phase for so long."""
-    threading.Thread(
-        target=_watch,
-        args=(run, rank, rank_file, timeout_seconds),
-        name="stall",
-        daemon=True,
-    ).start()
+    arguments = (run, rank, rank_file, timeout_seconds)
+    threading.Thread(target=_watch, args=arguments, name="stall", daemon=True).start()
 
 
 def _watch(run: RunDirectory, rank: int, rank_file: RankFile, timeout_seconds: float) -> None:
@@ -43,17 +39,13 @@ def _watch(run: RunDirectory, rank: int, rank_file: RankFile, timeout_seconds: f
     try:
         with run.stacks_path(rank).open("a") as file:
             faulthandler.dump_traceback(file, all_threads=True)
+        now = time.monotonic()
+        states = run.read_ranks().items()
+        ranks = ", ".join(f"rank {number}: {state.describe(now)}" for number, state in states)
         message = (
-            f"rank {rank} made no progress for {timeout_seconds:g} s; {_describe_ranks(run)}; "
+            f"rank {rank} made no progress for {timeout_seconds:g} s; {ranks}; "
             f"stacks are in {run.stacks_path(rank).relative_to(run.path)}"
         )
         run.write_result(Result(status="failed", reason=ExitReason.STALLED, message=message))
     finally:
         os._exit(1)
-
-
-def _describe_ranks(run: RunDirectory) -> str:
-    now = time.monotonic()
-    return ", ".join(
-        f"rank {rank}: {state.describe(now)}" for rank, state in run.read_ranks().items()
-    )

@@ -1,9 +1,8 @@
-"""Batch-norm statistics of samples at a temperature, re-estimated, kept and read again."""
+"""Batch-norm statistics of samples at a temperature: re-estimated, saved and loaded."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,15 +12,12 @@ from torch import Tensor
 from nvae_core.config import statistics_name
 from nvae_core.model.convolutions import hold_weights
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling.drawing import SamplingStopped, never
+from nvae_core.run_directory import InvalidRunDirectory, RunDirectory
+from nvae_core.sampling.draw import check_stop
 
 RE_ESTIMATION_BATCH_SIZE = 16
 METADATA_NAME = "key"
 SUFFIXES = ("running_mean", "running_var")
-
-
-class InvalidStatistics(ValueError):
-    """A file of statistics is damaged, or of something else; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +33,6 @@ class StatisticsKey:
         """Under which they are an artifact."""
         return statistics_name(self.temperature, self.num_draws)
 
-    def as_metadata(self) -> dict[str, str]:
-        """Return it as it is written into their file.
-
-        One entry: the library writes several in any order, and equal statistics are to be equal
-        bytes.
-        """
-        return {METADATA_NAME: json.dumps(asdict(self))}
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> "StatisticsKey":
-        """Read it from their file; KeyError, TypeError or ValueError if it is not there."""
-        return cls(**json.loads(metadata[METADATA_NAME]))
-
 
 @torch.no_grad()
 def re_estimate_batch_norm(
@@ -58,7 +41,7 @@ def re_estimate_batch_norm(
     temperature: float,
     generator: torch.Generator,
     num_draws: int,
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] | None = None,
 ) -> None:
     """Let the decoder's running statistics drift to those of samples at this temperature.
 
@@ -70,8 +53,7 @@ def re_estimate_batch_norm(
     try:
         with hold_weights(model):
             for _ in range(num_draws):
-                if should_stop():
-                    raise SamplingStopped
+                check_stop(should_stop)
                 model.generate(
                     generator, batch_size=RE_ESTIMATION_BATCH_SIZE, temperature=temperature
                 )
@@ -87,34 +69,39 @@ def copy_statistics(model: NVAE) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def set_statistics(model: NVAE, statistics: Mapping[str, Tensor]) -> None:
-    """Put statistics in place of the decoder's own."""
+    """Replace the decoder's running statistics."""
     for name, value in model.decoder.named_buffers():
         if name.endswith(SUFFIXES):
             value.copy_(statistics[name])
 
 
 def encode_statistics(statistics: Mapping[str, Tensor], key: StatisticsKey) -> bytes:
-    """Return the content of their file."""
+    """Return the content of their file; equal statistics are equal bytes."""
     on_cpu = {name: value.cpu().contiguous() for name, value in statistics.items()}
-    return save(on_cpu, metadata=key.as_metadata())
+    # One entry: the library writes several in any order.
+    return save(on_cpu, metadata={METADATA_NAME: json.dumps(asdict(key))})
 
 
-def read_statistics(
-    path: Path, model: NVAE, *, model_sha256: str
-) -> tuple[StatisticsKey, dict[str, Tensor]]:
-    """Read a file of statistics of this model.
+def load_batch_norm_statistics(
+    run: RunDirectory, paths: Sequence[str], model: NVAE, *, model_sha256: str
+) -> dict[StatisticsKey, dict[str, Tensor]]:
+    """Return the statistics in files, whose paths may be relative to the run directory.
 
     Raises:
-        InvalidStatistics: it is missing, damaged, or of another model.
+        InvalidRunDirectory: one is missing, damaged, or of another checkpoint.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            key = StatisticsKey.from_metadata(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InvalidStatistics(f"statistics: {path.name} cannot be read: {error}") from error
-    own = copy_statistics(model)
-    shapes = {name: value.shape for name, value in tensors.items()}
-    if key.model_sha256 != model_sha256 or shapes != {n: v.shape for n, v in own.items()}:
-        raise InvalidStatistics(f"statistics: {path.name} is of another checkpoint")
-    return key, tensors
+    loaded: dict[StatisticsKey, dict[str, Tensor]] = {}
+    expected = {name: value.shape for name, value in copy_statistics(model).items()}
+    for path in (run.path / name for name in paths):
+        problem = f"{run.config_path}: statistics: {path.name}"
+        try:
+            with safe_open(path, framework="pt") as file:
+                key = StatisticsKey(**json.loads((file.metadata() or {})[METADATA_NAME]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InvalidRunDirectory(f"{problem} cannot be read: {error}") from error
+        shapes = {name: value.shape for name, value in tensors.items()}
+        if key.model_sha256 != model_sha256 or shapes != expected:
+            raise InvalidRunDirectory(f"{problem} is of another checkpoint")
+        loaded[key] = tensors
+    return loaded
