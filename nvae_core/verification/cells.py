@@ -15,7 +15,7 @@ from nvae_core.cell_kinds import (
     TwoConvolutions,
 )
 from nvae_core.hierarchy import Cell, Direction
-from nvae_core.interop.pairing import PairedTensor, paired_tensors_of_cell
+from nvae_core.importing.names import PairedTensor, paired_tensors_of_cell
 from nvae_core.model.cells import ResidualCell
 from nvae_core.model.convolutions import autoregressive_mask
 from nvae_core.verification.comparison import Comparison, compare, exactly

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nvae_core.interop.published import read_published
+from nvae_core.importing.published import read_published
 from nvae_core.model.nvae import NVAE
 from nvae_core.training.state import TrainingState
 

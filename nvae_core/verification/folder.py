@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvae_core.interop.torch_file import ForeignCheckpoint
+from nvae_core.importing.torch_file import ForeignCheckpoint
 from nvae_core.verification.cells import compare_cells, compare_masks
 from nvae_core.verification.comparison import Comparison, worst_of_each
 from nvae_core.verification.fixture import Fixture, InvalidFixture, read_arrays

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from nvae_core.interop.pairing import convolutions_in_published_order
+from nvae_core.importing.names import convolutions_in_published_order
 from nvae_core.model.convolutions import Conv2d
 from nvae_core.model.nvae import NVAE
 from nvae_core.model.regularization import (

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from nvae_core.interop.pairing import batch_norms_in_published_order, paired_parameters
+from nvae_core.importing.names import batch_norms_in_published_order, paired_parameters
 from nvae_core.model.nvae import NVAE
 from nvae_core.objective import balance_kl
 from nvae_core.training.outcome import StepOutcome

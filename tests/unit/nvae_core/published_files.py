@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nvae_core.config import ModelConfig
-from nvae_core.interop.pairing import PairedTensor, paired_parameters, paired_statistics
+from nvae_core.importing.names import PairedTensor, paired_parameters, paired_statistics
 from nvae_core.model.nvae import NVAE
 
 ARGUMENTS = {

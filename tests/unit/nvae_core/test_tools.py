@@ -1,6 +1,7 @@
 """The programs that work on files and presets, and not on run directories."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from published_files import MODEL, save_published
 
 from nvae_core.checkpoint import load_model
+from nvae_core.cli import import_checkpoint
+from nvae_core.importing.torch_file import ForeignCheckpoint, limited_memory
 from nvae_core.model.nvae import build_model
 from nvae_core.presets import PRESETS
 
@@ -61,6 +64,22 @@ def test_imported_checkpoint_is_one_of_ours(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model(x, torch.Generator().manual_seed(1)).log_prob(x)
         torch.testing.assert_close(ours(x, torch.Generator().manual_seed(1)).log_prob(x), expected)
+
+
+def test_import_may_allocate_so_much_more_as_its_file_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> None:
+        raise ForeignCheckpoint(f"{resource.getrlimit(resource.RLIMIT_AS)[0]}")
+
+    (tmp_path / "c.pt").write_bytes(b"x" * 1000)
+    monkeypatch.setattr(import_checkpoint, "read_published", read)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    done = run("import_checkpoint", tmp_path / "c.pt", tmp_path / "imported")
+    assert 2**32 < int(done.stderr) < 2**50
+    with limited_memory(tmp_path / "c.pt"):
+        pass
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 def test_import_overwrites_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from published_files import MODEL, save_published
 
 from nvae_core.checkpoint import CheckpointCorrupt, load_model
 from nvae_core.config import ImportCheckpointConfig, ModelConfig, OptimizationConfig
-from nvae_core.interop.importing import import_run
+from nvae_core.importing.run import import_run
 from nvae_core.model.nvae import build_model
 from nvae_core.run_directory import CheckpointLine, Result, RunDirectory, StartedLine
 from nvae_core.training.snapshot import save_checkpoint
