@@ -13,8 +13,6 @@ import torch
 from published_files import MODEL, save_published
 
 from nvae_core.checkpoint import load_model
-from nvae_core.cli import import_checkpoint
-from nvae_core.importing.torch_file import ForeignCheckpoint, limited_memory
 from nvae_core.model.nvae import build_model
 from nvae_core.presets import PRESETS
 
@@ -66,20 +64,28 @@ def test_imported_checkpoint_is_one_of_ours(tmp_path: Path) -> None:
         torch.testing.assert_close(ours(x, torch.Generator().manual_seed(1)).log_prob(x), expected)
 
 
-def test_import_may_allocate_so_much_more_as_its_file_is_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read(path: Path) -> None:
-        raise ForeignCheckpoint(f"{resource.getrlimit(resource.RLIMIT_AS)[0]}")
+LIMITS_OF_AN_IMPORT = """
+import resource, sys
+from nvae_core.cli import import_checkpoint
+from nvae_core.importing.torch_file import ForeignCheckpoint
 
+def read(path):
+    raise ForeignCheckpoint(f"during: {resource.getrlimit(resource.RLIMIT_AS)[0]}")
+
+import_checkpoint.read_published = read
+import_checkpoint.main()
+sys.stderr.write(f"after: {resource.getrlimit(resource.RLIMIT_AS)[0]}\\n")
+"""
+
+
+def test_import_may_allocate_only_so_much_more_than_its_file_has(tmp_path: Path) -> None:
     (tmp_path / "c.pt").write_bytes(b"x" * 1000)
-    monkeypatch.setattr(import_checkpoint, "read_published", read)
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    done = run("import_checkpoint", tmp_path / "c.pt", tmp_path / "imported")
-    assert 2**32 < int(done.stderr) < 2**50
-    with limited_memory(tmp_path / "c.pt"):
-        pass
-    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    command = [sys.executable, "-c", LIMITS_OF_AN_IMPORT]
+    command += [str(tmp_path / "c.pt"), str(tmp_path / "imported")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    limits = dict(line.split(": ") for line in done.stderr.splitlines())
+    assert 2**32 < int(limits["during"]) < 2**50
+    assert int(limits["after"]) == resource.getrlimit(resource.RLIMIT_AS)[0]
 
 
 def test_import_overwrites_nothing(tmp_path: Path) -> None:
