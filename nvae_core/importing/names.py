@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from nvae_core.cell_kinds import InvertedResidual
 from nvae_core.hierarchy import Cell
-from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.cells import ResidualCell
-from nvae_core.model.convolutions import Conv2d
 from nvae_core.model.nvae import NVAE
 
 PARAMETERS = ("weight", "bias", "log_weight_norm")  # of a layer, in the published order
 STATISTICS = ("running_mean", "running_var")
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,6 @@ class Layer:
     ours: str
     published: str
     is_negated: bool = False
-
-    def within(self, ours: str, published: str) -> "Layer":
-        """Return the layer of a module that has these names itself."""
-        return Layer(f"{ours}.{self.ours}", f"{published}.{self.published}", self.is_negated)
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,10 @@ def paired_tensors_of_cell(cell: ResidualCell, plan: Cell) -> Iterator[PairedTen
     yield from _paired(cell, layers, PARAMETERS + STATISTICS)
 
 
-def convolutions_in_published_order(model: NVAE) -> list[Conv2d]:
-    """Return all convolutions, as the published spectral regularization goes through them."""
+def modules_in_published_order(model: NVAE, kind: type[ModuleT]) -> list[ModuleT]:
+    """Return all modules of one kind, as the published regularization goes through them."""
     modules = (model.get_submodule(layer.ours) for layer in _layers_of_model(model))
-    return [module for module in modules if isinstance(module, Conv2d)]
-
-
-def batch_norms_in_published_order(model: NVAE) -> list[BatchNorm]:
-    """Return all batch norms, as the published names go through them."""
-    modules = (model.get_submodule(layer.ours) for layer in _layers_of_model(model))
-    return [module for module in modules if isinstance(module, BatchNorm)]
+    return [module for module in modules if isinstance(module, kind)]
 
 
 def _paired(
@@ -84,8 +76,14 @@ def _layers_of_model(model: NVAE) -> Iterator[Layer]:
     hierarchy, gated = model.hierarchy, model.config.squeeze_excitation
     groups = hierarchy.groups
     yield Layer("encoder.stem", "stem")
-    yield from _layers_of_cells(hierarchy.preprocess, "encoder.preprocess", "pre_process", 0, gated)
-    yield from _layers_of_encoder_tower(model)
+    cells = hierarchy.preprocess
+    yield from _layers_of_cells(cells, "encoder.preprocess", "pre_process", count(), gated)
+    numbers = count()  # of cells and combiners together, from the bottom up
+    for stage, group in enumerate(reversed(groups)):
+        ours = f"encoder.tower.{stage}"
+        yield from _layers_of_cells(group.encoder_cells, ours, "enc_tower", numbers, gated)
+        if group.index > 0:
+            yield Layer(f"posteriors.{group.index}.combiner", f"enc_tower.{next(numbers)}.conv")
     yield Layer("encoder.top", "enc0.1")
     for group in groups:
         yield Layer(f"posteriors.{group.index}.sampler", f"enc_sampler.{group.index}")
@@ -93,37 +91,15 @@ def _layers_of_model(model: NVAE) -> Iterator[Layer]:
         ours = f"decoder.groups.{group.index}.prior_head"
         yield Layer(ours, f"dec_sampler.{group.index - 1}.1")
     yield from _layers_of_flows(model)
-    yield from _layers_of_decoder_tower(model)
-    yield from _layers_of_cells(
-        hierarchy.postprocess, "decoder.postprocess", "post_process", 0, gated
-    )
-    yield Layer("decoder.image_head", "image_conditional.1")
-
-
-def _layers_of_encoder_tower(model: NVAE) -> Iterator[Layer]:
-    """Cells and combiners are numbered together, from the bottom up."""
-    position = 0
-    gated = model.config.squeeze_excitation
-    for stage, group in enumerate(reversed(model.hierarchy.groups)):
-        ours = f"encoder.tower.{stage}"
-        yield from _layers_of_cells(group.encoder_cells, ours, "enc_tower", position, gated)
-        position += len(group.encoder_cells)
-        if group.index > 0:
-            yield Layer(f"posteriors.{group.index}.combiner", f"enc_tower.{position}.conv")
-            position += 1
-
-
-def _layers_of_decoder_tower(model: NVAE) -> Iterator[Layer]:
-    """Cells and combiners are numbered together, from the top down."""
-    position = 0
-    gated = model.config.squeeze_excitation
-    for group in model.hierarchy.groups:
+    numbers = count()  # of cells and combiners together, from the top down
+    for group in groups:
         ours = f"decoder.groups.{group.index}"
         cells = group.decoder_cells
-        yield from _layers_of_cells(cells, f"{ours}.cells", "dec_tower", position, gated)
-        position += len(cells)
-        yield Layer(f"{ours}.combiner", f"dec_tower.{position}.conv")
-        position += 1
+        yield from _layers_of_cells(cells, f"{ours}.cells", "dec_tower", numbers, gated)
+        yield Layer(f"{ours}.combiner", f"dec_tower.{next(numbers)}.conv")
+    cells = hierarchy.postprocess
+    yield from _layers_of_cells(cells, "decoder.postprocess", "post_process", count(), gated)
+    yield Layer("decoder.image_head", "image_conditional.1")
 
 
 def _layers_of_flows(model: NVAE) -> Iterator[Layer]:
@@ -140,11 +116,12 @@ def _layers_of_flows(model: NVAE) -> Iterator[Layer]:
 
 
 def _layers_of_cells(
-    cells: tuple[Cell, ...], ours: str, published: str, start: int, has_gate: bool
+    cells: tuple[Cell, ...], ours: str, published: str, numbers: Iterator[int], has_gate: bool
 ) -> Iterator[Layer]:
     for index, cell in enumerate(cells):
+        number = next(numbers)
         for layer in _layers_of_cell(cell, has_gate=has_gate):
-            yield layer.within(f"{ours}.{index}", f"{published}.{start + index}")
+            yield Layer(f"{ours}.{index}.{layer.ours}", f"{published}.{number}.{layer.published}")
 
 
 def _layers_of_cell(cell: Cell, *, has_gate: bool) -> Iterator[Layer]:
@@ -169,10 +146,13 @@ def _layers_of_cell(cell: Cell, *, has_gate: bool) -> Iterator[Layer]:
 
 def _layers_of_inverted_residual(cell: Cell) -> Iterator[Layer]:
     first = 1 if cell.direction == "up" else 0  # the published upsampling has a number too
-    yield Layer("branch.norm_in", f"_ops.0.conv.{first}.bn")
-    yield Layer("branch.expand", f"_ops.0.conv.{first + 1}.conv.0")
-    yield Layer("branch.norm_expanded", f"_ops.0.conv.{first + 1}.conv.1")
-    yield Layer("branch.depthwise", f"_ops.0.conv.{first + 2}.conv.0")
-    yield Layer("branch.norm_depthwise", f"_ops.0.conv.{first + 2}.conv.1")
-    yield Layer("branch.project", f"_ops.0.conv.{first + 3}")
-    yield Layer("branch.norm_out", f"_ops.0.conv.{first + 4}.bn")
+    for ours, published in (
+        ("norm_in", f"{first}.bn"),
+        ("expand", f"{first + 1}.conv.0"),
+        ("norm_expanded", f"{first + 1}.conv.1"),
+        ("depthwise", f"{first + 2}.conv.0"),
+        ("norm_depthwise", f"{first + 2}.conv.1"),
+        ("project", f"{first + 3}"),
+        ("norm_out", f"{first + 4}.bn"),
+    ):
+        yield Layer(f"branch.{ours}", f"_ops.0.conv.{published}")

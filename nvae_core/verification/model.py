@@ -12,10 +12,10 @@ from nvae_core.data.pixels import reduce_bit_depth
 from nvae_core.evaluation.estimates import ACTIVE_CHANNEL_KL
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.importing.names import (
-    batch_norms_in_published_order,
-    convolutions_in_published_order,
+    modules_in_published_order,
     paired_parameters,
 )
+from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.convolutions import Conv2d
 from nvae_core.model.images import crop
 from nvae_core.model.logistic_mixture import LogisticMixtureImage
@@ -28,7 +28,6 @@ from nvae_core.model.regularization import (
     convolutions_of,
 )
 from nvae_core.objective import balance_kl
-from nvae_core.training.outcome import StepOutcome
 from nvae_core.training.schedules import StepWeights
 from nvae_core.training.state import TrainingState
 from nvae_core.training.step import take_step
@@ -189,7 +188,7 @@ def _compare_likelihood(
 def _compare_penalties(fixture: Fixture, state: TrainingState) -> Iterator[Comparison]:
     """B: the spectral regularization after 4, 8 and 40 iterations, and the batch-norm penalty."""
     model, convolutions = state.model, convolutions_of(state.model)
-    in_order = _by_shape(convolutions_in_published_order(model))
+    in_order = _by_shape(modules_in_published_order(model, Conv2d))
     shapes = [(*shape, len(layers)) for shape, layers in in_order.items()]
     yield fixture.exactly("sr_shapes", torch.tensor(shapes))
     exact = torch.tensor([_sum_of_norms(layers) for layers in in_order.values()])
@@ -199,8 +198,7 @@ def _compare_penalties(fixture: Fixture, state: TrainingState) -> Iterator[Compa
     for name in ("sr_loss_4iter", "sr_loss_8iter"):
         yield fixture.compare_each(name, state.spectral(convolutions))
     _load_singular_vectors(fixture, state.spectral, model, is_fresh=True)
-    name = "sr_loss_40iter"
-    yield fixture.compare_each(name, state.spectral(convolutions))
+    yield fixture.compare_each("sr_loss_40iter", state.spectral(convolutions))
     yield fixture.compare_each("bn_loss", batch_norm_penalty(model))
 
 
@@ -221,7 +219,7 @@ def _load_singular_vectors(
 ) -> None:
     """Start the power iteration from the reference's vectors, which are in its order of layers."""
     ours = _by_shape(convolutions_of(model))
-    for (rows, columns), layers in _by_shape(convolutions_in_published_order(model)).items():
+    for (rows, columns), layers in _by_shape(modules_in_published_order(model, Conv2d)).items():
         theirs = {id(layer): index for index, layer in enumerate(layers)}
         order = [theirs[id(layer)] for layer in ours[rows, columns]]
         left = fixture.tensor(f"sr_u0_{rows}x{columns}")[order]
@@ -258,15 +256,15 @@ def _compare_training_steps(fixture: Fixture, state: TrainingState) -> Iterator[
     _load_singular_vectors(fixture, state.spectral, model, is_fresh=False)
     model.train()
     for step in range(len(fixture.tensor("train_components"))):
-        outcome = _take_step(fixture, state, step)
-        yield from _compare_components(fixture, outcome, step)
+        yield from _compare_components(fixture, state, step)
         yield from _compare_parameters(fixture, model, step)
     yield from _compare_statistics(fixture, model)
 
 
-def _take_step(fixture: Fixture, state: TrainingState, step: int) -> StepOutcome:
+def _compare_components(fixture: Fixture, state: TrainingState, step: int) -> Iterator[Comparison]:
+    """Take a training step, and compare the terms of its loss."""
     spectral_weight, kl_weight, learning_rate = fixture.tensor("train_consts").tolist()
-    return take_step(
+    outcome = take_step(
         state,
         fixture.tensor(f"train_x_{step}"),
         fixture.per_group(f"eps_train{step}", state.model),
@@ -275,9 +273,6 @@ def _take_step(fixture: Fixture, state: TrainingState, step: int) -> StepOutcome
         penalize_batch_norm=True,
         stop_requested=False,
     )
-
-
-def _compare_components(fixture: Fixture, outcome: StepOutcome, step: int) -> Iterator[Comparison]:
     references = fixture.tensor("train_components")[step].tolist()
     for component, reference in zip(COMPONENTS, references, strict=True):
         ours = outcome.values[component]
@@ -310,7 +305,7 @@ def _compare_parameters(fixture: Fixture, model: NVAE, step: int) -> Iterator[Co
 
 
 def _compare_statistics(fixture: Fixture, model: NVAE) -> Iterator[Comparison]:
-    norms = batch_norms_in_published_order(model)
+    norms = modules_in_published_order(model, BatchNorm)
     if not norms:
         return
     means = torch.stack([norm.running_mean.double().norm() for norm in norms])
