@@ -128,9 +128,7 @@ def _load_model(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
 def _load_optimizer(state: TrainingState, states: Mapping[object, object]) -> None:
     """Take the moments, which the published file numbers in the order of the parameters."""
     for index, pair in enumerate(paired_parameters(state.model)):
-        entry = states.get(index)
-        if not isinstance(entry, dict):
-            raise ValueError(f"optimizer.state: entry {index}, of {pair.published}, is missing")
+        entry = _table(states.get(index), f"optimizer.state: entry {index}, of {pair.published},")
         step = _num_steps(entry.get("step"), f"optimizer.state: step of {pair.published}")
         loaded = {"step": torch.tensor(float(step))}
         for name in MOMENTS:

@@ -68,8 +68,12 @@ def limited_memory(path: Path) -> Iterator[None]:
 
     For programs that do nothing else meanwhile: the limit is of the whole process.
     """
+    statm = Path("/proc/self/statm")
+    if not statm.exists():  # not on Linux
+        yield
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    num_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    num_pages = int(statm.read_text().split()[0])
     num_file_bytes = path.stat().st_size if path.is_file() else 0
     limit = num_pages * resource.getpagesize() + MEMORY_BESIDE_FILE_BYTES
     limit += MEMORY_PER_FILE_BYTE * num_file_bytes

@@ -53,6 +53,11 @@ def write_entries(path: Path, entries: dict[str, bytes], *, compression: int = 0
     return path
 
 
+def read_entries(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+
+
 def one_item(value: bytes) -> bytes:
     """The pickle of `{"a": value}`."""
     return HEADER + b"}" + text("a") + value + b"s."
@@ -168,8 +173,7 @@ def test_both_formats_are_read_whatever_else_they_hold(
 def test_tensors_saved_from_a_gpu_come_to_the_cpu(tmp_path: Path, content: dict[str, Any]) -> None:
     path = write_zip(tmp_path / "x.pt", content)
     expected = read_published(path)
-    with zipfile.ZipFile(path) as archive:
-        entries = {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+    entries = read_entries(path)
     entries["data.pkl"] = entries["data.pkl"].replace(text("cpu"), text("cuda:0"))
     assert_same(read_published(write_entries(path, entries)), expected)
 
@@ -335,17 +339,29 @@ def test_a_value_of_any_shape_that_nothing_needs_costs_nothing(
         saved = HEADER + b"}" + text(name) + value + b"s."
         write_pickle(path, saved, empty=bytes(24))
         refuse_content(path)
-    with zipfile.ZipFile(write_zip(path, content)) as archive:
-        pickled = archive.read("x/data.pkl")
-        storages = {
-            name.removeprefix("x/data/"): archive.read(name)
-            for name in archive.namelist()
-            if name.startswith("x/data/")
-        }
-    before, _, after = pickled.partition(text("cifar10"))
-    write_pickle(path, before + value + after, empty=bytes(24), **storages)
+    entries = read_entries(write_zip(path, content))
+    before, _, after = entries["data.pkl"].partition(text("cifar10"))
+    changed = {"data.pkl": before + value + after, "data/empty": bytes(24)}
+    write_entries(path, entries | changed)
     with pytest.raises(ForeignCheckpoint, match="args: dataset"):
         read_published(path)
+
+
+def test_attributes_in_the_place_of_methods_are_not_called(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    expected = read_published(write_zip(tmp_path / "x.pt", content))
+    entry = OrderedDict(content["optimizer"]["state"][0])
+    tensors = OrderedDict(content["state_dict"])
+    for table in (entry, tensors):
+        vars(table).update(xget=np.dtype, xitems=np.dtype, xkeys=np.dtype)
+    optimizer = {"state": content["optimizer"]["state"] | {0: entry}}
+    changed = content | {"state_dict": tensors, "optimizer": optimizer}
+    entries = read_entries(write_zip(tmp_path / "x.pt", changed))
+    for name in ("get", "items", "keys"):
+        assert text(f"x{name}") in entries["data.pkl"]
+        entries["data.pkl"] = entries["data.pkl"].replace(text(f"x{name}"), text(name))
+    assert_same(read_published(write_entries(tmp_path / "x.pt", entries)), expected)
 
 
 def test_a_deep_key_is_refused(tmp_path: Path) -> None:
