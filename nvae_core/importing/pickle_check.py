@@ -59,6 +59,7 @@ class _Part:
 
 
 MARK, DICT = _Part("mark"), _Part("dict")
+CALLABLE_PARTS = frozenset(_Part("global", name) for name in CALLABLES)
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,7 @@ class PickleCheck:
         return values[0] if name == "STOP" else _Part(name)
 
     def _call(self, function: object, arguments: object) -> _Part:
-        if not isinstance(function, _Part) or function.kind != "global":
-            raise Refusal("the pickle calls something that is not a class")
-        if function.name not in CALLABLES:
+        if not isinstance(function, _Part) or function not in CALLABLE_PARTS:
             raise Refusal("the pickle calls something that is not a class")
         if not isinstance(arguments, tuple) or (arguments and function.name in CONTAINERS):
             raise Refusal(f"the pickle gives {function.name} other arguments than torch.save does")
@@ -166,7 +165,13 @@ class PickleCheck:
         return _Part("instance", function.name)
 
     def _check_tensor(
-        self, storage: object, offset: Any, shape: object, stride: object, *_: object
+        self,
+        storage: object,
+        offset: Any,
+        shape: object,
+        stride: object,
+        _requires_grad: object,
+        _hooks: object,
     ) -> None:
         self._num_tensors += 1
         name = f"tensor {self._num_tensors}"

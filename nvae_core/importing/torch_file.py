@@ -97,8 +97,13 @@ def _read(path: Path) -> object:
             raise Refusal("the file is neither a zip archive nor a stream of torch.save")
     scalars = [(_numpy_scalar, name) for name in NUMPY_SCALARS]
     with torch.serialization.safe_globals([argparse.Namespace, (_NumpyType, NUMPY_TYPE), *scalars]):
-        # The storages of a mapped file take no memory before they are used, and end where it does.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        if (
+            is_zip
+        ):  # mapped, its storages take no memory before they are used, and end where it does
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # In memory: of a file on the disk torch.load first asks whether it is a tar archive.
+        stream = io.BytesIO(path.read_bytes())
+        return torch.load(stream, map_location="cpu", weights_only=True)
 
 
 def _check_zip(file: BinaryIO, path: Path) -> None:
