@@ -31,6 +31,8 @@ from nvae_core.data.loader import check_fits
 from nvae_core.data.prepared import open_prepared, read_manifest
 from nvae_core.distributed import choose_device, compute_on_one_thread
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
+from nvae_core.runtime.program import USAGE_STATUS, run_program
+from nvae_core.runtime.stop import StopSignal
 from nvae_core.sampling.draw import SamplingStopped
 from nvae_core.sampling.sampler import Sampler
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nvae_core.checkpoint import write_checkpoint
 from nvae_core.importing.published import read_published
-from nvae_core.interop.torch_file import ForeignCheckpoint
+from nvae_core.importing.torch_file import ForeignCheckpoint, limited_memory
 from nvae_core.model.nvae import count_parameters
 from nvae_core.training.checkpointer import take_snapshot
 
@@ -23,7 +23,8 @@ def main() -> int:
     if arguments.folder.exists():
         parser.error(f"{arguments.folder} exists already")
     try:
-        published = read_published(arguments.checkpoint)
+        with limited_memory(arguments.checkpoint):
+            published = read_published(arguments.checkpoint)
     except ForeignCheckpoint as error:
         sys.stderr.write(f"{error}\n")
         return 1

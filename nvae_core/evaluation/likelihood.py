@@ -18,6 +18,15 @@ class EvaluationStopped(Exception):
 
 
 @dataclass(frozen=True)
+class SampleScores:
+    """What S samples of the posterior say of B images, in nats."""
+
+    log_prob: Tensor  # log p(x | z), (S, B)
+    log_ratio: Tensor  # log p(z) - log q(z | x), (S, B)
+    kl_per_group: Tensor  # (S, B, G)
+
+
+@dataclass(frozen=True)
 class ImageLikelihoods:
     """Estimates for a batch of images, in nats and float64."""
 
@@ -32,6 +41,7 @@ def score_images(model: NVAE, x: Tensor, noise_per_sample: Sequence[Noise]) -> I
     return score_by(fuse(model), x, noise_per_sample)
 
 
+@torch.no_grad()
 def score_by(
     model: NVAE,
     x: Tensor,
@@ -62,9 +72,24 @@ def score_by(
         for part, features, part_noise in zip(images, encoded, parts, strict=True):
             if should_stop is not None and should_stop():
                 raise EvaluationStopped
-            scores.append(model.score(part, features, part_noise))
+            scores.append(_score_samples(model, part, features, part_noise))
         estimate.add(_join(scores))
     return estimate.result()
+
+
+def _score_samples(
+    model: NVAE, x: Tensor, features: Sequence[Tensor], noise: Sequence[Tensor]
+) -> SampleScores:
+    """Sample the posterior of images x (B, C, R, R) by noise (S, B, Z, H, W) per group."""
+    shape = noise[0].shape[:2]
+    flat = [group.flatten(0, 1) for group in noise]
+    output = model.reconstruct(features, flat, num_samples=shape[0])
+    kl_per_group, log_ratio = output.kl_and_log_ratio()
+    return SampleScores(
+        log_prob=output.log_prob(x.repeat(shape[0], 1, 1, 1)).view(shape),
+        log_ratio=log_ratio.sum(dim=1).view(shape),
+        kl_per_group=kl_per_group.reshape(*shape, -1),
+    )
 
 
 def _join(parts: Sequence[SampleScores]) -> SampleScores:

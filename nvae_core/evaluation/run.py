@@ -22,6 +22,7 @@ from nvae_core.evaluation.estimates import (
     read_estimates,
 )
 from nvae_core.evaluation.likelihood import EvaluationStopped, score_by
+from nvae_core.model.fuse import fuse
 from nvae_core.model.nvae import NVAE, count_parameters
 from nvae_core.run_directory import (
     ArtifactLine,
@@ -223,7 +224,7 @@ class _Scorer:
     should_stop: Callable[[], bool]
 
     def __post_init__(self) -> None:
-        self.folded = fuse(self.model)
+        self.fused = fuse(self.model)
         size = self.config.images_per_batch
         starts = range(0, len(self.indices), size)
         self.batches = [self.indices[start : start + size] for start in starts]
@@ -257,7 +258,7 @@ class _Scorer:
         x = to_repeatable_input(self.split.images, batch, self.model.config, seed).to(device)
         generator = seeded_generator(device, Stream.LATENTS, seed, batch.start)
         noise = [generator] * self.config.importance_samples
-        scores = score_by(self.folded, x, noise, should_stop=self.should_stop)
+        scores = score_by(self.fused, x, noise, should_stop=self.should_stop)
         one_more = seeded_generator(device, Stream.VALIDATION, seed, batch.start)
         return BatchEstimates(
             scores.negative_elbo.cpu(),

@@ -67,6 +67,6 @@ def draw_images(
             strict=True,
         ):
             check_stop(should_stop)
-            image = decoder.generate(parts, temperature)
+            image = decoder.generate(parts, batch_size=len(parts[0]), temperature=temperature).image
             images.append(image.mean() if pixels is None else image.draw(pixels))
     return torch.cat(images)

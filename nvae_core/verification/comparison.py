@@ -1,15 +1,22 @@
-"""One quantity, computed by us and by the published implementation."""
+"""One quantity, computed by us and by the published implementation, and the reference's files."""
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nvae_core.importing.published import read_published
+from nvae_core.model.nvae import NVAE
+from nvae_core.training.state import TrainingState
+
 BOUND = 1e-4
-Values = Tensor | npt.NDArray[np.generic] | Sequence[float]
+Array = npt.NDArray[np.generic]
+Values = Tensor | Array | Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -76,3 +83,65 @@ def _as_double(values: Values) -> Tensor:
         .to(dtype=torch.float64)
         .detach()
     )
+
+
+class InvalidFixture(ValueError):
+    """A file of reference numbers cannot be read; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """The reference numbers of one model, and the checkpoint that they belong to."""
+
+    checkpoint: Path
+    arrays: Mapping[str, Array]
+
+    def load(self) -> TrainingState:
+        """Return the checkpoint's model, in evaluation mode, with its optimizer.
+
+        Raises:
+            ForeignCheckpoint: the file cannot be used.
+        """
+        state = read_published(self.checkpoint).state
+        state.model.eval()
+        return state
+
+    def tensor(self, name: str) -> Tensor:
+        """Return one array.
+
+        Raises:
+            InvalidFixture: it is missing.
+        """
+        try:
+            return torch.from_numpy(self.arrays[name].copy())
+        except KeyError:
+            raise InvalidFixture(f"{self.checkpoint.stem}.npz: {name} is missing") from None
+
+    def compare(self, name: str, ours: Values) -> Comparison:
+        """Compare with the array of that name."""
+        return compare(name, ours, self.tensor(name))
+
+    def compare_each(self, name: str, ours: Values) -> Comparison:
+        """Compare with the array of that name, whose numbers are quantities of their own."""
+        return compare_each(name, ours, self.tensor(name))
+
+    def exactly(self, name: str, ours: Values) -> Comparison:
+        """Compare with the array of that name, which must be equal."""
+        return exactly(name, ours, self.tensor(name))
+
+    def per_group(self, name: str, model: NVAE) -> list[Tensor]:
+        """Return one array per latent group, top first: `name_00`, `name_01`, …"""
+        return [self.tensor(f"{name}_{group.index:02d}") for group in model.hierarchy.groups]
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Read all arrays of an `.npz` file; nothing in it is executed.
+
+    Raises:
+        InvalidFixture: it is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidFixture(f"{path}: {error}") from error

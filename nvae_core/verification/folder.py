@@ -5,18 +5,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvae_core.interop.torch_file import ForeignCheckpoint
-from nvae_core.verification.cells import compare_cells, compare_masks
-from nvae_core.verification.comparison import Comparison, worst_of_each
-from nvae_core.verification.fixture import Fixture, InvalidFixture, read_arrays
-from nvae_core.verification.objective import compare_balancing, compare_penalties
-from nvae_core.verification.passes import (
-    compare_importance_samples,
-    compare_posterior_pass,
-    compare_prior_sample,
+from nvae_core.importing.torch_file import ForeignCheckpoint
+from nvae_core.verification.comparison import (
+    Comparison,
+    InvalidFixture,
+    read_arrays,
+    worst_of_each,
 )
-from nvae_core.verification.tables import compare_tables
-from nvae_core.verification.training import compare_training_steps
+from nvae_core.verification.model import compare_model
+from nvae_core.verification.parts import compare_cells, compare_masks, compare_tables
 
 CELLS_NAME = "masks_cells.npz"
 TABLES_NAME = "tables.json"
@@ -66,25 +63,7 @@ def verify_file(path: Path) -> Iterator[Comparison]:
     elif path.name == TABLES_NAME:
         yield from compare_tables(_read_tables(path))
     else:
-        yield from _verify_model(path)
-
-
-def _verify_model(path: Path) -> Iterator[Comparison]:
-    """Compare all that `NAME.npz` holds with the model of `NAME.pt`."""
-    fixture = Fixture(path.with_suffix(".pt"), read_arrays(path))
-    model = fixture.load().model
-    if fixture.has("logits"):
-        yield from compare_posterior_pass(fixture, model)
-    if fixture.has("sr_shapes"):
-        yield from compare_penalties(fixture, fixture.load())
-    if fixture.has("kl_gamma"):
-        yield from compare_balancing(fixture, model)
-    if fixture.has("sample_t07_logits"):
-        yield from compare_prior_sample(fixture, model)
-    if fixture.has("iw_log_w"):
-        yield from compare_importance_samples(fixture, model)
-    if fixture.has("train_components"):
-        yield from compare_training_steps(fixture, fixture.load())
+        yield from compare_model(path)
 
 
 def _read_tables(path: Path) -> Mapping[str, object]:

@@ -21,7 +21,7 @@ from nvae_core.data.prepared import PreparedSplit
 from nvae_core.model.distributions import Normal
 from nvae_core.model.encoder import PosteriorHead
 from nvae_core.model.nvae import NVAE
-from nvae_core.sampling.draw import SamplingStopped, never
+from nvae_core.sampling.draw import check_stop
 from nvae_core.sampling.sampler import Sampler
 
 
@@ -55,7 +55,7 @@ def show_interpolation(
 
 @torch.no_grad()
 def interpolate(
-    model: NVAE, ends: Tensor, shares: Tensor, *, should_stop: Callable[[], bool] = never
+    model: NVAE, ends: Tensor, shares: Tensor, *, should_stop: Callable[[], bool] | None = None
 ) -> Tensor:
     """Return mean images (B, C, H, W) by latents between those of two padded ones, (2, C, R, R).
 
@@ -70,8 +70,7 @@ def interpolate(
     features = [torch.cat(group) for group in zip(*encoded, strict=True)]
     images = []
     for batch in torch.split(shares.to(ends), size):
-        if should_stop():
-            raise SamplingStopped
+        check_stop(should_stop)
         images.append(_decode_between(model, features, batch))
     return torch.cat(images)
 

@@ -13,7 +13,7 @@ from nvae_core.analysis.report import Picture, was_trained_on
 from nvae_core.config import NearestImages
 from nvae_core.data.pixels import seen_levels
 from nvae_core.data.prepared import PreparedSplit
-from nvae_core.sampling.draw import SamplingStopped, never
+from nvae_core.sampling.draw import check_stop
 from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 
@@ -95,7 +95,7 @@ def find_nearest(
     num_neighbours: int,
     *,
     levels: Pixels = ALL_LEVELS,
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Neighbours:
     """Return the nearest images (M, H, W, C) of each query (N, H, W, C); all are looked at.
 
@@ -112,8 +112,7 @@ def find_nearest(
     squares = np.zeros((len(queries), 0))
     block_size = max(1, min(BLOCK_BYTES // images[0].nbytes, BLOCK_PAIRS // len(queries)))
     for start in range(0, len(images), block_size):
-        if should_stop():
-            raise SamplingStopped
+        check_stop(should_stop)
         block = coarse_centres(images[start : start + block_size], levels)
         squares = np.concatenate([squares, _squared_distances(coarse, block)], axis=1)
         block_indices = np.arange(start, start + len(block))

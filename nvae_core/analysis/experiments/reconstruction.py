@@ -15,7 +15,7 @@ from nvae_core.data.pixels import to_repeatable_input
 from nvae_core.data.prepared import PreparedSplit
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import InvalidRunDirectory
-from nvae_core.sampling.draw import SamplingStopped, never
+from nvae_core.sampling.draw import check_stop
 from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 from nvae_core.seeding import Stream, draw_noise, seeded_generator
@@ -70,7 +70,11 @@ def show_reconstructions(
 
 @torch.no_grad()
 def reconstruct(
-    model: NVAE, x: Tensor, noise: Sequence[Tensor], *, should_stop: Callable[[], bool] = never
+    model: NVAE,
+    x: Tensor,
+    noise: Sequence[Tensor],
+    *,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Reconstructed:
     """Return what padded images x (B, C, R, R) become by samples of their posteriors.
 
@@ -82,8 +86,7 @@ def reconstruct(
     images, losses, kls = [], [], []
     size = batch_size(x)
     for start in range(0, len(x), size):
-        if should_stop():
-            raise SamplingStopped
+        check_stop(should_stop)
         batch = slice(start, start + size)
         output = model.reconstruct(model.encode(x[batch]), [group[batch] for group in noise])
         images.append(output.image.mean())

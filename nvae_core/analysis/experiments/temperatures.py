@@ -11,7 +11,11 @@ from nvae_core.analysis.image_grid import Pixels, choose_magnification, draw_row
 from nvae_core.analysis.report import Picture
 from nvae_core.config import TemperatureTableConfig
 from nvae_core.run_directory import RunDirectory
-from nvae_core.sampling.batch_norm_statistics import StatisticsKey, encode_statistics, read_given
+from nvae_core.sampling.batch_norm_statistics import (
+    StatisticsKey,
+    encode_statistics,
+    load_batch_norm_statistics,
+)
 from nvae_core.sampling.grids import arrange_grid, as_bytes, report_sample
 from nvae_core.sampling.sampler import Sampler
 
@@ -31,7 +35,9 @@ def show_temperatures(
     Raises:
         InvalidRunDirectory: a file of statistics is damaged, or of another checkpoint.
     """
-    kept_statistics = read_given(run, config.statistics, sampler)
+    kept_statistics = load_batch_norm_statistics(
+        run, config.statistics, sampler.model, model_sha256=sampler.model_sha256
+    )
     draw = partial(
         draw_samples, sampler, config.num_images, seed=config.seed, should_stop=should_stop
     )
@@ -45,7 +51,7 @@ def show_temperatures(
         # that are kept are used again.
         decoder = sampler.re_estimated(
             key,
-            given=kept_statistics.get(key),
+            statistics=kept_statistics.get(key),
             keep=partial(_report_statistics, run, sampler, key),
             should_stop=should_stop,
         )

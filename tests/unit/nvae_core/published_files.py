@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nvae_core.importing.names import PairedTensor, paired_parameters, paired_statistics
 
 from nvae_core.config import ModelConfig
+from nvae_core.importing.names import PairedTensor, paired_parameters, paired_statistics
 from nvae_core.model.nvae import NVAE
 
 ARGUMENTS = {

@@ -1,6 +1,7 @@
 """The programs that work on files and presets, and not on run directories."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,30 @@ def test_imported_checkpoint_is_one_of_ours(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model(x, torch.Generator().manual_seed(1)).log_prob(x)
         torch.testing.assert_close(ours(x, torch.Generator().manual_seed(1)).log_prob(x), expected)
+
+
+LIMITS_OF_AN_IMPORT = """
+import resource, sys
+from nvae_core.cli import import_checkpoint
+from nvae_core.importing.torch_file import ForeignCheckpoint
+
+def read(path):
+    raise ForeignCheckpoint(f"during: {resource.getrlimit(resource.RLIMIT_AS)[0]}")
+
+import_checkpoint.read_published = read
+import_checkpoint.main()
+sys.stderr.write(f"after: {resource.getrlimit(resource.RLIMIT_AS)[0]}\\n")
+"""
+
+
+def test_import_may_allocate_only_so_much_more_than_its_file_has(tmp_path: Path) -> None:
+    (tmp_path / "c.pt").write_bytes(b"x" * 1000)
+    command = [sys.executable, "-c", LIMITS_OF_AN_IMPORT]
+    command += [str(tmp_path / "c.pt"), str(tmp_path / "imported")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    limits = dict(line.split(": ") for line in done.stderr.splitlines())
+    assert 2**32 < int(limits["during"]) < 2**50
+    assert int(limits["after"]) == resource.getrlimit(resource.RLIMIT_AS)[0]
 
 
 def test_import_overwrites_nothing(tmp_path: Path) -> None:

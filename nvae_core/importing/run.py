@@ -15,7 +15,7 @@ from nvae_core.checkpoint import (
 )
 from nvae_core.config import CheckpointFolder, ImportCheckpointConfig
 from nvae_core.importing.published import read_published
-from nvae_core.interop.torch_file import ForeignCheckpoint
+from nvae_core.importing.torch_file import ForeignCheckpoint
 from nvae_core.model.nvae import count_parameters
 from nvae_core.run_directory import CheckpointLine, Result, RunDirectory, StartedLine
 from nvae_core.training.checkpointer import save_checkpoint

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 import torch
-from nvae_core.importing.arguments import groups_per_scale
-from nvae_core.importing.published import read_published
 from published_files import MODEL, published_content, save_published
 
-from nvae_core.interop.torch_file import ForeignCheckpoint
+from nvae_core.importing.arguments import groups_per_scale
+from nvae_core.importing.published import read_published
+from nvae_core.importing.torch_file import ForeignCheckpoint
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.presets import find_preset
 

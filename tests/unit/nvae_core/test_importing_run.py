@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from nvae_core.importing.run import import_run
 from published_files import MODEL, save_published
 
 from nvae_core.checkpoint import CheckpointCorrupt, load_model
 from nvae_core.config import ImportCheckpointConfig, ModelConfig, OptimizationConfig
+from nvae_core.importing.run import import_run
 from nvae_core.model.nvae import build_model
 from nvae_core.run_directory import CheckpointLine, Result, RunDirectory, StartedLine
 from nvae_core.training.checkpointer import save_checkpoint

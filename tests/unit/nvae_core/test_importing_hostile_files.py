@@ -1,3 +1,5 @@
+"""Published checkpoints from anyone: refused with a reason, or read; nothing in them is run."""
+
 import argparse
 import functools
 import os
@@ -9,25 +11,19 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from published_files import MODEL, published_content
+from torch import nn
 
-from nvae_core.interop.torch_file import (
-    ForeignCheckpoint,
-    pickle_opcodes,
-    read_checkpoint_file,
-    restricted_pickle,
-    zip_format,
-)
+from nvae_core.importing import pickle_check, torch_file
+from nvae_core.importing.published import PublishedCheckpoint, read_published
+from nvae_core.importing.torch_file import ForeignCheckpoint
+from nvae_core.model.nvae import build_model
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-FIXTURES = Path(
-    os.environ.get("NVAE_REFERENCE_FIXTURES", REPOSITORY.parent / "shared" / "fixtures" / "nvae")
-)
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool]
-DTYPES += [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
 HEADER = b"\x80\x02"
 EMPTY_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 
@@ -47,7 +43,7 @@ def write_stream(path: Path, value: object) -> Path:
 def write_pickle(path: Path, content: bytes, **storages: bytes) -> Path:
     """A zip checkpoint of a pickle written by hand."""
     entries = {f"data/{key}": value for key, value in storages.items()}
-    return write_entries(path, {"data.pkl": content} | entries)
+    return write_entries(path, {"data.pkl": content, "version": b"3\n"} | entries)
 
 
 def write_entries(path: Path, entries: dict[str, bytes], *, compression: int = 0) -> Path:
@@ -55,6 +51,11 @@ def write_entries(path: Path, entries: dict[str, bytes], *, compression: int = 0
         for name, content in entries.items():
             archive.writestr(f"archive/{name}", content)
     return path
+
+
+def read_entries(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
 
 
 def one_item(value: bytes) -> bytes:
@@ -95,86 +96,86 @@ def tensor(
     return start + integer(offset) + sizes + b"\x89" + EMPTY_ORDERED_DICT + b"tR"
 
 
-def checkpoint() -> dict[str, object]:
+@pytest.fixture(scope="module")
+def content() -> dict[str, Any]:
+    """What the published code would save."""
+    return published_content(build_model(MODEL, seed=5))
+
+
+def refuse(path: Path, reason: str | None = None) -> None:
+    """Fail unless the file is refused, before its content is looked at, with its name."""
+    with pytest.raises(ForeignCheckpoint, match=reason) as raised:
+        read_published(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "args is missing" not in str(raised.value), "all of it was read"
+
+
+def refuse_content(path: Path) -> None:
+    """Fail unless all of a file is read, and then refused for what it holds or lacks."""
+    with pytest.raises(ForeignCheckpoint, match=r"missing, or not a table|args: |not a tensor"):
+        read_published(path)
+
+
+def assert_read_whole(path: Path) -> None:
+    """Fail unless all of a file could be read that is no published checkpoint otherwise."""
+    with pytest.raises(ForeignCheckpoint, match="args is missing, or not a table"):
+        read_published(path)
+
+
+def assert_same(ours: PublishedCheckpoint, theirs: PublishedCheckpoint) -> None:
+    assert (ours.seed, ours.optimization) == (theirs.seed, theirs.optimization)
+    assert ours.state.step == theirs.state.step
+    torch.testing.assert_close(
+        ours.state.model.state_dict(), theirs.state.model.state_dict(), rtol=0, atol=0
+    )
+    torch.testing.assert_close(
+        ours.state.optimizer.state_dict()["state"],
+        theirs.state.optimizer.state_dict()["state"],
+        rtol=0,
+        atol=0,
+    )
+
+
+@pytest.mark.parametrize("write", [write_zip, write_stream])
+def test_both_formats_are_read_whatever_else_they_hold(
+    tmp_path: Path, content: dict[str, Any], write: Write
+) -> None:
+    expected = read_published(write(tmp_path / "plain.pt", content))
     weight = torch.arange(24, dtype=torch.float32).reshape(4, 6)
-    layer = nn.Linear(3, 2)
-    return {
-        "state_dict": OrderedDict(weight=weight, tied=weight, row=weight[1], column=weight[:, 2]),
-        "layer": layer.state_dict(),
-        "parameter": layer.weight,
-        "every_type": {str(dtype): torch.tensor([0, 1, 2]).to(dtype) for dtype in DTYPES},
-        "empty": [torch.zeros(0), torch.zeros(0, 512), torch.zeros(3, 10)[:1, :4].clone()],
-        "scalar": torch.tensor(2.5),
-        "optimizer": {"state": {0: {"step": 3}, 140234567891011: {"step": 4}}},
-        "args": argparse.Namespace(root="/tmp/é", seed=1, nested=argparse.Namespace(x=[1])),
-        "plain": [None, True, False, -1, 70_000, 2**80, 0.5, "text", (), (1,), (1, 2), (1, 2, 3)],
-        "long": list(range(3000)),
+    arguments = {
+        "seed": np.int64(7),
+        "learning_rate": np.float64(0.008),
+        "use_se": np.bool_(False),
+        "root": "/tmp/é",
+        "nothing": None,
+        "nested": argparse.Namespace(x=[1]),
     }
+    path = write(
+        tmp_path / "full.pt",
+        content
+        | {
+            "args": argparse.Namespace(**(vars(content["args"]) | arguments)),
+            "state_dict": OrderedDict(content["state_dict"]),
+            "tied": OrderedDict(weight=weight, tied=weight, row=weight[1], column=weight[:, 2]),
+            "layer": nn.Linear(3, 2).state_dict(),  # has attributes, which are pickled
+            "parameter": nn.Linear(3, 2).weight,
+            "every_type": [torch.tensor([0, 1]).to(dtype) for dtype in (torch.int8, torch.bool)],
+            "empty": [torch.zeros(0, 512), torch.zeros(3, 10)[:1, :4].clone()],
+            "scheduler": {"base_lrs": [0.01], "T_max": 4.0, "last_epoch": 3, 140234567891011: ()},
+            "type": torch.float32,
+            "plain": [None, True, -1, 70_000, 2**80, 0.5, "text", (), (1,), (1, 2), (1, 2, 3)],
+            "long": list(range(3000)),
+        },
+    )
+    assert_same(read_published(path), expected)
 
 
-def assert_same(ours: object, theirs: object) -> None:
-    """Compare what we read with what `torch.load` reads."""
-    if isinstance(theirs, Tensor):
-        assert type(ours) is Tensor
-        assert ours.device.type == "cpu"
-        assert not ours.requires_grad
-        assert ours.dtype == theirs.dtype
-        assert torch.equal(ours, theirs)
-        return
-    if isinstance(theirs, argparse.Namespace):
-        theirs = vars(theirs)
-    if isinstance(theirs, OrderedDict):
-        theirs = dict(theirs)
-    assert type(ours) is type(theirs)
-    if isinstance(theirs, dict):
-        assert isinstance(ours, dict)
-        assert list(ours) == list(theirs)
-        ours, theirs = list(ours.values()), list(theirs.values())
-    if isinstance(theirs, list | tuple):
-        assert isinstance(ours, list | tuple)
-        for mine, other in zip(ours, theirs, strict=True):
-            assert_same(mine, other)
-    else:
-        assert ours == theirs
-
-
-@pytest.mark.skipif(
-    not FIXTURES.is_dir(),
-    reason="the reference fixtures are absent; NVAE_REFERENCE_FIXTURES names their folder",
-)
-@pytest.mark.parametrize("name", ["mnist_bernoulli_2scale", "cifar_dmol_2flow_1scale"])
-def test_published_checkpoints_come_back_as_torch_reads_them(name: str) -> None:
-    path = FIXTURES / f"{name}.pt"
-    assert_same(read_checkpoint_file(path), torch.load(path, weights_only=False))
-
-
-@pytest.mark.parametrize("write", [write_zip, write_stream])
-def test_everything_a_checkpoint_may_hold_comes_back(tmp_path: Path, write: Write) -> None:
-    path = write(tmp_path / "checkpoint.pt", checkpoint())
-    assert_same(read_checkpoint_file(path), torch.load(path, weights_only=False))
-
-
-@pytest.mark.parametrize("write", [write_zip, write_stream])
-def test_tensors_of_one_storage_still_share_it(tmp_path: Path, write: Write) -> None:
-    shared = torch.zeros(4, 6)
-    path = write(tmp_path / "checkpoint.pt", {"whole": shared, "row": shared[1]})
-    loaded = read_checkpoint_file(path)
-    loaded["row"].fill_(1.0)  # type: ignore[attr-defined]
-    assert loaded["whole"].sum() == 6  # type: ignore[attr-defined]
-
-
-def test_tensors_saved_from_a_gpu_come_to_the_cpu(tmp_path: Path) -> None:
-    values = torch.arange(6.0)
-    path = write_pickle(tmp_path / "x.pt", one_item(tensor()), **{"0": values.numpy().tobytes()})
-    assert_same(read_checkpoint_file(path), {"a": values.reshape(2, 3)})
-
-
-def test_booleans_of_any_byte_become_true_or_false(tmp_path: Path) -> None:
-    values = tensor((3,), (1,), values=storage(3, kind="BoolStorage"))
-    path = write_pickle(tmp_path / "x.pt", one_item(values), **{"0": b"\x00\x01\xff"})
-    loaded = read_checkpoint_file(path)["a"]
-    assert isinstance(loaded, Tensor)
-    assert loaded.view(torch.uint8).tolist() == [0, 1, 1]
+def test_tensors_saved_from_a_gpu_come_to_the_cpu(tmp_path: Path, content: dict[str, Any]) -> None:
+    path = write_zip(tmp_path / "x.pt", content)
+    expected = read_published(path)
+    entries = read_entries(path)
+    entries["data.pkl"] = entries["data.pkl"].replace(text("cpu"), text("cuda:0"))
+    assert_same(read_published(write_entries(path, entries)), expected)
 
 
 class Call:
@@ -209,18 +210,15 @@ class Custom:
         (Custom(), f"{__name__}.Custom"),
         (nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
         ({1, 2}, "__builtin__.set"),
-        (OrderedDict, None),
+        (np.zeros(2), r"numpy\S+_reconstruct"),
     ],
 )
 def test_other_classes_are_refused_by_name_and_nothing_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write, value: object, name: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write, value: object, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path / "x.pt", {"a": value})
-    expected = f"class {name} is not allowed" if name else "it holds a class"
-    with pytest.raises(ForeignCheckpoint, match=expected) as raised:
-        read_checkpoint_file(path)
-    assert str(raised.value).startswith(f"{path}: ")
+    refuse(path, f"class {name} is not allowed")
     assert not (tmp_path / "executed").exists()
 
 
@@ -247,12 +245,9 @@ def test_other_classes_are_refused_by_name_and_nothing_runs(
         one_item(b"cargparse\nNamespace\n)\x81}b" + text("b") + b"Ns"),
         one_item(b"cargparse\nNamespace\n}R"),
         one_item(b"ccollections\nOrderedDict\n]\x85R"),
-        one_item(b"ccollections\nOrderedDict\n"),
         one_item(b"ctorch\nFloatStorage\n)R"),
-        one_item(b"ctorch\nFloatStorage\n"),
         one_item(b"ctorch._utils\n_rebuild_parameter\n)R"),
         one_item(b"ctorch._utils\n_rebuild_tensor_v2\n)R"),
-        one_item(storage()),
         one_item(text("storage") + b"Q"),
         one_item(b"}" + b")" + b"Ns"),
         one_item(b"}]Ns"),
@@ -265,7 +260,6 @@ def test_other_classes_are_refused_by_name_and_nothing_runs(
         one_item(b"\x87"),
         one_item(b"e"),
         HEADER + b"].",
-        HEADER + b"}K\x01Ns.",
         HEADER + b".",
         HEADER + b"}",
         HEADER,
@@ -278,15 +272,8 @@ def test_a_pickle_of_anything_unusual_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = write_pickle(tmp_path / "x.pt", content, **{"0": bytes(24)})
-    with pytest.raises(ForeignCheckpoint) as raised:
-        read_checkpoint_file(path)
-    assert str(raised.value).startswith(f"{path}: ")
+    refuse(path)
     assert not (tmp_path / "executed").exists()
-
-
-def test_a_huge_memo_index_costs_nothing(tmp_path: Path) -> None:
-    path = write_pickle(tmp_path / "x.pt", one_item(b"]r\xff\xff\xff\xff"))
-    assert read_checkpoint_file(path) == {"a": []}
 
 
 @pytest.mark.parametrize(
@@ -299,13 +286,12 @@ def test_a_huge_memo_index_costs_nothing(tmp_path: Path) -> None:
         (tensor((2, 3), (4, 1)), "tensor 1 claims 7 values but its storage has 6"),
         (tensor(offset=1), "tensor 1 claims 7 values"),
         (tensor(offset=2**62), "tensor 1 claims"),
-        (tensor((0, 10**12), (1, 1)), "has no values but its other dimensions claim"),
         (tensor((-1,), (1,)), "not at most 32 sizes"),
         (tensor((2,), (-1,)), "not at most 32 sizes"),
         (tensor((2**63,), (0,)), "not at most 32 sizes"),
         (tensor(offset=-1), "not at most 32 sizes"),
         (tensor((1,) * 33, (1,) * 33), "not at most 32 sizes"),
-        (tensor((2, 3), (1,)), "2 dimensions and 1 strides"),
+        (tensor((2, 3), (1,)), "unequal size length"),
         (tensor(values=b"N"), "tensor 1 has no storage"),
         (tensor(values=storage(5)), "claims 6 values but its storage has 5"),
         (tensor(values=storage(7)), "storage 0 claims 28 bytes but has 24"),
@@ -320,99 +306,139 @@ def test_a_tensor_outside_of_its_storage_is_refused(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     path = write_pickle(tmp_path / "x.pt", one_item(content), **{"0": bytes(24)})
-    with pytest.raises(ForeignCheckpoint, match=reason):
-        read_checkpoint_file(path)
+    refuse(path, reason)
 
 
-def test_a_value_that_holds_itself_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.pt"
-    for content in (
+@pytest.mark.parametrize(
+    "value",
+    [
         b"]q\x01h\x01a",
         b"}q\x01" + text("b") + b"h\x01s",
         b"]q\x01((h\x01\x85h\x01te",
-    ):
-        write_pickle(path, one_item(content))
-        with pytest.raises(ForeignCheckpoint, match="it holds itself"):
-            read_checkpoint_file(path)
-    loop = b"cargparse\nNamespace\n)\x81q\x01}" + text("b") + b"h\x01sb"
-    write_pickle(path, one_item(loop))
-    with pytest.raises(ForeignCheckpoint, match="it holds itself"):
-        read_checkpoint_file(path)
+        b"cargparse\nNamespace\n)\x81q\x01}" + text("b") + b"h\x01sb",
+        b"]" + b"\x85" * 100_000,
+        b"](Nq\x01" + b"h\x01\x85q\x01" * 200 + b"e",
+        b"(N" + (b"q\x00(" + b"h\x00" * 9 + b"t") * 30 + b"t",
+        b"(" + text("x" * 64_000) + b"q\x00" + b"h\x00" * 10_000 + b"t",
+        b"]r\xff\xff\xff\xff",
+        tensor((0, 10**12), (1, 1), values=storage(key="empty")),
+        EMPTY_ORDERED_DICT + b"}" + text("items") + b"ccollections\nOrderedDict\nsb",
+    ],
+    ids=[
+        *("list in itself", "dict in itself", "tuple in itself", "namespace in itself", "deep"),
+        *("deep by the memo", "repeated", "repeated text", "huge index of the memo", "empty"),
+        "attribute in the place of a method",
+    ],
+)
+def test_a_value_of_any_shape_that_nothing_needs_costs_nothing(
+    tmp_path: Path, content: dict[str, Any], value: bytes
+) -> None:
+    path = write_pickle(tmp_path / "x.pt", one_item(value), empty=bytes(24))
+    assert_read_whole(path)
+    for name in ("args", "state_dict", "optimizer"):
+        saved = HEADER + b"}" + text(name) + value + b"s."
+        write_pickle(path, saved, empty=bytes(24))
+        refuse_content(path)
+    entries = read_entries(write_zip(path, content))
+    before, _, after = entries["data.pkl"].partition(text("cifar10"))
+    changed = {"data.pkl": before + value + after, "data/empty": bytes(24)}
+    write_entries(path, entries | changed)
+    with pytest.raises(ForeignCheckpoint, match="args: dataset"):
+        read_published(path)
 
 
-def test_a_value_nested_too_deep_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.pt"
-    assert read_checkpoint_file(write_pickle(path, one_item(b"]" + b"\x85" * 90)))
-    deep_key = one_item(b"})" + b"\x85" * 100_000 + b"Ns")
-    # Each tuple is in the list before the next one wraps it, so that no descent is deep.
-    late = b"](Nq\x01" + b"h\x01\x85q\x01" * 200 + b"e"
-    for content in (one_item(b"]" + b"\x85" * 100_000), deep_key, one_item(late)):
-        write_pickle(path, content)
-        with pytest.raises(ForeignCheckpoint, match=r"nested deeper|a key of a dict"):
-            read_checkpoint_file(path)
+def test_attributes_in_the_place_of_methods_are_not_called(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    expected = read_published(write_zip(tmp_path / "x.pt", content))
+    entry = OrderedDict(content["optimizer"]["state"][0])
+    tensors = OrderedDict(content["state_dict"])
+    for table in (entry, tensors):
+        vars(table).update(xget=np.dtype, xitems=np.dtype, xkeys=np.dtype)
+    optimizer = {"state": content["optimizer"]["state"] | {0: entry}}
+    changed = content | {"state_dict": tensors, "optimizer": optimizer}
+    entries = read_entries(write_zip(tmp_path / "x.pt", changed))
+    for name in ("get", "items", "keys"):
+        assert text(f"x{name}") in entries["data.pkl"]
+        entries["data.pkl"] = entries["data.pkl"].replace(text(f"x{name}"), text(name))
+    assert_same(read_published(write_entries(tmp_path / "x.pt", entries)), expected)
 
 
-def test_repetition_that_would_grow_without_end_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.pt"
-    lists = b"N" + (b"q\x00(" + b"h\x00" * 9 + b"t") * 30
-    write_pickle(path, HEADER + b"}" + text("a") + b"(" + lists + b"ts.")
-    with pytest.raises(ForeignCheckpoint, match="more than 5000000 values"):
-        read_checkpoint_file(path)
-    words = b"(" + text("x" * 64_000) + b"q\x00" + b"h\x00" * 10_000 + b"t"
-    write_pickle(path, one_item(words))
-    with pytest.raises(ForeignCheckpoint, match="more than 5000000 values"):
-        read_checkpoint_file(path)
-    tensors = b"(" + tensor((10**5,), (1,), values=storage(10**5)) + b"q\x00" + b"h\x00" * 40 + b"t"
-    write_pickle(path, one_item(tensors), **{"0": bytes(4 * 10**5)})
-    with pytest.raises(ForeignCheckpoint, match="repeat the same storages too often"):
-        read_checkpoint_file(path)
+def test_a_deep_key_is_refused(tmp_path: Path) -> None:
+    deep = b")" + b"\x85" * 300_000
+    path = write_pickle(tmp_path / "x.pt", one_item(b"}" + deep + b"Ns"))
+    refuse(path, "a key of a dict is neither a string nor a 64-bit integer")
+
+
+def test_tensors_that_repeat_a_storage_are_refused_before_a_model_is_built(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    repeated = dict.fromkeys((f"tensor_{index}" for index in range(40)), torch.zeros(12, 4, 4))
+    path = write_zip(tmp_path / "x.pt", content | {"state_dict": repeated})
+    refuse(path, "repeat the same storages too often")
+
+
+@pytest.mark.parametrize("value", [np.datetime64(1, "s"), np.str_("x"), np.complex64(1)])
+def test_numpy_scalars_that_are_no_numbers_are_refused(tmp_path: Path, value: object) -> None:
+    refuse(write_zip(tmp_path / "x.pt", {"a": value}), "a numpy scalar is of a type that is not")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_file_that_takes_too_much_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any], error: Exception
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    path = write_zip(tmp_path / "x.pt", content)
+    monkeypatch.setattr(torch, "load", load)
+    refuse(path, "the file takes more memory than a file of its size may")
 
 
 def test_pickles_of_too_many_parts_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pickle_opcodes, "MAX_OPCODES", 500)
-    monkeypatch.setattr(restricted_pickle, "MAX_TENSORS", 5)
-    monkeypatch.setattr(zip_format, "MAX_PICKLE_BYTES", 2000)
+    monkeypatch.setattr(pickle_check, "MAX_OPCODES", 500)
+    monkeypatch.setattr(torch_file, "MAX_PICKLE_BYTES", 2000)
     path = tmp_path / "x.pt"
     for content, reason in (
         (b"N" * 600, "more than 500 opcodes"),
-        (tensor() * 6, "more than 5 tensors"),
         (text("x" * 2000), "larger than 2000 bytes"),
     ):
         write_pickle(path, one_item(content), **{"0": bytes(24)})
-        with pytest.raises(ForeignCheckpoint, match=reason):
-            read_checkpoint_file(path)
+        refuse(path, reason)
 
 
 @pytest.mark.parametrize("write", [write_zip, write_stream])
-def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, write: Write) -> None:
-    path = write(tmp_path / "checkpoint.pt", checkpoint())
-    content = path.read_bytes()
-    for position in [*range(0, len(content), len(content) // 20), len(content) - 1]:
-        path.write_bytes(content[:position])
-        with pytest.raises(ForeignCheckpoint):
-            read_checkpoint_file(path)
-
-
-@pytest.mark.parametrize("write", [write_zip, write_stream])
-def test_a_flipped_bit_is_refused_or_changes_no_more_than_a_value(
-    tmp_path: Path, write: Write
+def test_a_file_cut_off_anywhere_is_refused(
+    tmp_path: Path, content: dict[str, Any], write: Write
 ) -> None:
-    value = checkpoint()
-    path = write(tmp_path / "checkpoint.pt", value)
-    content = path.read_bytes()
+    path = write(tmp_path / "checkpoint.pt", content)
+    saved = path.read_bytes()
+    for position in [*range(0, len(saved), len(saved) // 20), len(saved) - 1]:
+        path.write_bytes(saved[:position])
+        refuse(path)
+
+
+@pytest.mark.parametrize(("write", "times"), [(write_zip, 100), (write_stream, 20)])
+def test_a_flipped_bit_is_refused_or_changes_no_more_than_a_value(
+    tmp_path: Path, content: dict[str, Any], write: Write, times: int
+) -> None:
+    path = write(tmp_path / "checkpoint.pt", content)
+    expected, saved = read_published(path), path.read_bytes()
     generator = random.Random(0)
-    for _ in range(100):
-        damaged = bytearray(content)
-        damaged[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+    for _ in range(times):
+        damaged = bytearray(saved)
+        damaged[generator.randrange(len(saved))] ^= 1 << generator.randrange(8)
         path.write_bytes(damaged)
         try:
-            loaded = read_checkpoint_file(path)
+            loaded = read_published(path)
         except ForeignCheckpoint:
             continue
         if write is write_zip:  # the checksums leave nothing that could have changed
-            assert_same(loaded, value)
+            assert_same(loaded, expected)
 
 
 def test_damage_of_any_kind_to_a_header_is_refused_or_harmless(tmp_path: Path) -> None:
@@ -426,18 +452,15 @@ def test_damage_of_any_kind_to_a_header_is_refused_or_harmless(tmp_path: Path) -
             num_bytes = generator.choice([1, 2, 4, 8])
             damaged[start : start + num_bytes] = generator.choice([b"\xff", b"\x00"]) * num_bytes
             path.write_bytes(damaged)
-            try:
-                read_checkpoint_file(path)
-            except ForeignCheckpoint:
-                continue
+            with pytest.raises(ForeignCheckpoint):
+                read_published(path)
 
 
 @pytest.mark.parametrize(
     ("entries", "reason"),
     [
-        ({}, "0 entries <name>/data.pkl"),
-        ({"data.pkl": one_item(b"N"), "byteorder": b"big"}, "not little-endian"),
-        ({"data.pkl": one_item(b"N"), "byteorder": b"little" * 1000}, "not little-endian"),
+        ({}, "no entry <name>/data.pkl"),
+        ({"data.pkl": one_item(b"N"), "byteorder": b"little" * 1000}, "Unknown endianness"),
         ({"data.pkl": one_item(tensor())}, "storage 0 is missing"),
     ],
 )
@@ -445,15 +468,13 @@ def test_an_archive_of_other_entries_is_refused(
     tmp_path: Path, entries: dict[str, bytes], reason: str
 ) -> None:
     path = write_entries(tmp_path / "x.pt", {"version": b"3\n"} | entries)
-    with pytest.raises(ForeignCheckpoint, match=reason):
-        read_checkpoint_file(path)
+    refuse(path, reason)
 
 
 def test_compressed_entries_are_refused(tmp_path: Path) -> None:
     entries = {"data.pkl": one_item(tensor()), "data/0": bytes(10**6)}
     path = write_entries(tmp_path / "x.pt", entries, compression=zipfile.ZIP_DEFLATED)
-    with pytest.raises(ForeignCheckpoint, match="of the zip archive is compressed"):
-        read_checkpoint_file(path)
+    refuse(path, "of the zip archive is compressed")
 
 
 def test_entries_of_one_name_and_encrypted_and_overlapping_ones_are_refused(tmp_path: Path) -> None:
@@ -466,8 +487,7 @@ def test_entries_of_one_name_and_encrypted_and_overlapping_ones_are_refused(tmp_
         damaged = bytearray(content)
         change(damaged)
         path.write_bytes(damaged)
-        with pytest.raises(ForeignCheckpoint, match=reason):
-            read_checkpoint_file(path)
+        refuse(path, reason)
 
     refused(lambda damaged: damaged.__setitem__(second + 8, 1), "is encrypted")
     refused(
@@ -488,11 +508,10 @@ def test_entries_of_one_name_and_encrypted_and_overlapping_ones_are_refused(tmp_
 
 def test_a_directory_of_any_size_is_not_read_at_once(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
-    num_bytes = zip_format.MAX_DIRECTORY_BYTES + 1
+    num_bytes = 8 * 2**20 + 1
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, num_bytes, 4, 0)
     path.write_bytes(b"PK\x03\x04" + bytes(num_bytes) + end)
-    with pytest.raises(ForeignCheckpoint, match="the directory of the zip archive is over"):
-        read_checkpoint_file(path)
+    refuse(path, "the zip archive is damaged or cut off")
 
 
 def test_a_changed_byte_of_a_storage_is_found(tmp_path: Path) -> None:
@@ -501,16 +520,14 @@ def test_a_changed_byte_of_a_storage_is_found(tmp_path: Path) -> None:
     path.write_bytes(
         content.replace(struct.pack("<5f", *[1.5] * 5), struct.pack("<5f", *[2.5] * 5))
     )
-    with pytest.raises(ForeignCheckpoint, match="entry data/0 of the zip archive is damaged"):
-        read_checkpoint_file(path)
+    refuse(path, "entry x/data/0 of the zip archive is damaged")
 
 
-def stream(
-    content: bytes, *, keys: object = ("0",), storages: bytes = b"", little: bool = True
-) -> bytes:
-    header = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": little}]
+def stream(content: bytes, *, keys: object = ("0",), storages: bytes = b"") -> bytes:
+    header = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}]
     parts = [pickle.dumps(value, 2) for value in header]
     keys = list(keys) if isinstance(keys, tuple) else keys
+    content = content.replace(b"tQ", b"NtQ")  # what describes a storage has one value more
     return b"".join([*parts, content, pickle.dumps(keys, 2), storages])
 
 
@@ -520,23 +537,22 @@ SIX_VALUES = struct.pack("<Q", 6) + bytes(24)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (stream(one_item(tensor())), "storage 0 claims 24 bytes but the file is shorter"),
+        (stream(one_item(tensor())), "claim 32 bytes but the file is shorter"),
         (stream(one_item(tensor()), storages=SIX_VALUES[:-1]), "the file is shorter"),
         (
             stream(one_item(tensor(values=storage(2**60))), storages=SIX_VALUES),
-            "storage 0 claims 4611686018427387904 bytes but the file is shorter",
+            "claim 4611686018427387912 bytes but the file is shorter",
         ),
         (
             stream(one_item(tensor()), storages=struct.pack("<Q", 2**63) + bytes(24)),
-            "storage 0 claims 6 values but has 9223372036854775808",
+            "wrong byte size",
         ),
         (stream(one_item(tensor()), keys=()), "does not match the storages"),
         (stream(one_item(tensor()), keys=("0", "0"), storages=SIX_VALUES * 2), "does not match"),
         (stream(one_item(tensor()), keys=("1",), storages=SIX_VALUES), "does not match"),
         (stream(one_item(tensor()), keys=7), "not a list of strings"),
         (stream(one_item(tensor()), keys=([],)), "not a list of strings"),
-        (stream(one_item(b"N"), keys=(), little=False), "not little-endian"),
-        (stream(one_item(b"N")).replace(b"M\xe9\x03", b"M\xea\x03"), "not of a version"),
+        (stream(one_item(b"N"), keys=()).replace(b"M\xe9\x03", b"M\xea\x03"), "version: 1002"),
     ],
 )
 def test_a_stream_whose_parts_disagree_is_refused(
@@ -544,22 +560,17 @@ def test_a_stream_whose_parts_disagree_is_refused(
 ) -> None:
     path = tmp_path / "x.pt"
     path.write_bytes(stream(one_item(tensor()), storages=SIX_VALUES))
-    assert read_checkpoint_file(path)
+    assert_read_whole(path)
     path.write_bytes(content)
-    with pytest.raises(ForeignCheckpoint, match=reason):
-        read_checkpoint_file(path)
+    refuse(path, reason)
 
 
 def test_what_is_no_file_of_torch_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
-    with pytest.raises(ForeignCheckpoint, match="there is no such file"):
-        read_checkpoint_file(path)
-    with pytest.raises(ForeignCheckpoint, match="there is no such file"):
-        read_checkpoint_file(tmp_path)
+    refuse(path, "there is no such file")
+    refuse(tmp_path, "there is no such file")
     for content in (b"", b"PK", b"{}", pickle.dumps({}, 2)):
         path.write_bytes(content)
-        with pytest.raises(ForeignCheckpoint, match="neither a zip archive nor a stream"):
-            read_checkpoint_file(path)
+        refuse(path, "neither a zip archive nor a stream")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ForeignCheckpoint, match="there is no such file"):
-        read_checkpoint_file(tmp_path / "pipe")
+    refuse(tmp_path / "pipe", "there is no such file")

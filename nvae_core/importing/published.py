@@ -1,5 +1,6 @@
 """Reads a checkpoint of the published NVAE code into our model and optimizer."""
 
+import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +13,16 @@ from torch import Tensor
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.estimate import estimate
 from nvae_core.importing.arguments import PublishedArguments, model_config, optimization_config
-from nvae_core.importing.names import (
-    STATISTICS,
-    paired_parameters,
-    paired_statistics,
-)
-from nvae_core.interop.torch_file import ForeignCheckpoint, read_checkpoint_file
+from nvae_core.importing.names import STATISTICS, paired_parameters, paired_statistics
+from nvae_core.importing.torch_file import ForeignCheckpoint, read_torch_file
 from nvae_core.run_directory import describe_errors
 from nvae_core.training.state import TrainingState, start_training
 
 # Twins of other entries, and counters that nothing reads.
 IGNORED = ("weight_normalized", "num_batches_tracked")
 MOMENTS = ("exp_avg", "exp_inf")
+# Tied weights repeat a storage a few times; a file could repeat it a million times.
+MAX_USES_OF_STORAGE = 16
 
 
 @dataclass(frozen=True)
@@ -41,18 +40,18 @@ def read_published(path: Path) -> PublishedCheckpoint:
     Raises:
         ForeignCheckpoint: it is missing, damaged, hostile, or not of a model that we compute.
     """
-    content = read_checkpoint_file(path)
+    content = read_torch_file(path)
     try:
-        return _convert(content)
+        return _convert(_table(content, "its content"))
     except ValidationError as error:
         raise ForeignCheckpoint(f"{path}: args: {describe_errors(error)}") from error
     except (ValueError, TypeError) as error:
         raise ForeignCheckpoint(f"{path}: {error}") from error
 
 
-def _convert(content: Mapping[str, object]) -> PublishedCheckpoint:
-    arguments = PublishedArguments.model_validate(_part(content, "args"))
-    tensors = _tensors(_part(content, "state_dict"))
+def _convert(content: Mapping[Any, object]) -> PublishedCheckpoint:
+    arguments = PublishedArguments.model_validate(_arguments(content.get("args")))
+    tensors = _tensors(_table(content.get("state_dict"), "state_dict"))
     config = model_config(arguments, resolution=_resolution(tensors, arguments))
     _check_size(config, tensors)
     optimization = optimization_config(arguments)
@@ -60,25 +59,40 @@ def _convert(content: Mapping[str, object]) -> PublishedCheckpoint:
     state = start_training(config, optimization, seed=arguments.seed, device=device)
     _load_model(state, tensors)
     if content.get("optimizer") is not None:
-        _load_optimizer(state, _part(_part(content, "optimizer"), "state", "optimizer."))
+        optimizer = _table(content["optimizer"], "optimizer")
+        _load_optimizer(state, _table(optimizer.get("state"), "optimizer.state"))
     state.step = _num_steps(content.get("global_step", 0), "global_step")
     return PublishedCheckpoint(state, optimization, arguments.seed)
 
 
-def _part(content: Mapping[str, object], name: str, within: str = "") -> Mapping[Any, object]:
-    part = content.get(name)
-    if not isinstance(part, dict):
-        raise ValueError(f"{within}{name} is missing, or not a table: not an NVAE checkpoint")
-    return part
+def _table(value: object, name: str) -> dict[Any, object]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is missing, or not a table: not an NVAE checkpoint")
+    # Not by its own methods: a pickle can give an OrderedDict attributes of the same names.
+    return dict(dict.items(value))
 
 
-def _tensors(part: Mapping[str, object]) -> dict[str, Tensor]:
+def _arguments(value: object) -> dict[str, object]:
+    """Return the arguments that are numbers or text; only those can be ones that matter to us."""
+    attributes = vars(value) if isinstance(value, argparse.Namespace) else value
+    return {
+        name: argument if isinstance(argument, str | int | float) else None
+        for name, argument in _table(attributes, "args").items()
+    }
+
+
+def _tensors(part: Mapping[Any, object]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
+    num_bytes, storages = 0, dict[int, int]()
     for name, value in part.items():
         if not isinstance(value, Tensor):
             raise ValueError(f"state_dict: {name} is not a tensor")
         if not str(name).endswith(IGNORED):
             tensors[str(name)] = value
+            num_bytes += value.nbytes
+            storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+    if num_bytes > MAX_USES_OF_STORAGE * sum(storages.values()):
+        raise ValueError("state_dict: its tensors repeat the same storages too often")
     return tensors
 
 
@@ -118,11 +132,15 @@ def _load_optimizer(state: TrainingState, states: Mapping[object, object]) -> No
         "exp_avg": state.bank.views(state.optimizer.mean),
         "exp_inf": state.bank.views(state.optimizer.norm),
     }
-    steps = set()
+    steps: set[int] = set()
+    names = {id(parameter): name for name, parameter in state.model.named_parameters()}
+    moments = {
+        "exp_avg": state.bank.views(state.optimizer.mean),
+        "exp_inf": state.bank.views(state.optimizer.norm),
+    }
+    steps: set[int] = set()
     for index, pair in enumerate(paired_parameters(state.model)):
-        entry = states.get(index)
-        if not isinstance(entry, dict):
-            raise ValueError(f"optimizer.state: entry {index}, of {pair.published}, is missing")
+        entry = _table(states.get(index), f"optimizer.state: entry {index}, of {pair.published},")
         steps.add(_num_steps(entry.get("step"), f"optimizer.state: step of {pair.published}"))
         for name, views in moments.items():
             moment = entry.get(name)
