@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nvae_core.hierarchy import LatentGroup
+from nvae_core.architecture import LatentGroup
 from nvae_core.model.passes import Reconstruction
 
 

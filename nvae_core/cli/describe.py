@@ -6,8 +6,8 @@ import sys
 from dataclasses import asdict
 from itertools import groupby
 
+from nvae_core.architecture import LatentGroup, build_hierarchy
 from nvae_core.estimate import estimate
-from nvae_core.hierarchy import LatentGroup, build_hierarchy
 from nvae_core.presets import PRESETS, Preset
 
 GIB = 2**30

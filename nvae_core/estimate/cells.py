@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from itertools import groupby
 
-from nvae_core.cell_kinds import InvertedResidual, TwoConvolutions
+from nvae_core.architecture import Cell, InvertedResidual, TwoConvolutions
 from nvae_core.estimate.cost import NOTHING, Cost, FeatureMap, add_up, keep
 from nvae_core.estimate.layers import activation, batch_norm, convolution, linear
-from nvae_core.hierarchy import Cell
 
 
 def residual_cells(cells: Iterable[Cell], *, squeeze_excitation: bool) -> Cost:

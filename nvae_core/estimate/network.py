@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from nvae_core.architecture import Cell, Hierarchy, LatentGroup, build_hierarchy
 from nvae_core.config import ModelConfig
 from nvae_core.estimate.cells import residual_cells
 from nvae_core.estimate.cost import NOTHING, Cost, FeatureMap, add_up
 from nvae_core.estimate.images import log_prob
 from nvae_core.estimate.latents import flow, kl_divergence
 from nvae_core.estimate.layers import activation, convolution
-from nvae_core.hierarchy import Cell, Hierarchy, LatentGroup, build_hierarchy
 
 
 def network(config: ModelConfig) -> Cost:

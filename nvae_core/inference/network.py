@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from nvae_core.hierarchy import build_hierarchy
+from nvae_core.architecture import build_hierarchy
 from nvae_core.inference.activations import activate_, activated
 from nvae_core.inference.cells import fold_cells, run_cells
 from nvae_core.inference.convolutions import fold

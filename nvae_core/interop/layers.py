@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nvae_core.cell_kinds import InvertedResidual
-from nvae_core.hierarchy import Cell
+from nvae_core.architecture import Cell, InvertedResidual
 from nvae_core.model.nvae import NVAE
 
 

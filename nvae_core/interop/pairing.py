@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from nvae_core.hierarchy import Cell
+from nvae_core.architecture import Cell
 from nvae_core.interop.layers import Layer, layers_of_cell, layers_of_model
 from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.cells import ResidualCell

@@ -3,8 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nvae_core.cell_kinds import InvertedResidual, TwoConvolutions
-from nvae_core.hierarchy import Cell
+from nvae_core.architecture import Cell, InvertedResidual, TwoConvolutions
 from nvae_core.model.batch_norm import BatchNorm
 from nvae_core.model.convolutions import Conv2d, DataInitializedConv2d, WeightNormConv2d
 from nvae_core.model.normalization import Activation, activate

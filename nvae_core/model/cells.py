@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nvae_core.hierarchy import Cell
+from nvae_core.architecture import Cell
 from nvae_core.model.branches import build_branch
 from nvae_core.model.convolutions import WeightNormConv2d
 from nvae_core.model.gated_sum import Layers, add_gated, gated_sum_fits

@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nvae_core.architecture import build_hierarchy
 from nvae_core.config import ModelConfig
-from nvae_core.hierarchy import build_hierarchy
 from nvae_core.model.decoder import Decoder
 from nvae_core.model.encoder import Encoder, PosteriorHead
 from nvae_core.model.noise import Noise, Stream, derive_seed, take_noise

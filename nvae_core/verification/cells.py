@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from nvae_core.cell_kinds import (
+from nvae_core.architecture import (
     RES_BNELU,
     RES_BNSWISH,
     RES_ELU,
+    Cell,
     CellKind,
+    Direction,
     InvertedResidual,
     TwoConvolutions,
 )
-from nvae_core.hierarchy import Cell, Direction
 from nvae_core.interop.pairing import PairedTensor, paired_tensors_of_cell
 from nvae_core.model.cells import ResidualCell
 from nvae_core.model.convolutions import autoregressive_mask

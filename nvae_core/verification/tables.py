@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from nvae_core.architecture import build_hierarchy
 from nvae_core.config import ModelConfig
 from nvae_core.data.pixels import reduce_bit_depth
-from nvae_core.hierarchy import build_hierarchy
 from nvae_core.interop.arguments import groups_per_scale
 from nvae_core.model.discretized_logistic import published_bin_log_prob
 from nvae_core.objective import balance_kl

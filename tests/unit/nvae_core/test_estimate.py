@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from nvae_core.cell_kinds import CELL_TABLES
+from nvae_core.architecture import CELL_TABLES
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.estimate import Estimate, estimate
 from nvae_core.estimate.totals import ALLOWANCE_BYTES

@@ -7,7 +7,7 @@ import torch
 from needs_kernels import needs_kernels
 from torch import Tensor
 
-from nvae_core.cell_kinds import CELL_TABLES
+from nvae_core.architecture import CELL_TABLES
 from nvae_core.config import CellArchitecture, ModelConfig
 from nvae_core.evaluation import likelihood
 from nvae_core.evaluation.likelihood import EvaluationStopped, score_by, score_images
