@@ -132,6 +132,11 @@ class Hierarchy:
         ]
 
     @property
+    def top_state_channels(self) -> int:
+        """Channels of the learned state above the first group; without towers there is none."""
+        return self.top.decoder_channels if self.has_towers else 0
+
+    @property
     def top(self) -> LatentGroup:
         """The coarsest group, which is sampled first."""
         return self.groups[0]
