@@ -8,6 +8,7 @@ counts it, and the other `shares_input`.
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Literal
 
@@ -84,14 +85,13 @@ def estimate(config: ModelConfig) -> Estimate:
     cost = network(config)
     num_trained = cost.num_parameters * (1 + NUM_MOMENTS)
     num_saved = num_trained + cost.num_statistics + cost.num_singular_elements
-    num_gradients = cost.num_parameters
     num_activations = cost.num_network_activations + cost.num_float32_activations
     return Estimate(
         num_parameters=cost.num_parameters,
         activation_bytes_per_image=FLOAT_BYTES * num_activations + cost.num_booleans,
         flops_per_image=2 * cost.forward_multiply_adds,
         training_flops_per_image=2 * (cost.forward_multiply_adds + cost.backward_multiply_adds),
-        state_bytes=FLOAT_BYTES * (num_saved + num_gradients + cost.num_derived_weights),
+        state_bytes=FLOAT_BYTES * (num_saved + cost.num_parameters + cost.num_derived_weights),
         checkpoint_bytes=FLOAT_BYTES * num_saved,
         num_network_activations_per_image=cost.num_network_activations,
         num_network_weights=cost.num_network_weights,
@@ -253,11 +253,7 @@ def linear(num_inputs: int, num_outputs: int) -> Cost:
 
 def batch_norm(x: FeatureMap) -> Cost:
     """Return the cost of batch norm and any activation after it; both gradients read its input."""
-    return Cost(
-        num_parameters=2 * x.channels,
-        num_statistics=2 * x.channels,
-        num_network_activations=x.num_values,
-    )
+    return activation(x) + Cost(num_parameters=2 * x.channels, num_statistics=2 * x.channels)
 
 
 def activation(x: FeatureMap) -> Cost:
@@ -309,15 +305,14 @@ def inverted_residual(x: FeatureMap, y: FeatureMap, kind: InvertedResidual) -> C
     hidden_x = FeatureMap(num_hidden, x.resolution)
     hidden_y = FeatureMap(num_hidden, y.resolution)
     groups = kind.num_convolution_groups or num_hidden
+    plain = partial(convolution, weight="plain", bias=False)
     return add_up(
         batch_norm(x),
-        convolution(x, hidden_x, 1, weight="plain", bias=False),
+        plain(x, hidden_x, 1),
         batch_norm(hidden_x),
-        convolution(
-            hidden_x, hidden_y, kind.kernel_size, weight="plain", groups=groups, bias=False
-        ),
+        plain(hidden_x, hidden_y, kind.kernel_size, groups=groups),
         batch_norm(hidden_y),
-        convolution(hidden_y, y, 1, weight="plain", bias=False),
+        plain(hidden_y, y, 1),
         batch_norm(y),
     )
 
@@ -328,8 +323,7 @@ def squeeze_and_excite(y: FeatureMap) -> Cost:
     return add_up(
         linear(y.channels, num_hidden),  # keeps the means over space, which keep nothing
         linear(num_hidden, y.channels),  # keeps what ReLU returns and its gradient reads
-        # The gates, as the gradient of the sigmoid reads its output; the branch, by its product
-        # with them.
+        # The gates, which the sigmoid returns and its gradient reads; by their product the branch.
         Cost(num_network_activations=y.channels + y.num_values),
     )
 
