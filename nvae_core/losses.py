@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nvae_core.hierarchy import LatentGroup
+from nvae_core.architecture import LatentGroup
 from nvae_core.model.convolutions import Conv2d
 from nvae_core.model.nvae import NVAEOutput
 from nvae_core.model.weight_bank import Matrices

@@ -6,8 +6,8 @@ import sys
 from dataclasses import asdict
 from itertools import groupby
 
+from nvae_core.architecture import LatentGroup, build_hierarchy
 from nvae_core.estimate import estimate
-from nvae_core.hierarchy import LatentGroup, build_hierarchy
 from nvae_core.presets import PRESETS, Preset
 
 GIB = 2**30
@@ -49,6 +49,8 @@ def describe(preset: Preset) -> dict[str, object]:
         "training_bytes_per_rank": cost.training_bytes(batch_size),
         "model": preset.model.model_dump(mode="json"),
         "optimization": preset.optimization.model_dump(mode="json"),
+        "activation_bytes_per_image_in_bf16": cost.activation_bytes("bf16"),
+        "training_bytes_per_rank_in_bf16": cost.training_bytes(batch_size, "bf16"),
     }
 
 
@@ -80,6 +82,11 @@ def _as_text(preset: Preset) -> str:
             f"with {batch_size} images on each of {preset.num_ranks} ranks",
         ),
         ("checkpoint", f"{cost.checkpoint_bytes / MIB:,.1f} MiB"),
+        (
+            "in bf16",
+            f"{cost.training_bytes(batch_size, 'bf16') / GIB:.1f} GiB per rank, "
+            f"activations {cost.activation_bytes('bf16') / MIB:,.1f} MiB per image",
+        ),
     )
     lines = [
         f"{preset.name}: {preset.description}",

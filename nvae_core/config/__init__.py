@@ -20,20 +20,7 @@ from nvae_core.config.analysis import (
     TrainingCurves,
 )
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperature
-from nvae_core.config.compute import ComputeConfig, StatisticsScope, check_micro_batches
-from nvae_core.config.evaluation import ESTIMATES_NAME, EvaluateConfig, EvaluationOptions
-from nvae_core.config.importing import (
-    CheckpointFolder,
-    CheckpointSource,
-    ImportCheckpointConfig,
-    PublishedFile,
-)
-from nvae_core.config.model import CellArchitecture, ModelConfig
-from nvae_core.config.optimization import OptimizationConfig
-from nvae_core.config.preparation import PrepareDatasetConfig
-from nvae_core.config.runs import RUN_CONFIG, AnyRunConfig, RunConfig
-from nvae_core.config.sampling import SampleConfig, SamplingOptions, statistics_name
-from nvae_core.config.sources import (
+from nvae_core.config.data import (
     ArraySource,
     BundledSource,
     CelebAHQSource,
@@ -46,14 +33,32 @@ from nvae_core.config.sources import (
     ImageNet32Source,
     MnistSource,
     PathSource,
+    PrepareDatasetConfig,
     ZipSource,
 )
+from nvae_core.config.evaluation import ESTIMATES_NAME, EvaluateConfig, EvaluationOptions
+from nvae_core.config.model import CellArchitecture, ModelConfig
+from nvae_core.config.runs import (
+    RUN_CONFIG,
+    AnyRunConfig,
+    CheckpointFolder,
+    CheckpointSource,
+    ImportCheckpointConfig,
+    PublishedFile,
+    RunConfig,
+)
+from nvae_core.config.sampling import SampleConfig, SamplingOptions, statistics_name
 from nvae_core.config.training import (
     CheckpointPolicy,
+    ComputeConfig,
+    OptimizationConfig,
+    Precision,
     RankPolicy,
     SamplePolicy,
+    StatisticsScope,
     TrainConfig,
     ValidationPolicy,
+    check_micro_batches,
 )
 
 __all__ = [
@@ -95,6 +100,7 @@ __all__ = [
     "OptimizationConfig",
     "PathSource",
     "PositiveInt",
+    "Precision",
     "PrepareDatasetConfig",
     "PublishedFile",
     "RankPolicy",

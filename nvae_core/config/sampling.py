@@ -7,14 +7,14 @@ from pydantic import BeforeValidator, Field, StrictInt
 from nvae_core.config.base import Config, Seed, Temperature, Temperatures
 
 
-def _several(given: object) -> object:
-    return given if isinstance(given, list | tuple) else [given]
+def _to_list(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 OneOrMore = Annotated[
     Temperatures,
     Field(min_length=1, max_length=16),
-    BeforeValidator(_several, json_schema_input_type=Temperature | tuple[Temperature, ...]),
+    BeforeValidator(_to_list, json_schema_input_type=Temperature | tuple[Temperature, ...]),
 ]
 """One or several; one may be given without a list around it."""
 

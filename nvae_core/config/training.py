@@ -1,13 +1,71 @@
-"""A training run: its model, data, optimization, and what it leaves on the way."""
+"""How a model is trained and computed, and what a training run leaves on the way."""
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictFloat, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from nvae_core.config.base import Config, PositiveInt, Seed, Temperatures
-from nvae_core.config.compute import ComputeConfig, check_micro_batches
 from nvae_core.config.model import ModelConfig
-from nvae_core.config.optimization import OptimizationConfig
+
+Precision = Literal["float32", "bf16", "fp16"]
+StatisticsScope = Literal["all_ranks", "per_node", "local"]
+
+
+class OptimizationConfig(Config):
+    """How the model is trained: AdaMax, its schedules, and the terms of the objective."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt  # images per rank and step
+    learning_rate: Annotated[StrictFloat, Field(gt=0)] = 0.01
+    min_learning_rate: Annotated[StrictFloat, Field(ge=0)] = 1e-4
+    warmup_epochs: Annotated[StrictFloat, Field(ge=0)] = 5.0  # linear learning-rate warm-up
+    weight_decay: Annotated[StrictFloat, Field(ge=0)] = 3e-4
+    kl_warmup_fraction: Annotated[StrictFloat, Field(gt=0, le=1)] = 0.3
+    min_kl_weight: Annotated[StrictFloat, Field(ge=0, le=1)] = 1e-4
+    kl_balancing: Literal["multiply", "divide", "off"] = "multiply"
+    spectral_weight: Annotated[StrictFloat, Field(ge=0)] = 0.01  # λ
+    initial_spectral_weight: Annotated[StrictFloat, Field(gt=0)] | None = (
+        None  # annealed from, to λ
+    )
+    batch_norm_penalty: StrictBool = True  # added with weight λ
+    max_gradient_norm: Annotated[StrictFloat, Field(gt=0)] | None = (
+        None  # a step above it is skipped
+    )
+    horizontal_flip: StrictBool = False  # of every other training image, at random
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("warmup_epochs must be smaller than epochs")
+        if self.initial_spectral_weight is not None and self.spectral_weight == 0:
+            raise ValueError("initial_spectral_weight needs a spectral_weight above 0")
+        return self
+
+
+class ComputeConfig(Config):
+    """How a step is computed: what it costs, and how it is rounded.
+
+    Parameters, optimizer state, distributions and the terms of the objective are float32 in
+    every precision.
+    """
+
+    precision: Precision = "float32"
+    gradient_accumulation: PositiveInt = 1  # micro-batches that a rank's batch is taken in
+    activation_checkpointing: StrictBool = False  # less memory, more work; the same bits
+    batch_norm_statistics: StatisticsScope = "all_ranks"  # whose batches are normalized together
+    compile: StrictBool = False  # the cells, by torch.compile
+    # Kernels whose results do not depend on timing; on a CPU all are.
+    deterministic: StrictBool = True
+
+
+def check_micro_batches(optimization: OptimizationConfig, compute: ComputeConfig) -> None:
+    """Raise ValueError if the batch of a rank cannot be taken in so many equal parts."""
+    parts, batch_size = compute.gradient_accumulation, optimization.batch_size
+    if batch_size % parts:
+        raise ValueError(
+            f"compute.gradient_accumulation: the batch_size of {batch_size} cannot be taken in "
+            f"{parts} equal micro-batches"
+        )
 
 
 class CheckpointPolicy(Config):

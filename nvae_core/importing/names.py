@@ -7,8 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from nvae_core.cell_kinds import InvertedResidual
-from nvae_core.hierarchy import Cell
+from nvae_core.architecture import Cell, InvertedResidual
 from nvae_core.model.cells import ResidualCell
 from nvae_core.model.nvae import NVAE
 

@@ -133,12 +133,6 @@ def _load_optimizer(state: TrainingState, states: Mapping[object, object]) -> No
         "exp_inf": state.bank.views(state.optimizer.norm),
     }
     steps: set[int] = set()
-    names = {id(parameter): name for name, parameter in state.model.named_parameters()}
-    moments = {
-        "exp_avg": state.bank.views(state.optimizer.mean),
-        "exp_inf": state.bank.views(state.optimizer.norm),
-    }
-    steps: set[int] = set()
     for index, pair in enumerate(paired_parameters(state.model)):
         entry = _table(states.get(index), f"optimizer.state: entry {index}, of {pair.published},")
         steps.add(_num_steps(entry.get("step"), f"optimizer.state: step of {pair.published}"))

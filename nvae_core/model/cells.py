@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nvae_core.cell_kinds import InvertedResidual, TwoConvolutions
-from nvae_core.hierarchy import Cell
+from nvae_core.architecture import Cell, InvertedResidual, TwoConvolutions
 from nvae_core.model.activation_checkpointing import CheckpointedSequential
 from nvae_core.model.batch_norm import Activation, BatchNorm, activate
 from nvae_core.model.convolutions import Conv2d, DataInitializedConv2d, WeightNormConv2d

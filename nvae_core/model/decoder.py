@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nvae_core.architecture import Hierarchy, LatentGroup
 from nvae_core.config import ModelConfig
-from nvae_core.hierarchy import Hierarchy, LatentGroup
 from nvae_core.model.cells import build_cells
 from nvae_core.model.convolutions import WeightNormConv2d, channels_last
 from nvae_core.model.distributions import (

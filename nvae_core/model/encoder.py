@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nvae_core.architecture import Hierarchy, LatentGroup
 from nvae_core.config import ModelConfig
-from nvae_core.hierarchy import Hierarchy, LatentGroup
 from nvae_core.model.cells import build_cells
 from nvae_core.model.convolutions import WeightNormConv2d
 from nvae_core.model.flows import build_flow

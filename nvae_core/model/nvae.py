@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nvae_core.architecture import build_hierarchy
 from nvae_core.config import ModelConfig
-from nvae_core.hierarchy import build_hierarchy
 from nvae_core.model.convolutions import channels_last
 from nvae_core.model.decoder import NOTHING_FIXED, Decoder, PriorSample
 from nvae_core.model.distributions import ImageDistribution, Normal, kl_divergence

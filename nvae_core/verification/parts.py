@@ -7,17 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nvae_core.cell_kinds import (
+from nvae_core.architecture import (
     RES_BNELU,
     RES_BNSWISH,
     RES_ELU,
+    Cell,
     CellKind,
+    Direction,
     InvertedResidual,
     TwoConvolutions,
+    build_hierarchy,
 )
 from nvae_core.config import ModelConfig
 from nvae_core.data.pixels import reduce_bit_depth
-from nvae_core.hierarchy import Cell, Direction, build_hierarchy
 from nvae_core.importing.arguments import groups_per_scale
 from nvae_core.importing.names import paired_tensors_of_cell
 from nvae_core.losses import balance_kl

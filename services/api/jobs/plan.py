@@ -16,13 +16,13 @@ from services.domain.specs import ResolvedTraining, SubmittedSpec, TrainSpec, re
 
 
 class TrainingPlan(BaseModel):
-    """What a training would take; memory is in float32, and about right."""
+    """What a training would take; memory is about right."""
 
     model: dict[str, JsonValue]
     optimization: dict[str, JsonValue]
     num_parameters: int
     num_steps: int | None  # null where the data set is not known
-    memory_bytes_per_rank: int
+    memory_bytes_per_rank: Annotated[int, Field(description="in the precision of `compute`")]
     checkpoint_bytes: int
     num_checkpoints_kept: Annotated[int, Field(description="the last ones, without milestones")]
 
@@ -68,7 +68,7 @@ async def _plan_training(session: Session, job: Job, spec: TrainSpec) -> Trainin
         optimization=resolved.optimization.model_dump(mode="json"),
         num_parameters=cost.num_parameters,
         num_steps=num_steps,
-        memory_bytes_per_rank=cost.training_bytes(micro_batch),
+        memory_bytes_per_rank=cost.training_bytes(micro_batch, spec.compute.precision),
         checkpoint_bytes=cost.checkpoint_bytes,
         num_checkpoints_kept=spec.checkpoint.keep_last,
     )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from building import add_claimed_attempt, add_dataset, add_job, add_node, find_job
 
+from nvae_core.estimate import estimate
 from nvae_core.presets import find_preset
 from services.database import attempts, metrics
 from services.database.metrics import MetricValues
@@ -127,6 +128,18 @@ async def test_plan_tells_what_a_training_takes_and_stores_nothing(api, database
     assert plan["training"]["num_parameters"] > 10_000
     assert plan["training"]["checkpoint_bytes"] > 12 * plan["training"]["num_parameters"]
     assert (await api.get("/v1/jobs")).json()["jobs"] == []
+
+
+async def test_memory_of_a_plan_is_that_of_its_precision(api, database, node_id):
+    memory = {}
+    for precision in ("float32", "bf16", "fp16"):
+        spec = TRAIN | {"compute": {"precision": precision}}
+        plan = (await api.post("/v1/jobs/plan", json=spec)).json()
+        memory[precision] = plan["training"]["memory_bytes_per_rank"]
+    preset = find_preset("mnist-test")
+    cost, batch_size = estimate(preset.model), preset.optimization.batch_size
+    assert memory == {name: cost.training_bytes(batch_size, name) for name in memory}
+    assert memory["bf16"] == memory["fp16"] < memory["float32"]
 
 
 async def test_plan_and_submission_name_everything_that_is_wrong(api, database, node_id):

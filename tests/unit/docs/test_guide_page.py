@@ -27,7 +27,7 @@ def test_plan_is_that_of_the_preset():
         f"parameters       {show_count(cost.num_parameters)}",
         f"steps            {num_steps:,}".replace(",", " "),
         f"memory per rank  {show_bytes(cost.training_bytes(PRESET.optimization.batch_size))}",
-        f"memory per rank  {show_bytes(cost.training_bytes(8))}",
+        f"memory per rank  {show_bytes(cost.training_bytes(8, 'bf16'))}",
         f"checkpoint       {show_bytes(cost.checkpoint_bytes)}, 3 kept",
     ):
         assert f"\n{line}\n" in PAGE
@@ -38,6 +38,7 @@ def test_plan_is_that_of_the_preset():
     [
         ("none", cost_of().training_bytes(32)),
         ("gradient_accumulation=4", cost_of().training_bytes(32 // 4)),
+        ("compute.precision=bf16", cost_of().training_bytes(32, "bf16")),
         ("batch_size=16", cost_of().training_bytes(16)),
         (
             "num_decoder_channels=64",

@@ -8,6 +8,7 @@ def test_defaults_compute_as_one_batch_in_single_precision() -> None:
     compute = ComputeConfig()
     assert (compute.precision, compute.gradient_accumulation) == ("float32", 1)
     assert (compute.activation_checkpointing, compute.compile) == (False, False)
+    assert compute.deterministic
     assert compute.batch_norm_statistics == "all_ranks"
 
 
@@ -18,6 +19,7 @@ def test_defaults_compute_as_one_batch_in_single_precision() -> None:
         {"gradient_accumulation": 0},
         {"batch_norm_statistics": "node"},
         {"channels_last": True},
+        {"deterministic": 1},
     ],
 )
 def test_unknown_values_are_refused(field: dict[str, object]) -> None:
@@ -32,3 +34,9 @@ def test_micro_batches_must_be_of_equal_size(train_config: TrainConfig) -> None:
     fields["compute"]["gradient_accumulation"] = 3
     with pytest.raises(ValidationError, match=r"compute\.gradient_accumulation.*batch_size of 8"):
         TrainConfig.model_validate(fields)
+
+
+def test_manifest_of_an_older_checkpoint_is_read_with_defaults() -> None:
+    fields = ComputeConfig().model_dump()
+    del fields["deterministic"]
+    assert ComputeConfig.model_validate(fields) == ComputeConfig()

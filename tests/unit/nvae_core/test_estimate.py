@@ -11,10 +11,9 @@ from nvae_core.kernels import library
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from nvae_core.cell_kinds import CELL_TABLES
+from nvae_core.architecture import CELL_TABLES
 from nvae_core.config import ModelConfig, OptimizationConfig
-from nvae_core.estimate import Estimate, estimate
-from nvae_core.estimate.totals import ALLOWANCE_BYTES
+from nvae_core.estimate import ALLOWANCE_BYTES, Estimate, estimate
 from nvae_core.losses import balance_kl, compute_objective
 from nvae_core.model.convolutions import MaskedConv2d, WeightNormConv2d, hold_weights
 from nvae_core.model.nvae import NVAE, build_model, count_parameters
@@ -82,6 +81,7 @@ CONFIGS = {
     )
     for architecture in CELL_TABLES
 }
+IN_BF16 = ("unequal towers", "wide", "one group, flows, no preprocess blocks", "mbconv_sep")
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 each_preset = pytest.mark.parametrize("name", PRESETS)
 
@@ -102,7 +102,7 @@ def _no_kernels(monkeypatch):
 
 @dataclass(frozen=True)
 class Measured:
-    """Of a batch, or by difference of one image."""
+    """Of a batch, or by difference of one image; memory in the precision asked for."""
 
     kept_bytes: int
     flops: int
@@ -110,9 +110,9 @@ class Measured:
 
 
 @cache
-def measure_per_image(config: ModelConfig) -> Measured:
+def measure_per_image(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Measured:
     model = build_model(config, seed=0)
-    more, fewer = measure(model, batch_size=3), measure(model, batch_size=2)
+    more, fewer = measure(model, 3, dtype), measure(model, 2, dtype)
     return Measured(
         more.kept_bytes - fewer.kept_bytes,
         more.flops - fewer.flops,
@@ -120,13 +120,14 @@ def measure_per_image(config: ModelConfig) -> Measured:
     )
 
 
-def measure(model: NVAE, *, batch_size: int) -> Measured:
+def measure(model: NVAE, batch_size: int, dtype: torch.dtype) -> Measured:
     x = random_images(model.config, batch_size)
     noise = [torch.randn(shape) for shape in model.noise_shapes(batch_size)]
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.convolution_backward: count_backward_flops}
     )
-    with hold_weights(model), counter:
+    autocast = torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32)
+    with hold_weights(model), counter, autocast:
         given = [x, *noise, *model.parameters(), *held_weights(model)]
         kept = KeptTensors(given)
         with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor):
@@ -218,6 +219,12 @@ def test_activations_are_those_that_autograd_keeps(config):
     assert estimate(config).activation_bytes_per_image == pytest.approx(kept_bytes, rel=0.03)
 
 
+@pytest.mark.parametrize("name", IN_BF16)
+def test_activations_in_bf16_are_those_that_autograd_keeps(name):
+    kept_bytes = measure_per_image(CONFIGS[name], torch.bfloat16).kept_bytes
+    assert estimate(CONFIGS[name]).activation_bytes("bf16") == pytest.approx(kept_bytes, rel=0.03)
+
+
 @each_config
 def test_operations_are_those_that_torch_counts(config):
     estimated, measured = estimate(config), measure_per_image(config)
@@ -281,8 +288,18 @@ def test_training_takes_its_state_its_batch_and_an_allowance():
         training_flops_per_image=3,
         state_bytes=5000,
         checkpoint_bytes=120,
+        num_network_activations_per_image=40,
+        num_network_weights=9,
     )
     assert estimated.training_bytes(8) == 5000 + 8 * 200 + ALLOWANCE_BYTES
+    in_bf16 = 5000 + 2 * 9 + 8 * (200 - 2 * 40) + ALLOWANCE_BYTES
+    assert estimated.training_bytes(8, "bf16") == estimated.training_bytes(8, "fp16") == in_bf16
+
+
+@pytest.mark.parametrize(("name", "gigabytes"), [("cifar10", 0.31), ("celeba_hq_256", 5.2)])
+def test_activations_of_an_image_are_about_half_as_large_in_bf16(name, gigabytes):
+    estimated = estimate(PRESETS[name].model)
+    assert estimated.activation_bytes("bf16") / 1e9 == pytest.approx(gigabytes, rel=0.05)
 
 
 @each_preset

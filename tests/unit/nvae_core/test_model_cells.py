@@ -2,8 +2,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nvae_core.cell_kinds import CELL_TABLES, CellKind, InvertedResidual, TwoConvolutions
-from nvae_core.hierarchy import Cell, Direction
+from nvae_core.architecture import (
+    CELL_TABLES,
+    Cell,
+    CellKind,
+    Direction,
+    InvertedResidual,
+    TwoConvolutions,
+)
 from nvae_core.model.cells import ResidualCell, build_branch
 
 KINDS = sorted(

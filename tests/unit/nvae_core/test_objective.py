@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from nvae_core.architecture import build_hierarchy
 from nvae_core.config import ModelConfig
-from nvae_core.hierarchy import build_hierarchy
 from nvae_core.losses import balance_kl, compute_objective
 from nvae_core.model.nvae import NVAE
 from nvae_core.seeding import draw_noise

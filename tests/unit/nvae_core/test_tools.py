@@ -35,12 +35,16 @@ def test_describe_gives_one_document_of_a_preset() -> None:
     assert document["num_groups_per_scale"] == [5, 10]
     assert document["activation_bytes_per_image"] > 0
     assert document["flops_per_image"] > 0
+    in_bf16 = document["activation_bytes_per_image_in_bf16"]
+    assert 0.5 < in_bf16 / document["activation_bytes_per_image"] < 0.6
+    assert document["training_bytes_per_rank_in_bf16"] < document["training_bytes_per_rank"]
 
 
 def test_describe_says_it_in_words() -> None:
     done = run("describe", "celeba_hq_256")
     assert done.returncode == 0
     assert "330,798,664" in done.stdout
+    assert "in bf16" in done.stdout
     assert "4 of 20x8x8, 4 of 20x16x16, 4 of 20x32x32, 8 of 20x64x64, 16 of 20x128" in done.stdout
 
 

@@ -2,9 +2,8 @@ from itertools import pairwise
 
 import pytest
 
-from nvae_core.cell_kinds import InvertedResidual, TwoConvolutions
+from nvae_core.architecture import InvertedResidual, TwoConvolutions, build_hierarchy
 from nvae_core.config import ModelConfig
-from nvae_core.hierarchy import build_hierarchy
 from nvae_core.presets import find_preset
 
 

@@ -1,4 +1,4 @@
-"""Where images of a data set come from."""
+"""Data sets: where their images come from, and how they are prepared."""
 
 import re
 from pathlib import PurePosixPath
@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictFloat, StrictInt, field_validator
 
-from nvae_core.config.base import Config
+from nvae_core.config.base import Config, Seed
 
 S3_SCHEME = "s3://"
 S3_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>[^/].*)")
@@ -136,3 +136,12 @@ DatasetSource = Annotated[
     | ArraySource,
     Field(discriminator="kind"),
 ]
+
+
+class PrepareDatasetConfig(Config):
+    """Turns a source of images into a prepared data set in the run directory."""
+
+    kind: Literal["prepare_dataset"] = "prepare_dataset"
+    source: DatasetSource
+    seed: Seed = 0  # of the split, where the source has none
+    origin: str | None = None  # recorded as the path, where the source is a copy
