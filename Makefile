@@ -10,7 +10,7 @@ help: ## list the targets
 
 setup: .venv/ready ## install everything into .venv
 
-.venv/ready: pyproject.toml constraints.txt $(wildcard nvae_core/kernels/*.[ch])
+.venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' \

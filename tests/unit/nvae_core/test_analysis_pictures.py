@@ -9,22 +9,24 @@ import numpy as np
 import pytest
 import torch
 from analyses import artifacts, save_untrained
-from nvae_core.analysis.image_rows import draw_rows
-from nvae_core.analysis.mixing import mix, reconstruct
-from nvae_core.inference.network import FoldedDecoder
 
+from nvae_core.analysis.experiments.interpolation import interpolate
+from nvae_core.analysis.experiments.reconstruction import reconstruct
+from nvae_core.analysis.image_grid import draw_rows
 from nvae_core.checkpoint import TrainedOn
 from nvae_core.config import TrainConfig
 from nvae_core.data.pixels import to_repeatable_input
 from nvae_core.data.prepared import PreparedSplit, open_prepared, read_manifest
+from nvae_core.inference.network import FoldedDecoder
+from nvae_core.seeding import Stream, seeded_generator
 from nvae_core.sampling.draw import draw_images
 from nvae_core.sampling.grids import arrange_grid, as_bytes
 from nvae_core.sampling.sampler import Sampler
-from nvae_core.seeding import Stream, seeded_generator
 
 CPU = torch.device("cpu")
 MAGNIFICATION = 8  # of images of 12 pixels
 Rows = Sequence[np.ndarray]
+EXPERIMENTS = ("neighbours", "temperatures", "scales", "reconstruction", "interpolation")
 
 
 @pytest.fixture
@@ -42,8 +44,8 @@ def shown(run_analysis, monkeypatch) -> Callable[..., tuple[Rows, dict[str, Any]
         drawn.append((rows, labels))
         return draw_rows(rows, **labels)
 
-    for module in ("of_neighbours", "of_samples", "of_latents"):
-        monkeypatch.setattr(f"nvae_core.analysis.{module}.draw_rows", record)
+    for module in EXPERIMENTS:
+        monkeypatch.setattr(f"nvae_core.analysis.experiments.{module}.draw_rows", record)
 
     def show(**fields: Any) -> tuple[Rows, dict[str, Any], dict[str, Any]]:
         result, run = run_analysis(**fields)
@@ -133,7 +135,7 @@ def test_images_stand_above_their_reconstructions(shown, sampler, held_out) -> N
 def test_way_leads_from_the_first_image_to_the_second(shown, sampler, held_out) -> None:
     [row], labels, record = shown(analysis="interpolation", seed=3, images=[4, 2], num_steps=3)
     x = to_repeatable_input(held_out.images, [4, 2], sampler.model.config, 3)
-    way = as_bytes(mix(sampler.model, x, torch.tensor([0, 0.5, 1])))
+    way = as_bytes(interpolate(sampler.model, x, torch.tensor([0, 0.5, 1])))
     ends = as_bytes(x[:, :, 2:-2, 2:-2])
     assert not np.array_equal(way[0], way[2])
     assert np.array_equal(row, np.concatenate([ends[:1], way, ends[1:]]))
@@ -197,7 +199,7 @@ def test_legend_says_not_trained_on_only_of_what_was_not(
         names.append(fields["names"])
         return b""
 
-    monkeypatch.setattr("nvae_core.analysis.of_neighbours.draw_histogram", record)
+    monkeypatch.setattr("nvae_core.analysis.experiments.neighbours.draw_histogram", record)
     content_hash = read_manifest(Path(train_config.dataset)).content_hash
     trained_on = TrainedOn(
         world_size=1, global_batch_size=8, dataset_hash=content_hash if known else "0" * 64
