@@ -20,6 +20,8 @@ class ExitReason(StrEnum):
     CHECKPOINT_CORRUPT = "checkpoint_corrupt"
     NON_FINITE_LOSS = "non_finite_loss"
     OUT_OF_MEMORY = "out_of_memory"
+    GPU_UNAVAILABLE = "gpu_unavailable"
+    DEVICE_ERROR = "device_error"
     DISK_FULL = "disk_full"
     RENDEZVOUS_TIMEOUT = "rendezvous_timeout"  # not all ranks joined
     PEER_LOST = "peer_lost"  # another rank ended or does not answer

@@ -70,6 +70,8 @@ def test_trainer_that_is_traced_knows_its_trace_and_not_the_collector(tmp_path):
         (Result(status="stopped", reason=ExitReason.STOPPED), Reason.WORKER_LOST),
         (Result(status="failed", reason=ExitReason.LEASE_LOST), Reason.WORKER_LOST),
         (Result(status="failed", reason=ExitReason.OUT_OF_MEMORY), Reason.OUT_OF_MEMORY),
+        (Result(status="failed", reason=ExitReason.GPU_UNAVAILABLE), Reason.GPU_UNAVAILABLE),
+        (Result(status="failed", reason=ExitReason.DEVICE_ERROR), Reason.DEVICE_ERROR),
         (None, Reason.TRAINER_CRASHED),
     ],
 )
