@@ -66,7 +66,8 @@ class SamplerProcesses:
 
 
 def _environment(name: str) -> dict[str, str]:
-    environment = trainer_environment(os.environ, num_threads=1)  # as it computes
-    if name.startswith(GPU_PREFIX):
+    slot_kind = "gpu" if name.startswith(GPU_PREFIX) else "cpu"
+    environment = trainer_environment(os.environ, slot_kind=slot_kind, num_threads=1)
+    if slot_kind == "gpu":
         environment["CUDA_VISIBLE_DEVICES"] = name.removeprefix(GPU_PREFIX)
     return environment

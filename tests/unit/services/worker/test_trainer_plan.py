@@ -46,6 +46,13 @@ def test_gpu_attempt_sees_its_own_devices_only(tmp_path):
     assert "CUDA_VISIBLE_DEVICES" not in plan(tmp_path, slot_kind="cpu").environment({})
 
 
+@pytest.mark.parametrize("kind", ["train", "evaluate", "sample", "analyze"])
+@pytest.mark.parametrize(("slot_kind", "device"), [("gpu", "cuda"), ("cpu", "cpu")])
+def test_trainer_is_told_which_device_its_slots_are(kind, slot_kind, device, tmp_path):
+    environment = plan(tmp_path, kind=kind, slot_kind=slot_kind).environment({"NVAE_DEVICE": "?"})
+    assert environment["NVAE_DEVICE"] == device
+
+
 def test_trainer_gets_no_password_of_the_services(tmp_path):
     inherited = {"PATH": "/bin", "NVAE_DATABASE_URL": "secret", "NVAE_S3_SECRET_KEY": "secret"}
     environment = plan(tmp_path).environment(inherited)
