@@ -151,6 +151,7 @@ async def _take_slots(session: AsyncSession, attempt_id: str, share: NodeShare) 
             Slot.node_id == share.node_id,
             Slot.index.in_(share.slots),
             Slot.attempt_id.is_(None),
+            Slot.offered,
         )
         .values(attempt_id=attempt_id)
         .returning(Slot.index)

@@ -41,7 +41,7 @@ class TrainerPlan:
     kind: str
     run_directory: RunDirectory
     marker: str
-    slots: Sequence[int]
+    slots: Sequence[str]  # UUIDs of GPUs, or numbers of shares of the cores
     slot_kind: str
     threads_per_slot: int
     gang: Gang | None = None
@@ -77,7 +77,7 @@ class TrainerPlan:
         if self.gang:
             environment |= self.gang.environment()
         if self.slot_kind == "gpu":
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(str(slot) for slot in self.slots)
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.slots)
         return environment
 
 

@@ -18,7 +18,7 @@ def plan(tmp_path, **changes):
         "kind": "train",
         "run_directory": RunDirectory(tmp_path),
         "marker": "NVAE_ATTEMPT=att_1:7",
-        "slots": (1, 3),
+        "slots": ("GPU-1", "GPU-3"),
         "slot_kind": "gpu",
         "threads_per_slot": 4,
     }
@@ -32,17 +32,17 @@ def test_one_rank_is_started_per_slot(tmp_path):
 
 
 def test_one_rank_alone_needs_no_torchrun(tmp_path):
-    command = plan(tmp_path, slots=(1,)).command()
+    command = plan(tmp_path, slots=("GPU-1",)).command()
     assert command[1:3] == ["-m", "nvae_core.cli.train"]
 
 
 def test_one_rank_of_a_gang_meets_the_others_by_torchrun(tmp_path):
     gang = Gang(2, 1, "10.0.0.1", "10.0.0.2", 29500, "att_1-7")
-    assert "torch.distributed.run" in plan(tmp_path, slots=(1,), gang=gang).command()
+    assert "torch.distributed.run" in plan(tmp_path, slots=("GPU-1",), gang=gang).command()
 
 
 def test_gpu_attempt_sees_its_own_devices_only(tmp_path):
-    assert plan(tmp_path).environment({})["CUDA_VISIBLE_DEVICES"] == "1,3"
+    assert plan(tmp_path).environment({})["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-3"
     assert "CUDA_VISIBLE_DEVICES" not in plan(tmp_path, slot_kind="cpu").environment({})
 
 
