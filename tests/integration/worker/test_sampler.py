@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 
+import psutil
 import pytest
 from gpu_stand_in import gpu_uuid, write_driver
 from waiting import wait_until
@@ -243,6 +244,8 @@ async def test_gpu_is_released_when_what_was_asked_for_is_done(node):
 @on_gpu
 def test_resident_that_still_starts_leaves_its_gpu_at_once(node):
     process = node.begin_start()
+    environment = psutil.Process(process.pid).environ()
+    assert (environment["NVAE_DEVICE"], environment["CUDA_VISIBLE_DEVICES"]) == ("cuda", GPU)
     release_gpus(node.data_folder, (GPU,))
     assert process.wait(10) == -signal.SIGKILL
 
