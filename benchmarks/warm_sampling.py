@@ -98,7 +98,7 @@ def picture_seconds(client: NvaeClient, spec: dict[str, object]) -> float:
 
 def wait_for_resident(folder: Path) -> None:
     """Return when the node's resident sampler answers."""
-    while not (connection := connect(sampler_folder(folder / "worker", "cpu", 0))):
+    while not (connection := connect(sampler_folder(folder / "worker", "cpu", "0"))):
         time.sleep(0.1)
     connection.close()
 

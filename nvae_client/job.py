@@ -12,7 +12,17 @@ from nvae_client._sse import ServerSentEvent, follow_stream
 from nvae_client._transport import MAX_WAIT_SECONDS, read
 from nvae_client.errors import UNEXPECTED_ANSWER, NvaeError, ServiceError
 from nvae_client.files import PICTURE, Artifact, Checkpoint
-from nvae_client.models import Answer, Attempt, Bound, Columns, Event, LogText, Progress, Series
+from nvae_client.models import (
+    Answer,
+    Attempt,
+    Bound,
+    Columns,
+    Device,
+    Event,
+    LogText,
+    Progress,
+    Series,
+)
 
 SUCCEEDED = "succeeded"
 ENDED = frozenset({SUCCEEDED, "failed", "cancelled"})
@@ -56,6 +66,7 @@ class Job(Bound):
     progress: Progress
     latest_metrics: dict[str, Any] | None = None
     num_parameters: int | None = None
+    device: Device | None = None
     result: dict[str, Any] | None = None
     num_attempts: int
     max_run_seconds: float | None = None

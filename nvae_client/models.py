@@ -39,6 +39,14 @@ class Progress(Answer):
     num_steps: int | None = None
 
 
+class Device(Answer):
+    """What rank 0 of an attempt computes on."""
+
+    name: str
+    torch: str | None = None
+    cuda: str | None = None
+
+
 class Attempt(Answer):
     """One execution of a job."""
 
@@ -48,6 +56,8 @@ class Attempt(Answer):
     status: str
     reason: str | None = None
     message: str | None = None
+    failed_node_id: str | None = None
+    device: Device | None = None
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

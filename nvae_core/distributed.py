@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from nvae_core.config import RankPolicy, StatisticsScope
+from nvae_core.config import ComputeConfig, RankPolicy, StatisticsScope
 
 T = TypeVar("T")
 
@@ -55,25 +55,37 @@ def join_ranks(policy: RankPolicy) -> Iterator[Ranks]:
     if world_size == 1:
         yield Ranks(rank=rank, world_size=1, device=device)
         return
-    _join("nccl" if device.type == "cuda" else "gloo", policy)
-    yield Ranks(rank=rank, world_size=world_size, device=device)
-    # Not after an error: the others would fail too, and might be the first to say why.
+    _join(device, policy)
+    try:
+        yield Ranks(rank=rank, world_size=world_size, device=device)
+    except BaseException:
+        # No barrier: the others would fail too, and might be the first to say why. NCCL would
+        # wait for them at the end of this process, for collectives that never come.
+        if device.type == "cuda":
+            dist.distributed_c10d._abort_process_group()
+        raise
     dist.barrier()  # rank 0 is still writing files
     dist.destroy_process_group()
 
 
-def _join(backend: str, policy: RankPolicy) -> None:
+def _join(device: torch.device, policy: RankPolicy) -> None:
     limit = timedelta(seconds=policy.join_timeout_seconds)
     # Longer than a stall may last: whoever watches for stalls can say more than a collective.
-    patience = timedelta(seconds=2 * policy.stall_timeout_seconds)
+    timeout = timedelta(seconds=2 * policy.stall_timeout_seconds)
     try:
         store, rank, num_ranks = next(iter(rendezvous("env://", timeout=limit)))
         store.set(f"joined/{rank}", "")
         store.wait([f"joined/{other}" for other in range(num_ranks)], limit)
+        is_cuda = device.type == "cuda"
         dist.init_process_group(
-            backend, store=store, rank=rank, world_size=num_ranks, timeout=patience
+            "nccl" if is_cuda else "gloo",
+            store=store,
+            rank=rank,
+            world_size=num_ranks,
+            timeout=timeout,
+            device_id=device if is_cuda else None,
         )
-        _form_node_groups(patience)
+        _form_node_groups(timeout)
     except RuntimeError as error:
         raise RanksMissing(
             f"not all ranks joined within {policy.join_timeout_seconds:g} seconds; "
@@ -81,7 +93,7 @@ def _join(backend: str, policy: RankPolicy) -> None:
         ) from error
 
 
-def _form_node_groups(patience: timedelta) -> None:
+def _form_node_groups(timeout: timedelta) -> None:
     """Let the ranks of each node take means of their own, where there are several nodes."""
     global _node_group  # noqa: PLW0603 - torch keeps the other group in the same way
     _node_group = None
@@ -92,7 +104,7 @@ def _form_node_groups(patience: timedelta) -> None:
     dist.all_gather_object(nodes, own_node)
     for node in sorted(set(nodes)):
         members = [rank for rank, its_node in enumerate(nodes) if its_node == node]
-        group = dist.new_group(members, timeout=patience)
+        group = dist.new_group(members, timeout=timeout)
         if node == own_node:
             _node_group = group
 
@@ -120,6 +132,21 @@ def choose_device() -> torch.device:
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
+
+
+def prepare_device(compute: ComputeConfig) -> None:
+    """Say how GPUs are to compute, before the first of them is used; a CPU does so anyhow.
+
+    float32 means float32: TF32 has the range of it, and 10 bits.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = compute.deterministic
+    torch.backends.cudnn.benchmark = not compute.deterministic
+    if compute.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # Sums by the switches of a Hopper node differ from one call to the next.
+        os.environ.setdefault("NCCL_ALGO", "^NVLS")
 
 
 def _describe_cuda(local_rank: int) -> str:

@@ -20,6 +20,7 @@ from nvae_client.cli.output import (
 )
 from nvae_client.files import Artifact, Checkpoint
 from nvae_client.job import Job
+from nvae_client.models import Device
 
 STYLES = {
     "queued": "yellow",
@@ -113,6 +114,7 @@ def job_page(
         "metrics": shown,
         "result": job.result,
         "parameters": job.num_parameters,
+        "device": escape(show_device(job.device)),
         "resources": f"{job.num_nodes} × {job.num_slots} slots, priority {job.priority}",
         "attempts": job.num_attempts or None,
         "ran for": show_seconds(job.run_seconds) if job.run_seconds else "",
@@ -129,6 +131,14 @@ def job_page(
     if artifacts:
         parts += ["", artifacts_table(artifacts)]
     return Group(*parts)
+
+
+def show_device(device: Device | None) -> str:
+    """Return the device, torch and CUDA in a line; nothing where they are not known."""
+    if device is None:
+        return ""
+    versions = (("torch", device.torch), ("CUDA", device.cuda))
+    return ", ".join([device.name, *(f"{name} {value}" for name, value in versions if value)])
 
 
 def checkpoints_table(checkpoints: Sequence[Checkpoint]) -> Table:

@@ -3,7 +3,7 @@
 import sys
 
 from nvae_core.config import TrainConfig
-from nvae_core.distributed import join_ranks, own_rank
+from nvae_core.distributed import join_ranks, own_rank, prepare_device
 from nvae_core.run_directory import ExitReason, Result, RunDirectory
 from nvae_core.runtime.program import run_program
 from nvae_core.runtime.stalls import watch_for_stall
@@ -21,6 +21,7 @@ def main() -> int:
 def _train(config: TrainConfig, run: RunDirectory) -> Result:
     stop = StopSignal(run).listen()
     rank_file = run.open_rank_file(own_rank())
+    prepare_device(config.compute)
     with join_ranks(config.ranks) as ranks:
         stall_seconds = config.ranks.stall_timeout_seconds
         watch_for_stall(run, ranks.rank, rank_file, timeout_seconds=stall_seconds)

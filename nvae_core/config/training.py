@@ -53,9 +53,11 @@ class ComputeConfig(Config):
     gradient_accumulation: PositiveInt = 1  # micro-batches that a rank's batch is taken in
     activation_checkpointing: StrictBool = False  # less memory, more work; the same bits
     batch_norm_statistics: StatisticsScope = "all_ranks"  # whose batches are normalized together
-    compile: StrictBool = False  # the cells, by torch.compile
+    compile: StrictBool = False  # cells, flows, heads and objective, by torch.compile
     # Kernels whose results do not depend on timing; on a CPU all are.
     deterministic: StrictBool = True
+    # The whole step as one graph of a GPU's kernels; not measured yet.
+    cuda_graph: StrictBool = False
 
 
 def check_micro_batches(optimization: OptimizationConfig, compute: ComputeConfig) -> None:

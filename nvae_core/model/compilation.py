@@ -1,5 +1,8 @@
 """Compiling cells, flows and heads: each kind once, for all modules of that kind."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import nn
 
@@ -7,11 +10,18 @@ from nvae_core.model.cells import ResidualCell
 from nvae_core.model.encoder import PosteriorHead
 from nvae_core.model.flows import AutoregressiveTransform
 
+Objective = TypeVar("Objective", bound=Callable[..., Any])
 COMPILED = (ResidualCell, AutoregressiveTransform, PosteriorHead)
 
 
 class CannotCompile(RuntimeError):
     """This machine has not what torch.compile needs."""
+
+
+def compile_objective(objective: Objective, *, backend: str = "inductor") -> Objective:
+    """Return the same function, compiled at its first use."""
+    compiled: Objective = torch.compile(objective, backend=backend, dynamic=False)
+    return compiled
 
 
 def compile_modules(model: nn.Module, *, backend: str = "inductor") -> None:

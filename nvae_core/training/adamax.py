@@ -27,20 +27,25 @@ class Adamax:
         """
         self.count += is_taken
         step_size = rate * is_taken / (1 - MEAN_DECAY ** self.count.clamp_min(1))
-        if self.parameters.device.type == "cpu":
-            if not is_taken:
-                return
-            parts = (
-                torch.split(tensor, CACHED_VALUES)
-                for tensor in (self.parameters, gradients, self.mean, self.norm)
-            )
-            for parameters, part, mean, norm in zip(*parts, strict=True):
-                part.add_(parameters, alpha=self._weight_decay)
-                mean.lerp_(part, 1 - MEAN_DECAY)
-                part.abs_().add_(EPSILON)
-                torch.maximum(norm.mul_(NORM_DECAY), part, out=norm)
-                parameters.addcdiv_(mean, norm, value=-step_size.item())
-            return
+        if self.parameters.device.type == "cuda":
+            self._update_if(is_taken, gradients, step_size)
+        elif is_taken:
+            self._update_in_parts(gradients, step_size.item())
+
+    def _update_in_parts(self, gradients: Tensor, step_size: float) -> None:
+        parts = (
+            torch.split(tensor, CACHED_VALUES)
+            for tensor in (self.parameters, gradients, self.mean, self.norm)
+        )
+        for parameters, part, mean, norm in zip(*parts, strict=True):
+            part.add_(parameters, alpha=self._weight_decay)
+            mean.lerp_(part, 1 - MEAN_DECAY)
+            part.abs_().add_(EPSILON)
+            torch.maximum(norm.mul_(NORM_DECAY), part, out=norm)
+            parameters.addcdiv_(mean, norm, value=-step_size)
+
+    def _update_if(self, is_taken: Tensor, gradients: Tensor, step_size: Tensor) -> None:
+        """Do the same by operations that change nothing where the flag is 0."""
         taken = is_taken > 0
         gradients = torch.where(taken, gradients, 0)  # which are perhaps not finite
         gradients.add_(self.parameters, alpha=self._weight_decay).mul_(is_taken)

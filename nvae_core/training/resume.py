@@ -27,7 +27,9 @@ from nvae_core.training.state import (
     under,
 )
 
-SAME_BITS = frozenset({"activation_checkpointing"})  # of ComputeConfig: changing it changes nothing
+SAME_BITS = frozenset(
+    {"activation_checkpointing", "cuda_graph"}
+)  # of ComputeConfig: changing it changes nothing
 
 METRICS_PREFIX = "measured/"  # in files of checkpoints
 

@@ -1,6 +1,6 @@
 """Everything that training changes, and that an exact resume needs back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
-from nvae_core.losses import SpectralRegularizer
+from nvae_core.losses import Objective, SpectralRegularizer, compute_objective
 from nvae_core.model.activation_checkpointing import checkpoint_activations
 from nvae_core.model.batch_norm import RunningStatistics, normalize_over
-from nvae_core.model.compilation import compile_modules
+from nvae_core.model.compilation import compile_modules, compile_objective
 from nvae_core.model.convolutions import DataInitializedConv2d, fit_to_data
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.model.weight_bank import WeightBank
@@ -88,6 +88,7 @@ class TrainingState:
     spectral: SpectralRegularizer
     compute: ComputeConfig
     scale: GradientScale
+    objective: Callable[..., Objective] = compute_objective
     step: int = 0
     metrics: RunningMetrics = field(default_factory=RunningMetrics)
 
@@ -164,6 +165,7 @@ def start_training(
         spectral=SpectralRegularizer(model, generator).to(device),
         compute=compute,
         scale=GradientScale(compute, device),
+        objective=compile_objective(compute_objective) if compute.compile else compute_objective,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nvae_core.distributed import average_gradients, average_over_ranks
-from nvae_core.losses import KLBalancing, batch_norm_penalty, compute_objective
+from nvae_core.losses import KLBalancing, batch_norm_penalty
 from nvae_core.model.weight_bank import Weights
 from nvae_core.seeding import Noise
 from nvae_core.training.metrics import StepMetrics, mean_of
@@ -155,7 +155,7 @@ def _backward(
         spectral = state.spectral(weights.matrices)
         if penalize_batch_norm:
             penalty = batch_norm_penalty(weights.norm_scales, zero)
-    objective = compute_objective(
+    objective = state.objective(
         output,
         x,
         kl_weight=inputs.kl_weight,

@@ -1,21 +1,32 @@
 """The training loop."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 
-from nvae_core.config import TrainConfig
+from nvae_core.config import OptimizationConfig, TrainConfig
 from nvae_core.distributed import Ranks
-from nvae_core.losses import balance_kl
+from nvae_core.losses import KLBalancing, balance_kl
 from nvae_core.model.nvae import count_parameters
-from nvae_core.run_directory import ExitReason, Phase, Result, RunDirectory
+from nvae_core.run_directory import (
+    ExitReason,
+    InvalidRunDirectory,
+    Phase,
+    Result,
+    RunDirectory,
+)
 from nvae_core.runtime.program import undisturbed_by_collection
 from nvae_core.runtime.stop import StopSignal
 from nvae_core.training.batches import open_batches
 from nvae_core.training.checkpointer import Checkpointer
+from nvae_core.training.metrics import StepMetrics
 from nvae_core.training.reporter import PhaseClock, Reporter
 from nvae_core.training.resume import start_or_resume
 from nvae_core.training.sample_grids import SampleGrids
 from nvae_core.training.schedules import schedule_at
+from nvae_core.training.state import TrainingState
 from nvae_core.training.step import take_step
+from nvae_core.training.step_graph import StepGraph
 from nvae_core.training.validation import Validation
 
 
@@ -41,6 +52,7 @@ def train(
     sample_grids = SampleGrids(run, config, ranks, clock)
     reporter = Reporter(run, config, batches, clock)
     reporter.started(state, num_steps, changes)
+    step = _choose_step(state, optimization, balancing, ranks)
     state.model.train()
     stopped = False
     with Checkpointer(run, config, batches, clock) as checkpointer, undisturbed_by_collection():
@@ -54,16 +66,7 @@ def train(
             clock.enter(Phase.DATA, state.step)
             x, noise = batches.images(state.step), batches.noise(state.step, state.model)
             clock.enter(Phase.STEP, state.step)
-            metrics = take_step(
-                state,
-                x,
-                noise,
-                schedule=schedule,
-                balancing=balancing,
-                penalize_batch_norm=optimization.batch_norm_penalty,
-                stop_requested=stop.is_set(),
-                max_gradient_norm=optimization.max_gradient_norm,
-            )
+            metrics = step(x, noise, schedule=schedule, stop_requested=stop.is_set())
             state.metrics.add(metrics)  # waits for the step
             clock.step_taken(state.step)
             stopped = metrics.stop_agreed and state.step < num_steps
@@ -86,3 +89,26 @@ def train(
             "train_seconds": time.perf_counter() - started_at,
         },
     )
+
+
+def _choose_step(
+    state: TrainingState, optimization: OptimizationConfig, balancing: KLBalancing, ranks: Ranks
+) -> Callable[..., StepMetrics]:
+    """Return what takes images, noise, schedule and stop_requested, and does a step."""
+    if not state.compute.cuda_graph:
+        return partial(
+            take_step,
+            state,
+            balancing=balancing,
+            penalize_batch_norm=optimization.batch_norm_penalty,
+            max_gradient_norm=optimization.max_gradient_norm,
+        )
+    if ranks.device.type != "cuda":
+        raise InvalidRunDirectory("compute.cuda_graph: needs a GPU, and this run is on a CPU")
+    graph = StepGraph(
+        state,
+        balancing=balancing,
+        penalize_batch_norm=optimization.batch_norm_penalty,
+        max_gradient_norm=optimization.max_gradient_norm,
+    )
+    return graph.take_step

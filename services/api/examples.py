@@ -8,6 +8,7 @@ NODE, KEY, ATTEMPT, ARTIFACT = f"node_{_TAIL}", f"key_{_TAIL}", f"att_{_TAIL}", 
 _AT, _LATER = "2026-02-15T09:00:00Z", "2026-02-15T21:30:00Z"
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _SPEC = {"kind": "train", "preset": "cifar10", "dataset": "cifar10", "resources": {"slots": 8}}
+_DEVICE = {"name": "NVIDIA H200", "torch": "2.13.0+cu130", "cuda": "13.0"}
 _JOB = {
     "id": JOB,
     "project": "default",
@@ -26,6 +27,7 @@ _JOB = {
     "progress": {"step": 12000, "num_steps": 62500},
     "latest_metrics": {"loss": 6120.4, "bits_per_dim": 3.12},
     "num_parameters": 131_000_000,
+    "device": _DEVICE,
     "result": None,
     "num_attempts": 1,
     "max_run_seconds": None,
@@ -81,6 +83,7 @@ OF_SCHEMAS: dict[str, Any] = {
         "reason": None,
         "message": None,
         "failed_node_id": None,
+        "device": _DEVICE,
         "created_at": _AT,
         "started_at": _AT,
         "finished_at": None,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Row, select, update
+from sqlalchemy import ColumnElement, Row, Text, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.database import jobs
@@ -184,9 +184,10 @@ async def nodes_of(session: AsyncSession, attempt_ids: Sequence[str]) -> dict[st
     return nodes
 
 
-async def slots_of(session: AsyncSession, attempt_id: str, node_id: str) -> tuple[int, ...]:
-    """Return the indices of the slots the attempt holds on this node."""
-    query = select(Slot.index).where(Slot.attempt_id == attempt_id, Slot.node_id == node_id)
+async def slots_of(session: AsyncSession, attempt_id: str, node_id: str) -> tuple[str, ...]:
+    """Return the slots the attempt holds on this node: UUIDs of GPUs, or numbers of cores."""
+    name = func.coalesce(Slot.device, cast(Slot.index, Text))
+    query = select(name).where(Slot.attempt_id == attempt_id, Slot.node_id == node_id)
     return tuple(await session.scalars(query.order_by(Slot.index)))
 
 

@@ -27,7 +27,9 @@ _QUERIES = {
             WHEN nodes.lease_expires_at < clock_timestamp() THEN 'lost'
             WHEN nodes.cordoned THEN 'cordoned' ELSE 'free' END, count(*)
         FROM slots JOIN nodes ON nodes.id = slots.node_id
-        WHERE slots.index < nodes.num_slots OR slots.attempt_id IS NOT NULL GROUP BY 1, 2
+        WHERE slots.attempt_id IS NOT NULL
+            OR slots.offered AND (slots.device IS NOT NULL OR slots.index < nodes.num_slots)
+        GROUP BY 1, 2
     """,
     "disk_bytes": """
         SELECT name, disk_bytes FROM nodes WHERE lease_expires_at > clock_timestamp()

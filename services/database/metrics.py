@@ -6,7 +6,7 @@ right however often and in which order values are published.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -187,11 +187,25 @@ async def add_metrics(
 
 
 async def set_totals(
-    session: AsyncSession, attempt: Attempt, *, num_steps: int, num_parameters: int | None
+    session: AsyncSession,
+    attempt: Attempt,
+    *,
+    num_steps: int,
+    num_parameters: int | None,
+    device: Mapping[str, str | None] | None = None,
 ) -> None:
-    """Show on the job how far it has to go."""
+    """Show on the job how far it has to go, and on what it and this attempt compute.
+
+    Args:
+        session: the transaction.
+        attempt: locked.
+        num_steps: of the whole run.
+        num_parameters: of the model.
+        device: name, torch and cuda; None where the trainer does not say.
+    """
     job = await jobs.find(session, attempt.job_id, lock=True)
     job.num_steps, job.num_parameters = num_steps, num_parameters
+    job.device = attempt.device = dict(device) if device else None
 
 
 def json_number(value: float) -> float | str:

@@ -1,10 +1,11 @@
 """Nodes and their slots."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain, count
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -45,10 +46,17 @@ class Capacity:
     num_fitting: int
 
 
-async def register(session: AsyncSession, node: Node, *, lease_seconds: float) -> str:
+async def register(
+    session: AsyncSession,
+    node: Node,
+    *,
+    lease_seconds: float,
+    devices: Sequence[str] | None = None,
+) -> str:
     """Store the node or refresh the one of the same name; return its id.
 
-    A node without an address gets the one it talks to Postgres from.
+    A node without an address gets the one it talks to Postgres from. `devices` are the UUIDs of
+    its GPUs, one for each slot; None where slots are shares of the cores.
     """
     seen_from_here = func.coalesce(func.host(func.inet_client_addr()), "127.0.0.1")
     values = {
@@ -64,9 +72,69 @@ async def register(session: AsyncSession, node: Node, *, lease_seconds: float) -
     statement = insert(Node).values(id=node.id, name=node.name, **values)
     statement = statement.on_conflict_do_update(index_elements=[Node.name], set_=values)
     node_id = (await session.scalars(statement.returning(Node.id))).one()
-    slots = [{"node_id": node_id, "index": index} for index in range(node.num_slots)]
-    await session.execute(insert(Slot).values(slots).on_conflict_do_nothing())
+    if devices is None:
+        await _store_cores(session, node_id, node.num_slots)
+    else:
+        await _store_devices(session, node_id, devices)
     return node_id
+
+
+async def _store_cores(session: AsyncSession, node_id: str, num_slots: int) -> None:
+    shares = update(Slot).where(Slot.node_id == node_id)
+    await session.execute(shares.values(device=None, offered=True))
+    slots = [{"node_id": node_id, "index": index} for index in range(num_slots)]
+    await session.execute(insert(Slot).values(slots).on_conflict_do_nothing())
+
+
+async def _store_devices(session: AsyncSession, node_id: str, devices: Sequence[str]) -> None:
+    """Offer these devices; a device that is lost stays with the attempt that has it."""
+    query = select(Slot).where(Slot.node_id == node_id)
+    query = query.execution_options(populate_existing=True)
+    slots = {slot.index: slot for slot in await session.scalars(query)}
+    numbered = number_devices(
+        devices,
+        stored={index: slot.device for index, slot in slots.items()},
+        held={index for index, slot in slots.items() if slot.attempt_id is not None},
+    )
+    for slot in slots.values():
+        slot.offered = slot.index in numbered
+    for index, device in numbered.items():
+        if index in slots:
+            slots[index].device = device
+        else:
+            session.add(Slot(node_id=node_id, index=index, device=device))
+    await session.flush()
+
+
+def number_devices(
+    devices: Sequence[str], *, stored: Mapping[int, str | None], held: Set[int]
+) -> dict[int, str]:
+    """Return the slot of each device: the one that it has, else its place in the list, else any.
+
+    Args:
+        devices: UUIDs in the order of NVML.
+        stored: the devices of the slots there are; None in a slot of before they had any, whose
+            index is the device's place in the order of NVML.
+        held: slots that attempts have, which keep their device.
+    """
+    numbered = {index: device for index, device in stored.items() if device in set(devices)}
+    known = set(numbered.values())
+    for place, device in enumerate(devices):
+        if device not in known:
+            free = (index for index in chain([place], count()) if index not in numbered)
+            index = next(
+                index
+                for index in free
+                if index not in held or (index == place and stored[index] is None)
+            )
+            numbered[index] = device
+    return numbered
+
+
+def _is_offered() -> ColumnElement[bool]:
+    """Return what holds for the slots that their node offers."""
+    is_within = or_(Slot.device.is_not(None), Slot.index < Node.num_slots)
+    return and_(Slot.offered, is_within)
 
 
 async def renew(
@@ -112,7 +180,7 @@ async def free_slots(session: AsyncSession) -> dict[str, tuple[int, ...]]:
     query = (
         select(Slot.node_id, Slot.index)
         .join(Node, Node.id == Slot.node_id)
-        .where(Slot.attempt_id.is_(None), Slot.index < Node.num_slots)
+        .where(Slot.attempt_id.is_(None), _is_offered())
         .order_by(Slot.node_id, Slot.index)
     )
     slots: dict[str, tuple[int, ...]] = {}

@@ -11,6 +11,7 @@ from services.database.tables import Attempt, Doorbell, Job, Member, Node, Slot
 from services.domain.cluster import NodeShare, QueuedJob
 from services.domain.errors import Conflict
 from services.domain.placement import Placement, Wait
+from services.domain.retry import DEVICE_FAULTS
 from services.domain.specs import LONG_KINDS
 from services.domain.states import AttemptStatus, JobStatus, MemberStatus, Reason
 from services.telemetry import tracing
@@ -46,13 +47,13 @@ async def list_placeable(session: AsyncSession) -> list[QueuedJob]:
 
 
 async def _avoided_nodes(session: AsyncSession) -> dict[str, frozenset[str]]:
-    """Return, by queued job, the nodes that have failed it twice."""
+    """Return, by queued job, the nodes that have failed it twice, or once with a broken GPU."""
     query = (
         select(Attempt.job_id, Attempt.failed_node_id)
         .join(Job, Job.id == Attempt.job_id)
         .where(Job.status == JobStatus.QUEUED, Attempt.failed_node_id.is_not(None))
         .group_by(Attempt.job_id, Attempt.failed_node_id)
-        .having(func.count() >= 2)
+        .having(or_(func.count() >= 2, func.bool_or(Attempt.reason.in_(DEVICE_FAULTS))))
     )
     avoided: dict[str, frozenset[str]] = {}
     for job_id, node_id in await session.execute(query):
@@ -150,6 +151,7 @@ async def _take_slots(session: AsyncSession, attempt_id: str, share: NodeShare) 
             Slot.node_id == share.node_id,
             Slot.index.in_(share.slots),
             Slot.attempt_id.is_(None),
+            Slot.offered,
         )
         .values(attempt_id=attempt_id)
         .returning(Slot.index)

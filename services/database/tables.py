@@ -102,6 +102,7 @@ class Job(Base):
     step: Mapped[int | None] = mapped_column(BigInteger)
     num_steps: Mapped[int | None] = mapped_column(BigInteger)
     num_parameters: Mapped[int | None] = mapped_column(BigInteger)
+    device: Mapped[Json | None]  # of the attempt that started last
     latest_metrics: Mapped[Json | None]
     result: Mapped[Json | None]
     not_before: Mapped[datetime | None]
@@ -120,7 +121,7 @@ class Node(Base):
     address: Mapped[str]
     version: Mapped[str]
     slot_kind: Mapped[str]  # gpu or cpu
-    num_slots: Mapped[int]  # offered now; slots beyond are not given out again
+    num_slots: Mapped[int]  # offered now; cores beyond, and lost GPUs, are not given out again
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     disk_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of the data folder
     disk_free_bytes: Mapped[int | None] = mapped_column(BigInteger)  # at the last renewal
@@ -168,6 +169,7 @@ class Attempt(Base):
     reason: Mapped[str | None]  # the first cause of its end, known before it is finished
     message: Mapped[str | None]
     failed_node_id: Mapped[str | None] = mapped_column(ForeignKey("nodes.id"))
+    device: Mapped[Json | None]  # what it computes on, as rank 0 says: name, torch, cuda
     created_at: Mapped[datetime] = mapped_column(server_default=Now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -200,6 +202,8 @@ class Slot(Base):
 
     node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True)
+    device: Mapped[str | None]  # UUID of a GPU or MIG slice
+    offered: Mapped[bool] = mapped_column(server_default=text("true"))  # false: its GPU is lost
     attempt_id: Mapped[str | None] = mapped_column(ForeignKey("attempts.id"), index=True)
 
 

@@ -18,7 +18,7 @@ class QueuedJob:
     created_at: datetime
     num_nodes: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)  # that its nodes must have
-    avoided: frozenset[str] = frozenset()  # ids of the nodes on which it failed twice
+    avoided: frozenset[str] = frozenset()  # ids of the nodes that failed it
     is_short: bool = False  # it takes minutes; training may take weeks, an evaluation hours
 
 

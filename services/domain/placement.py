@@ -107,7 +107,7 @@ def waits_for(demand: Demand, candidates: Candidates) -> str:
         slots = _count_slots(demand.num_slots, "free slot")
         has = f"{slots} each and {labels}" if labels else f"{slots} each"
         message = f"waits for {demand.num_nodes} nodes{versions} with {has}"
-    return f"{message}, other than those it failed on twice" if candidates.avoids else message
+    return f"{message}, other than those it failed on" if candidates.avoids else message
 
 
 def held_back_by(job_id: str) -> str:

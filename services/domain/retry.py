@@ -17,9 +17,12 @@ NODE_FAULTS = frozenset(
         *(Reason.NOT_CLAIMED, Reason.STALLED, Reason.RUNNER_FAILED, Reason.DISK_FULL),
         # Where these are the store's fault they happen on all nodes, and then none is avoided.
         *(Reason.STORAGE_UNAVAILABLE, Reason.CHECKPOINT_CORRUPT),
+        *(Reason.GPU_UNAVAILABLE, Reason.DEVICE_ERROR),
     }
 )
 """Reasons that are held against a node: a job avoids one that had two of them."""
+DEVICE_FAULTS = frozenset({Reason.GPU_UNAVAILABLE, Reason.DEVICE_ERROR})
+"""Reasons of which one is enough: the GPU will fail the next attempt as well."""
 STOP_REASONS = frozenset(
     {
         *(Reason.PAUSED_BY_USER, Reason.CANCELLED_BY_USER),
@@ -71,6 +74,8 @@ RETRY_RULES: Mapping[Reason, RetryRule] = {
     Reason.STORAGE_UNAVAILABLE: RetryRule(budget=10),
     Reason.RENDEZVOUS_TIMEOUT: RetryRule(budget=10),
     Reason.STALLED: RetryRule(budget=10),
+    Reason.GPU_UNAVAILABLE: RetryRule(budget=3, first_at_once=True),
+    Reason.DEVICE_ERROR: RetryRule(budget=3, first_at_once=True),
     Reason.RUNNER_FAILED: RetryRule(budget=3),
     Reason.DISK_FULL: RetryRule(budget=3),
     Reason.CHECKPOINT_CORRUPT: RetryRule(budget=3, first_at_once=True),

@@ -77,6 +77,8 @@ class Reason(StrEnum):
     CHECKPOINT_CORRUPT = "checkpoint_corrupt"
     NON_FINITE_LOSS = "non_finite_loss"
     OUT_OF_MEMORY = "out_of_memory"
+    GPU_UNAVAILABLE = "gpu_unavailable"  # a GPU's slot, and torch finds no GPU there
+    DEVICE_ERROR = "device_error"  # a GPU that no process can use before it is reset
     DISK_FULL = "disk_full"
     RENDEZVOUS_TIMEOUT = "rendezvous_timeout"
     STALLED = "stalled"

@@ -1,64 +1,73 @@
 """What this machine offers: GPUs, or where there are none, shares of its cores."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pynvml
 
 from services.settings import WorkerSettings
+from services.worker.gpus import Visible, read_gpus, visible_devices
 
 CGROUP = Path("/sys/fs/cgroup")  # of version 2, as a container sees its own
 
 
 @dataclass(frozen=True)
 class SlotInventory:
-    """Kind and number of the slots, the threads each may use, and the node's memory."""
+    """Kind and number of the slots, and the node's memory.
 
-    kind: str  # gpu or cpu
+    Attributes:
+        kind: gpu or cpu.
+        num_slots: how many.
+        memory_bytes: of the node.
+        devices: UUIDs of the GPUs or MIG slices, one for each slot; None where slots are cores.
+        faults: why there are fewer slots than there could be.
+    """
+
+    kind: str
     num_slots: int
-    threads_per_slot: int
     memory_bytes: int
+    devices: tuple[str, ...] | None = None
+    faults: tuple[str, ...] = ()
 
 
-def take_inventory(settings: WorkerSettings) -> SlotInventory:
-    """Count GPUs as NVIDIA's driver has them, never with torch; a setting may offer fewer.
+def take_inventory(
+    settings: WorkerSettings,
+    *,
+    nvml: ModuleType = pynvml,
+    environment: Mapping[str, str] = os.environ,
+) -> SlotInventory:
+    """Count the devices of the driver that CUDA_VISIBLE_DEVICES leaves; blocks.
+
+    A setting may offer fewer. Cores are offered where there is no driver or no GPU, or where all
+    are hidden; a driver that fails leaves a node of GPUs that offers those that answer, or none.
 
     Raises:
-        ValueError: the setting offers more slots than there are GPUs.
-        pynvml.NVMLError: a driver is there and does not answer.
+        ValueError: the setting offers more slots than there are GPUs, and none of them fails.
     """
-    num_cores = usable_cores()
-    num_gpus = _count_gpus()
-    if settings.slots and num_gpus and settings.slots > num_gpus:
-        raise ValueError(f"NVAE_WORKER_SLOTS is {settings.slots}, and there are {num_gpus} GPUs")
-    num_slots = settings.slots or num_gpus or num_cores
-    return SlotInventory(
-        kind="gpu" if num_gpus else "cpu",
-        num_slots=num_slots,
-        threads_per_slot=max(1, num_cores // num_slots),
-        memory_bytes=usable_memory_bytes(),
-    )
+    reading = read_gpus(nvml)
+    visible = visible_devices(reading.gpus, environment.get("CUDA_VISIBLE_DEVICES"))
+    has_gpus = bool(reading.faults) or any(reading.gpus)
+    if not has_gpus or visible.hides_all:
+        return SlotInventory("cpu", settings.slots or usable_cores(), usable_memory_bytes())
+    faults = (*reading.faults, *([visible.fault] if visible.fault else []))
+    devices = _limit(visible, settings.slots, is_failing=bool(faults))
+    return gpu_inventory(devices, faults)
 
 
-def _count_gpus() -> int:
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError_LibraryNotFound:  # there is no driver
-        return 0
-    try:
-        return sum(_is_usable(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    finally:
-        pynvml.nvmlShutdown()
+def gpu_inventory(devices: tuple[str, ...], faults: tuple[str, ...]) -> SlotInventory:
+    """Return the inventory of a node with these GPUs, which may be none."""
+    return SlotInventory("gpu", len(devices), usable_memory_bytes(), devices, faults)
 
 
-def _is_usable(index: int) -> bool:
-    try:
-        pynvml.nvmlDeviceGetHandleByIndex(index)
-    except pynvml.NVMLError_NoPermission:  # it is counted, and hidden from this container
-        return False
-    return True
+def _limit(visible: Visible, slots: int | None, *, is_failing: bool) -> tuple[str, ...]:
+    num_gpus = len(visible.devices)
+    if slots and slots > num_gpus and not is_failing:
+        raise ValueError(f"NVAE_WORKER_SLOTS is {slots}, and there are {num_gpus} GPUs")
+    return visible.devices[:slots]
 
 
 def usable_cores(cgroup: Path = CGROUP) -> int:

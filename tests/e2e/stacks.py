@@ -48,7 +48,7 @@ class Stack:
         marked = find_marked(f"NVAE_STACK={load_or_create(self.folder).stack_id}")
         return [pid for pid in marked if "resident_sampler" in _command_of(pid)]
 
-    def wait_for_resident(self, slot_kind: str = "cpu", slot: int = 0) -> None:
+    def wait_for_resident(self, slot_kind: str = "cpu", slot: str = "0") -> None:
         """Wait until the resident sampler of a slot answers."""
         folder = sampler_folder(self.folder / "worker", slot_kind, slot)
         wait_until(lambda: connect(folder)).close()

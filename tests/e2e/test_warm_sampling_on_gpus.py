@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from gpu_stand_in import write_driver
+from gpu_stand_in import gpu_uuid, write_driver
 from stacks import running_stack
 from waiting import wait_until
 
@@ -26,7 +26,7 @@ def test_resident_of_a_gpu_ends_before_training_takes_it(stack, client):
     checkpoint = client.jobs.submit(train).wait().checkpoints()[-1]
     sample = {"kind": "sample", "checkpoint": checkpoint.id}
     client.jobs.submit(sample).wait()
-    stack.wait_for_resident("gpu", 0)
+    stack.wait_for_resident("gpu", gpu_uuid(0))
     client.jobs.submit(sample).wait()
     [pid] = stack.residents()
     # One GPU draws for long, while training takes the other: the picture is let be.
@@ -43,5 +43,5 @@ def test_resident_of_a_gpu_ends_before_training_takes_it(stack, client):
     assert stack.residents() == []
     both.wait()
     client.jobs.submit(sample).wait()
-    stack.wait_for_resident("gpu", 0)
+    stack.wait_for_resident("gpu", gpu_uuid(0))
     assert pid not in stack.residents()

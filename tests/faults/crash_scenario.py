@@ -136,7 +136,9 @@ class Scenario:
 
 async def tell_totals(database, claim):
     async with fenced_write(database, claim) as (session, attempt):
-        await metrics.set_totals(session, attempt, num_steps=2, num_parameters=7)
+        await metrics.set_totals(
+            session, attempt, num_steps=2, num_parameters=7, device={"name": "cpu"}
+        )
 
 
 async def add_metrics(database, claim):

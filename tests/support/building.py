@@ -60,18 +60,18 @@ async def add_dataset(database, name="mnist", *, project="default", **descriptio
     return dataset
 
 
-async def add_node(database, name="n1", num_slots=2, lease_seconds=30.0):
-    """Return the id of a live node."""
+async def add_node(database, name="n1", num_slots=2, lease_seconds=30.0, devices=None):
+    """Return the id of a live node, with slots of its cores or of these devices."""
     node = Node(
         id=new_id("node"),
         name=name,
         address="127.0.0.1",
         version="0",
-        slot_kind="cpu",
-        num_slots=num_slots,
+        slot_kind="cpu" if devices is None else "gpu",
+        num_slots=num_slots if devices is None else len(devices),
     )
     async with database.transaction() as session:
-        return await nodes.register(session, node, lease_seconds=lease_seconds)
+        return await nodes.register(session, node, lease_seconds=lease_seconds, devices=devices)
 
 
 async def add_job(database, *, kind="train", project="default", **fields) -> Job:

@@ -19,6 +19,14 @@ class Progress(BaseModel):
     num_steps: int | None
 
 
+class Device(BaseModel):
+    """What rank 0 computes on; `cuda` is null on a CPU, or where torch has none."""
+
+    name: str
+    torch: str | None = None
+    cuda: str | None = None
+
+
 class JobResource(Resource):
     """A job: where it is (status), why (reason, message), how far, and what came out."""
 
@@ -39,6 +47,7 @@ class JobResource(Resource):
     progress: Progress
     latest_metrics: dict[str, JsonValue] | None
     num_parameters: int | None
+    device: Device | None  # of the attempt that started last
     result: dict[str, JsonValue] | None
     num_attempts: int
     max_run_seconds: float | None
@@ -112,6 +121,7 @@ class AttemptResource(Resource):
     reason: str | None
     message: str | None
     failed_node_id: str | None
+    device: Device | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

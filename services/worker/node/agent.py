@@ -31,10 +31,12 @@ from services.worker.folders import (
 from services.worker.node.launcher import Launcher
 from services.worker.publish.rank_spans import record_rank_spans
 from services.worker.sampler.process import SamplerProcesses
-from services.worker.slots import take_inventory
+from services.worker.slots import SlotInventory, gpu_inventory, take_inventory
 from services.worker.trainer.process import attempt_marker
 
 CLEAN_SECONDS = 600.0
+LOOK_AT_GPUS_SECONDS = 60.0
+DRIVER_ANSWERS_SECONDS = 30.0
 log = structlog.get_logger()
 
 
@@ -51,11 +53,28 @@ class NodeAgent:
         self._residents = SamplerProcesses(settings)
         self._stale_since: dict[str, float] = {}
         self._clean_at = 0.0
+        self._asking_driver: asyncio.Task[SlotInventory] | None = None
+        self._inventory: SlotInventory | None = None
         self.node_id = ""
 
     async def register(self) -> str:
         """Announce this node and its slots; return the node's id."""
-        inventory = await asyncio.to_thread(take_inventory, self._settings)
+        return await self._register(await self._take_inventory())
+
+    async def _take_inventory(self) -> SlotInventory:
+        """Return what there is; a driver that hangs is asked no second time meanwhile."""
+        asking = self._asking_driver
+        if asking is None:
+            asking = asyncio.create_task(asyncio.to_thread(take_inventory, self._settings))
+            self._asking_driver = asking
+        done, _ = await asyncio.wait({asking}, timeout=DRIVER_ANSWERS_SECONDS)
+        if not done:
+            fault = f"the driver has not answered for {DRIVER_ANSWERS_SECONDS:.0f} s"
+            return gpu_inventory((), (fault,))
+        self._asking_driver = None
+        return asking.result()
+
+    async def _register(self, inventory: SlotInventory) -> str:
         node = Node(
             id=new_id("node"),
             name=self._settings.node_name,
@@ -67,9 +86,19 @@ class NodeAgent:
             labels=self._settings.labels,
         )
         async with self._database.transaction() as session:
-            self.node_id = await nodes.register(session, node, lease_seconds=self._lease.seconds)
+            self.node_id = await nodes.register(
+                session, node, lease_seconds=self._lease.seconds, devices=inventory.devices
+            )
             await notify_queue(session)
-        log.info("node.registered", node_id=self.node_id, num_slots=inventory.num_slots)
+        self._inventory = inventory
+        log.info(
+            "node.registered",
+            node_id=self.node_id,
+            slot_kind=inventory.kind,
+            num_slots=inventory.num_slots,
+        )
+        for fault in inventory.faults:
+            log.error("node.gpu_failed", fault=fault)
         return self.node_id
 
     def ring(self) -> None:
@@ -79,6 +108,29 @@ class NodeAgent:
     async def run(self) -> None:
         """Renew the node's lease and look, until cancelled."""
         await asyncio.to_thread(self._launcher.start)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_until_cancelled())
+            tasks.create_task(self._look_at_gpus_until_cancelled())
+
+    async def _look_at_gpus_until_cancelled(self) -> None:
+        """Offer GPUs no more that are lost, and again when they are back."""
+        while True:
+            await asyncio.sleep(LOOK_AT_GPUS_SECONDS)
+            try:
+                await self.look_at_gpus()
+            except DatabaseUnavailable as error:
+                log.warning("node.database_away", error=str(error))
+
+    async def look_at_gpus(self) -> None:
+        """Register again if the GPUs are not those that this node has registered with."""
+        try:
+            inventory = await self._take_inventory()
+        except ValueError as error:  # fewer GPUs than NVAE_WORKER_SLOTS, and none that fails
+            inventory = gpu_inventory((), (str(error),))
+        if inventory != self._inventory:
+            await self._register(inventory)
+
+    async def _look_until_cancelled(self) -> None:
         interval = min(self._settings.poll_seconds, self._lease.renew_seconds)
         while True:
             self._rung.clear()

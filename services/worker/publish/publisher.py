@@ -167,11 +167,23 @@ class Publisher:
                 await jobs.add_notice(session, attempt, line)
                 return
             await metrics.set_totals(
-                session, attempt, num_steps=line.num_steps, num_parameters=line.num_parameters
+                session,
+                attempt,
+                num_steps=line.num_steps,
+                num_parameters=line.num_parameters,
+                device=_device_of(line),
             )
 
     def _write(self) -> AbstractAsyncContextManager[tuple[Session, Attempt]]:
         return attempts.fenced_write(self._database, self._claim)
+
+
+def _device_of(line: StartedLine) -> dict[str, str | None] | None:
+    """Return on what rank 0 computes, where it says so."""
+    said = line.model_dump()
+    if said.get("device") is None:
+        return None
+    return {"name": said["device"], "torch": said.get("torch"), "cuda": said.get("cuda")}
 
 
 async def publish_until(

@@ -46,8 +46,9 @@ class Assignment:
     dataset_id: str | None
     dataset: StoredFolder | None
     checkpoint: StoredFolder | None
-    slots: tuple[int, ...]
+    slots: tuple[str, ...]  # UUIDs of GPUs, or numbers of shares of the cores
     slot_kind: str
+    slots_of_node: int
     seed: int | None = None  # of a train job that was changed, in place of the one in its spec
     statistics: tuple[StoredFolder, ...] = ()  # of the checkpoint, re-estimated by earlier jobs
     estimates: tuple[StoredFolder, ...] = ()  # of an evaluation, left by an attempt before
@@ -116,6 +117,7 @@ async def load_assignment(database: Database, claim: Claim) -> Assignment:
             checkpoint=_checkpoint_folder(checkpoint),
             slots=await attempts.slots_of(session, attempt.id, node.id),
             slot_kind=node.slot_kind,
+            slots_of_node=max(1, node.num_slots),  # none are offered while the driver fails
             seed=_seed(job, spec),
             statistics=await _statistics(session, spec),
             estimates=await _estimates(session, job) if attempt.number > 1 else (),

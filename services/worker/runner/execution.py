@@ -27,7 +27,7 @@ from services.worker.runner.assignment import Assignment
 from services.worker.runner.lease import HeardOrders
 from services.worker.runner.outcome import outcome_of_error, outcome_of_run
 from services.worker.sampler.client import release_gpus, start_sampling
-from services.worker.slots import take_inventory
+from services.worker.slots import usable_cores
 from services.worker.trainer.process import (
     TERM_SECONDS,
     RunningTrainer,
@@ -128,7 +128,7 @@ class Execution:
         self.run_directory.create(config)
         if self.assignment.gang:
             self.assignment.gang.check_port()
-        return await asyncio.to_thread(self._plan)
+        return self._plan()
 
     async def _look(self) -> None:
         async with self.database.transaction() as session:
@@ -265,7 +265,7 @@ class Execution:
         share = DiskShare.of(
             self.run_directory.path,
             num_slots=len(plan.slots),
-            slots_of_node=take_inventory(self.settings).num_slots,
+            slots_of_node=self.assignment.slots_of_node,
             given=self.settings.run_bytes_per_slot,
         )
         asked_at: float | None = None
@@ -308,7 +308,7 @@ class Execution:
             marker=attempt_marker(self.claim),
             slots=self.assignment.slots,
             slot_kind=self.assignment.slot_kind,
-            threads_per_slot=take_inventory(self.settings).threads_per_slot,
+            threads_per_slot=max(1, usable_cores() // self.assignment.slots_of_node),
             gang=self.assignment.gang,
             given_command=self.settings.trainer_command,
         )

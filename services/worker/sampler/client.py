@@ -7,25 +7,28 @@ there when it was wanted before: the first run finds none, and leaves word for t
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
 
 from services.domain.states import Reason
+from services.processes import kill_marked
 from services.worker.trainer.process import TERM_SECONDS, RunningTrainer, Trainer, TrainerPlan
 
 FOLDER_NAME = "sampler"
 SOCKET_NAME = "socket"
 WANTED_NAME = "wanted"
 LOG_NAME = "sampler.log"
-GPU_PREFIX = "gpu_"
+LOCK_NAME = "start.lock"
+MARKER = "NVAE_RESIDENT"
 CONNECT_SECONDS = 1.0
 RELEASE_SECONDS = 30.0  # it may have a grid to finish
 CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of the peer, from SO_PEERCRED
@@ -35,10 +38,27 @@ BEGUN = b"begun\n"
 DONE = b"done\n"
 
 
-def sampler_folder(data_folder: Path, slot_kind: str, slot: int) -> Path:
+def sampler_folder(data_folder: Path, slot_kind: str, slot: str) -> Path:
     """Return the folder of the resident that computes on a slot: one for all cores, or a GPU's."""
-    name = f"{GPU_PREFIX}{slot}" if slot_kind == "gpu" else "cpu"
+    name = f"gpu_{slot.replace('/', '_')}" if slot_kind == "gpu" else "cpu"
     return data_folder / FOLDER_NAME / name
+
+
+def sampler_marker(folder: Path) -> str:
+    """Return the entry in the environment by which the resident of a folder is found."""
+    return f"{MARKER}={folder.absolute()}"
+
+
+@contextlib.contextmanager
+def lock_start(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock under which a resident is started, or kept from being started.
+
+    Raises:
+        BlockingIOError: somebody has it, and it is not waited for.
+    """
+    with (folder / LOCK_NAME).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def connect(folder: Path) -> socket.socket | None:
@@ -66,20 +86,30 @@ def kill_peer(connection: socket.socket) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def release_gpus(data_folder: Path, slots: Sequence[int]) -> None:
+def release_gpus(data_folder: Path, slots: Sequence[str]) -> None:
     """Have the residents of these GPUs end, before something else takes them; blocks."""
     for slot in slots:
-        connection = connect(sampler_folder(data_folder, "gpu", slot))
-        if connection is None:
+        folder = sampler_folder(data_folder, "gpu", slot)
+        if not folder.exists():  # none was ever wanted
             continue
-        with connection:
-            connection.settimeout(RELEASE_SECONDS)
-            try:
-                connection.sendall(json.dumps({"release": True}).encode() + b"\n")
-                while connection.recv(64):  # its end is the answer
-                    continue
-            except OSError:
-                kill_peer(connection)
+        with lock_start(folder, wait=True):
+            (folder / WANTED_NAME).unlink(missing_ok=True)
+            connection = connect(folder)
+            if connection is None:  # it still starts, and hears nothing yet; or there is none
+                kill_marked(sampler_marker(folder))
+        if connection is not None:
+            _release(connection)
+
+
+def _release(connection: socket.socket) -> None:
+    with connection:
+        connection.settimeout(RELEASE_SECONDS)
+        try:
+            connection.sendall(json.dumps({"release": True}).encode() + b"\n")
+            while connection.recv(64):  # its end is the answer
+                continue
+        except OSError:
+            kill_peer(connection)
 
 
 class ResidentSampling:
@@ -240,5 +270,6 @@ def start_sampling(plan: TrainerPlan, data_folder: Path) -> SamplingWithFallback
         except OSError:
             connection.close()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / WANTED_NAME).touch()
+    slot = plan.slots[0] if plan.slot_kind == "gpu" else ""
+    (folder / WANTED_NAME).write_text(slot)
     return None

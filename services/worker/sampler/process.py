@@ -10,10 +10,11 @@ import structlog
 from services.settings import WorkerSettings
 from services.worker.sampler.client import (
     FOLDER_NAME,
-    GPU_PREFIX,
     LOG_NAME,
     SOCKET_NAME,
     WANTED_NAME,
+    lock_start,
+    sampler_marker,
 )
 from services.worker.trainer.process import trainer_environment
 
@@ -36,12 +37,20 @@ class SamplerProcesses:
         """
         for wanted in (self._settings.data_folder / FOLDER_NAME).glob(f"*/{WANTED_NAME}"):
             try:
-                wanted.unlink()
-                self._start(wanted.parent)
+                with lock_start(wanted.parent, wait=False):
+                    self._start_if_wanted(wanted)
+            except BlockingIOError:  # a training takes its GPU just now
+                continue
             except OSError as error:
                 log.error("sampler.not_started", name=wanted.parent.name, exc_info=error)
 
-    def _start(self, folder: Path) -> None:
+    def _start_if_wanted(self, wanted: Path) -> None:
+        if wanted.exists():
+            gpu = wanted.read_text()
+            wanted.unlink()
+            self._start(wanted.parent, gpu)
+
+    def _start(self, folder: Path, gpu: str) -> None:
         process = self._processes.get(folder.name)
         is_running = process is not None and process.poll() is None
         if is_running or self._settings.sampler_bytes == 0:
@@ -57,7 +66,7 @@ class SamplerProcesses:
                     str(self._settings.sampler_bytes),
                     str(self._settings.sampler_idle_seconds),
                 ],
-                env=_environment(folder.name),
+                env=_environment(folder, gpu),
                 stdin=subprocess.PIPE,  # its end is that of the worker
                 stdout=output,
                 stderr=output,
@@ -65,8 +74,12 @@ class SamplerProcesses:
             )
 
 
-def _environment(name: str) -> dict[str, str]:
-    environment = trainer_environment(os.environ, num_threads=1)  # as it computes
-    if name.startswith(GPU_PREFIX):
-        environment["CUDA_VISIBLE_DEVICES"] = name.removeprefix(GPU_PREFIX)
+def _environment(folder: Path, gpu: str) -> dict[str, str]:
+    """Return the environment of a resident on a GPU, or without one on the cores."""
+    slot_kind = "gpu" if gpu else "cpu"
+    environment = trainer_environment(os.environ, slot_kind=slot_kind, num_threads=1)
+    name, _, value = sampler_marker(folder).partition("=")
+    environment[name] = value
+    if gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
     return environment

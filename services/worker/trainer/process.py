@@ -41,7 +41,7 @@ class TrainerPlan:
     kind: str
     run_directory: RunDirectory
     marker: str
-    slots: Sequence[int]
+    slots: Sequence[str]  # UUIDs of GPUs, or numbers of shares of the cores
     slot_kind: str
     threads_per_slot: int
     gang: Gang | None = None
@@ -67,7 +67,9 @@ class TrainerPlan:
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the trainer's environment: no address or password of the services is in it."""
-        environment = trainer_environment(inherited, num_threads=self.threads_per_slot)
+        environment = trainer_environment(
+            inherited, slot_kind=self.slot_kind, num_threads=self.threads_per_slot
+        )
         name, _, value = self.marker.partition("=")
         environment[name] = value
         if self.traceparent is not None:
@@ -75,19 +77,28 @@ class TrainerPlan:
         if self.gang:
             environment |= self.gang.environment()
         if self.slot_kind == "gpu":
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(str(slot) for slot in self.slots)
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.slots)
         return environment
 
 
-def trainer_environment(inherited: Mapping[str, str], *, num_threads: int) -> dict[str, str]:
-    """Return what every program of `nvae_core` gets: nothing of the services but their stack."""
+def trainer_environment(
+    inherited: Mapping[str, str], *, slot_kind: str, num_threads: int
+) -> dict[str, str]:
+    """Return what every program of `nvae_core` gets: nothing of the services but their stack.
+
+    `NVAE_DEVICE` says where it has to compute: without it a program that finds no GPU would go on,
+    slowly, on the cores.
+    """
     environment = {
         name: value
         for name, value in inherited.items()
         if not name.startswith(OF_SERVICES) or name == "NVAE_STACK"
     }
-    # GPUs as nvidia-smi numbers them.
-    return environment | {"OMP_NUM_THREADS": str(num_threads), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return environment | {
+        "OMP_NUM_THREADS": str(num_threads),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # GPUs as nvidia-smi numbers them
+        "NVAE_DEVICE": "cuda" if slot_kind == "gpu" else "cpu",
+    }
 
 
 class RunningTrainer(Protocol):

@@ -12,6 +12,7 @@ from building import (
     add_dataset,
     add_job,
     add_node,
+    find_attempt,
     find_job,
     finish,
     place,
@@ -20,6 +21,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from nvae_core.config import ESTIMATES_NAME
+from services.api.jobs.schemas import AttemptResource, JobResource
 from services.database import attempts, checkpoints, control, jobs, metrics, nodes, placement
 from services.database.metrics import MetricValues
 from services.database.session import DatabaseUnavailable
@@ -246,3 +248,13 @@ async def test_events_are_only_ever_appended(database, job):
         with pytest.raises(ProgrammingError, match="only ever appended"):
             async with database.transaction() as session:
                 await session.execute(text(statement))
+
+
+async def test_job_names_the_device_of_the_attempt_that_started_last(database, claim, job):
+    device = {"name": "NVIDIA H200", "torch": "2.13.0", "cuda": "13.0"}
+    async with attempts.fenced_write(database, claim) as (session, attempt):
+        await metrics.set_totals(session, attempt, num_steps=2, num_parameters=7, device=device)
+    stored = await find_job(database, job.id)
+    assert JobResource.of(stored).model_dump()["device"] == device
+    attempt = await find_attempt(database, claim.attempt_id)
+    assert AttemptResource.of(attempt, node_ids=[]).model_dump()["device"] == device

@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from services.database import attempts, checkpoints, control, jobs, nodes, placement, timeouts
 from services.domain.errors import Conflict
+from services.domain.placement import place as decide
 from services.domain.states import Reason
 
 
@@ -168,3 +169,20 @@ async def test_node_that_failed_a_job_twice_is_avoided(database, job, node_id):
     async with database.transaction() as session:
         [queued] = await placement.list_placeable(session)
     assert queued.avoided == {node_id}
+
+
+@pytest.mark.parametrize("reason", [Reason.GPU_UNAVAILABLE, Reason.DEVICE_ERROR])
+async def test_job_leaves_a_node_with_a_broken_gpu_unless_there_is_no_other(
+    reason, database, job, node_id
+):
+    claim = await add_claimed_attempt(database, job, node_id)
+    await finish(database, claim, reason)
+    waiting = await find_job(database, job.id)
+    assert (waiting.status, waiting.reason) == ("queued", "waiting_for_retry")
+    other_id = await add_node(database, "other")
+    async with database.transaction() as session:
+        queue = await placement.list_placeable(session)
+        [broken, other] = sorted(await nodes.list_free(session), key=lambda one: one.id == other_id)
+    for open_nodes, chosen in (([broken], node_id), ([broken, other], other_id)):
+        [placed] = decide(queue, open_nodes).placements
+        assert [share.node_id for share in placed.shares] == [chosen]

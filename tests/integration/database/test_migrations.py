@@ -8,7 +8,7 @@ from alembic import command
 from sqlalchemy import create_engine, inspect, make_url, text
 
 from services.api.jobs.schemas import JobResource
-from services.database import artifacts, checkpoints, control, datasets, jobs, logs
+from services.database import artifacts, checkpoints, control, datasets, jobs, logs, nodes
 from services.database.jobs import JobFilter
 from services.database.metrics import Window, read_charts
 from services.database.migrate import alembic_config, migrate
@@ -127,5 +127,7 @@ async def test_database_of_the_version_before_is_migrated_with_all_that_is_in_it
         assert (await datasets.find(session, "default", "digits")).status == "ready"
         assert [artifact.name for artifact in await artifacts.list_of_job(session, rows[2].id)]
         assert (await logs.read_tail(session, trained.id, attempt=1, rank=0, num_lines=1)).text
+        assert trained.device is None
+        assert [len(free) for free in (await nodes.free_slots(session)).values()] == [2]
         resumed = await control.resume(session, rows[0].id)
         assert resumed.status == "queued"

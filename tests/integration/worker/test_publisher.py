@@ -1,11 +1,12 @@
 """What appears in the run directory reaches Postgres and S3, once."""
 
 import asyncio
+import json
 import shutil
 import threading
 
 import pytest
-from building import find_job, finish
+from building import find_attempt, find_job, finish
 from relay import Relay
 
 from nvae_core.run_directory import ArtifactLine, CheckpointLine, MetricsLine, StartedLine
@@ -75,6 +76,18 @@ async def test_everything_is_stored_once_even_if_published_twice(
     assert artifact.size_bytes == 3
     job = await find_job(database, job.id)
     assert (job.step, job.num_steps, job.num_parameters) == (2, 2, 9)
+
+
+async def test_job_and_attempt_name_the_device_of_the_trainer(
+    database, run_directory, claim, job, publisher
+):
+    line = {"type": "started", "at": 1.0, "num_steps": 2, "device": "NVIDIA H200"}
+    versions = {"torch": "2.13.0", "cuda": "13.0"}
+    run_directory.progress_path.write_text(json.dumps(line | versions) + "\n")
+    await publisher.publish_rest()
+    device = {"name": "NVIDIA H200"} | versions
+    assert (await find_job(database, job.id)).device == device
+    assert (await find_attempt(database, claim.attempt_id)).device == device
 
 
 async def test_line_that_is_still_being_written_waits(database, run_directory, publisher, job):

@@ -8,7 +8,9 @@ import signal
 import sys
 import time
 
+import psutil
 import pytest
+from gpu_stand_in import gpu_uuid, write_driver
 from waiting import wait_until
 
 from nvae_core.config import OptimizationConfig
@@ -17,10 +19,17 @@ from nvae_core.run_directory import RunDirectory
 from services.domain.states import Reason
 from services.settings import WorkerSettings
 from services.worker.sampler import client
-from services.worker.sampler.client import connect, release_gpus, sampler_folder, start_sampling
+from services.worker.sampler.client import (
+    connect,
+    lock_start,
+    release_gpus,
+    sampler_folder,
+    start_sampling,
+)
 from services.worker.sampler.process import SamplerProcesses
 from services.worker.trainer.process import TERM_SECONDS, TrainerPlan
 
+GPU = gpu_uuid(0)
 LONG = {"batch_norm": "re-estimate", "re_estimation_draws": 10_000, "num_images": 1}
 
 
@@ -52,17 +61,21 @@ class Node:
 
     def start(self, **settings):
         """Start the resident as a worker does when a runner has missed it; wait for it."""
+        process = self.begin_start(**settings)
+        wait_until(lambda: connect(self.resident_folder())).close()
+        return process
+
+    def begin_start(self, **settings):
         given = {"sampler_idle_seconds": 60.0, **settings}
         node = WorkerSettings(node_name="n", data_folder=self.data_folder, slots=1, **given)
         self.residents = SamplerProcesses(node)
         assert start_sampling(self.plan(), self.data_folder) is None
         self.residents.start_wanted()
-        wait_until(lambda: connect(self.resident_folder())).close()
         [process] = self.residents._processes.values()
         return process
 
     def resident_folder(self):
-        return sampler_folder(self.data_folder, self.slot_kind, 0)
+        return sampler_folder(self.data_folder, self.slot_kind, GPU)
 
     def plan(self, **fields):
         number = next(self._numbers)
@@ -71,7 +84,7 @@ class Node:
         config = {"kind": "sample", "checkpoint": str(self._checkpoint), "num_images": 2} | fields
         run.config_path.write_text(json.dumps(config))
         return TrainerPlan(
-            kind="sample", run_directory=run, marker=f"NVAE_ATTEMPT={number}", slots=(0,),
+            kind="sample", run_directory=run, marker=f"NVAE_ATTEMPT={number}", slots=(GPU,),
             slot_kind=self.slot_kind, threads_per_slot=1,
         )  # fmt: skip
 
@@ -86,7 +99,10 @@ class Node:
 
 
 @pytest.fixture(params=["cpu"])
-async def node(request, tmp_path, checkpoint):
+async def node(request, tmp_path, checkpoint, monkeypatch):
+    if request.param == "gpu":
+        write_driver(tmp_path, num_gpus=1)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     node = Node(tmp_path, checkpoint, request.param)
     yield node
     for running in node.asked:
@@ -214,13 +230,48 @@ async def test_resident_that_nobody_asks_ends(node):
 @on_gpu
 async def test_gpu_is_released_when_what_was_asked_for_is_done(node):
     process = node.start()
-    assert process.args[-3].endswith("sampler/gpu_0/socket")
+    assert process.args[-3].endswith(f"sampler/gpu_{GPU}/socket")
     _, warm = node.ask()
-    releasing = asyncio.create_task(asyncio.to_thread(release_gpus, node.data_folder, (0, 1)))
+    releasing = asyncio.create_task(
+        asyncio.to_thread(release_gpus, node.data_folder, (GPU, "GPU-other"))
+    )
     assert await ended(warm) == 0
     async with asyncio.timeout(10):
         await releasing
     assert process.wait(10) == 0
+
+
+@on_gpu
+def test_resident_that_still_starts_leaves_its_gpu_at_once(node):
+    process = node.begin_start()
+    environment = psutil.Process(process.pid).environ()
+    assert (environment["NVAE_DEVICE"], environment["CUDA_VISIBLE_DEVICES"]) == ("cuda", GPU)
+    release_gpus(node.data_folder, (GPU,))
+    assert process.wait(10) == -signal.SIGKILL
+
+
+@on_gpu
+def test_resident_that_is_wanted_is_not_started_once_its_gpu_is_taken(node):
+    assert start_sampling(node.plan(), node.data_folder) is None
+    release_gpus(node.data_folder, (GPU,))
+    node.residents = SamplerProcesses(
+        WorkerSettings(node_name="n", data_folder=node.data_folder, slots=1)
+    )
+    node.residents.start_wanted()
+    assert not node.residents._processes
+
+
+@on_gpu
+def test_worker_does_not_wait_for_a_training_that_takes_a_gpu(node):
+    assert start_sampling(node.plan(), node.data_folder) is None
+    node.residents = SamplerProcesses(
+        WorkerSettings(node_name="n", data_folder=node.data_folder, slots=1)
+    )
+    with lock_start(node.resident_folder(), wait=True):
+        node.residents.start_wanted()
+    assert not node.residents._processes
+    node.residents.start_wanted()
+    assert node.residents._processes
 
 
 def test_worker_that_cannot_start_a_resident_goes_on(node, monkeypatch):

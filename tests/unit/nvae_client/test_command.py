@@ -130,3 +130,11 @@ def test_import_prints_its_job(run, server, job_answer):
     done = run("checkpoints", "import", "old", "--kind", "folder")
     assert (done.exit_code, done.stdout) == (0, "job_1\n")
     assert server.requests[0].body == {"name": None, "source": {"kind": "folder", "path": "old"}}
+
+
+def test_page_of_a_job_names_what_it_computes_on(run, server, job_answer):
+    device = {"name": "NVIDIA H200", "torch": "2.13.0", "cuda": "13.0"}
+    server.script("/v1/jobs/job_1", answer(job_answer(device=device)))
+    server.script("/v1/jobs/job_1/checkpoints", answer([]))
+    server.script("/v1/jobs/job_1/artifacts", answer([]))
+    assert "NVIDIA H200, torch 2.13.0, CUDA 13.0" in run("show", "job_1").stdout

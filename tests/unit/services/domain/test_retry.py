@@ -22,6 +22,14 @@ def test_fault_of_the_machine_is_retried(reason):
     assert retry_delay_seconds(reason, earlier=[], has_trained=False) == 5
 
 
+@pytest.mark.parametrize("reason", [Reason.GPU_UNAVAILABLE, Reason.DEVICE_ERROR])
+def test_job_leaves_a_broken_gpu_at_once_and_gives_up_after_three(reason):
+    delays = [
+        retry_delay_seconds(reason, earlier=[reason] * used, has_trained=False) for used in range(4)
+    ]
+    assert delays == [0, 10, 20, None]
+
+
 def test_lost_worker_is_replaced_at_once_the_first_time():
     assert retry_delay_seconds(Reason.WORKER_LOST, earlier=[], has_trained=False) == 0
 

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-import pynvml
 import pytest
+from gpu_stand_in import gpu_uuid, make_nvml
 
 from nvae_client import Node
 from services.local.demo import training_slots
@@ -14,13 +14,10 @@ from services.worker.slots import take_inventory
 
 @pytest.mark.parametrize(("chosen", "offered"), [(None, 1), (1, 1)])
 def test_machine_with_one_gpu_and_more_cores_offers_the_gpu(tmp_path, monkeypatch, chosen, offered):
-    for name, answer in (("Init", None), ("DeviceGetCount", 1), ("Shutdown", None)):
-        monkeypatch.setattr(pynvml, f"nvml{name}", lambda answer=answer: answer)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
     options = ServiceOptions(api_port=8000, num_slots=chosen, datasets=None)
     for name, value in service_environment(tmp_path, options).items():
         monkeypatch.setenv(name, value)
-    inventory = take_inventory(WorkerSettings())
+    inventory = take_inventory(WorkerSettings(), nvml=make_nvml(gpu_uuid(0)), environment={})
     assert (inventory.kind, inventory.num_slots) == ("gpu", offered)
 
 

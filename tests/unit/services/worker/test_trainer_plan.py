@@ -18,7 +18,7 @@ def plan(tmp_path, **changes):
         "kind": "train",
         "run_directory": RunDirectory(tmp_path),
         "marker": "NVAE_ATTEMPT=att_1:7",
-        "slots": (1, 3),
+        "slots": ("GPU-1", "GPU-3"),
         "slot_kind": "gpu",
         "threads_per_slot": 4,
     }
@@ -32,18 +32,25 @@ def test_one_rank_is_started_per_slot(tmp_path):
 
 
 def test_one_rank_alone_needs_no_torchrun(tmp_path):
-    command = plan(tmp_path, slots=(1,)).command()
+    command = plan(tmp_path, slots=("GPU-1",)).command()
     assert command[1:3] == ["-m", "nvae_core.cli.train"]
 
 
 def test_one_rank_of_a_gang_meets_the_others_by_torchrun(tmp_path):
     gang = Gang(2, 1, "10.0.0.1", "10.0.0.2", 29500, "att_1-7")
-    assert "torch.distributed.run" in plan(tmp_path, slots=(1,), gang=gang).command()
+    assert "torch.distributed.run" in plan(tmp_path, slots=("GPU-1",), gang=gang).command()
 
 
 def test_gpu_attempt_sees_its_own_devices_only(tmp_path):
-    assert plan(tmp_path).environment({})["CUDA_VISIBLE_DEVICES"] == "1,3"
+    assert plan(tmp_path).environment({})["CUDA_VISIBLE_DEVICES"] == "GPU-1,GPU-3"
     assert "CUDA_VISIBLE_DEVICES" not in plan(tmp_path, slot_kind="cpu").environment({})
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate", "sample", "analyze"])
+@pytest.mark.parametrize(("slot_kind", "device"), [("gpu", "cuda"), ("cpu", "cpu")])
+def test_trainer_is_told_which_device_its_slots_are(kind, slot_kind, device, tmp_path):
+    environment = plan(tmp_path, kind=kind, slot_kind=slot_kind).environment({"NVAE_DEVICE": "?"})
+    assert environment["NVAE_DEVICE"] == device
 
 
 def test_trainer_gets_no_password_of_the_services(tmp_path):
@@ -70,6 +77,8 @@ def test_trainer_that_is_traced_knows_its_trace_and_not_the_collector(tmp_path):
         (Result(status="stopped", reason=ExitReason.STOPPED), Reason.WORKER_LOST),
         (Result(status="failed", reason=ExitReason.LEASE_LOST), Reason.WORKER_LOST),
         (Result(status="failed", reason=ExitReason.OUT_OF_MEMORY), Reason.OUT_OF_MEMORY),
+        (Result(status="failed", reason=ExitReason.GPU_UNAVAILABLE), Reason.GPU_UNAVAILABLE),
+        (Result(status="failed", reason=ExitReason.DEVICE_ERROR), Reason.DEVICE_ERROR),
         (None, Reason.TRAINER_CRASHED),
     ],
 )

@@ -35,7 +35,7 @@ def test_gang_says_that_its_nodes_must_be_of_one_version():
 def test_job_says_that_it_does_not_return_to_a_node_it_failed_on():
     waiting = job("j", avoided=frozenset({"a"}))
     assert message(waiting, node("a", 1), node("b", 0, of=1)) == (
-        "waits for 1 free slot on one node, other than those it failed on twice"
+        "waits for 1 free slot on one node, other than those it failed on"
     )
     assert message(waiting, node("a", 0, of=1)) == "waits for 1 free slot on one node"
 
