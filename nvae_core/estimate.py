@@ -36,7 +36,7 @@ NUM_DERIVED = {"plain": 0, "normalized": 1, "masked": 3}
 class Estimate:
     """What a model costs on one rank; bytes are those of float32 where nothing else is said.
 
-    Floating-point operations are two per multiply-add of the convolutions and linear layers,
+    Floating-point operations are two per multiply-add of convolutions and products of matrices,
     for one image; all else is left out, and so is the spectral term, whose work does not
     depend on the batch.
     """
@@ -285,9 +285,12 @@ def skip(cell: Cell, x: FeatureMap, y: FeatureMap) -> Cost:
     if cell.direction == "same":
         return NOTHING
     if cell.direction == "up":
-        # The convolution comes before the bilinear upsampling, which keeps nothing.
+        # The convolution comes before the bilinear upsampling, which keeps nothing: a product by
+        # a matrix (2R, R) for each row, and one for each column of the result.
         small_y = FeatureMap(y.channels, x.resolution)
-        return convolution(x, small_y, 1, bias=False, shares_input=True)
+        multiply_adds = (2 + 4) * x.resolution**3 * y.channels
+        upsampling = Cost(forward_multiply_adds=multiply_adds, backward_multiply_adds=multiply_adds)
+        return convolution(x, small_y, 1, bias=False, shares_input=True) + upsampling
     # Four convolutions side by side cost what one does, but for the singular vectors of each. They
     # keep one tensor, the swish of x.
     return convolution(x, y, 1) + Cost(num_singular_elements=3 * x.channels)

@@ -1,7 +1,7 @@
 """Compiling cells, flows and heads: each kind once, for all modules of that kind."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -20,8 +20,7 @@ class CannotCompile(RuntimeError):
 
 def compile_objective(objective: Objective, *, backend: str = "inductor") -> Objective:
     """Return the same function, compiled at its first use."""
-    compiled: Objective = torch.compile(objective, backend=backend, dynamic=False)
-    return compiled
+    return cast(Objective, torch.compile(objective, backend=backend, dynamic=False))
 
 
 def compile_modules(model: nn.Module, *, backend: str = "inductor") -> None:

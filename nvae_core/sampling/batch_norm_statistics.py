@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from nvae_core.config import statistics_name
+from nvae_core.model.batch_norm import RunningStatistics
 from nvae_core.model.convolutions import hold_weights
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import InvalidRunDirectory, RunDirectory
@@ -49,6 +50,7 @@ def re_estimate_batch_norm(
         SamplingStopped: `should_stop`, asked before each draw, said so; they are in between.
     """
     was_training = model.training
+    statistics = RunningStatistics(model.decoder)
     model.train()
     try:
         with hold_weights(model):
@@ -57,6 +59,7 @@ def re_estimate_batch_norm(
                 model.generate(
                     generator, batch_size=RE_ESTIMATION_BATCH_SIZE, temperature=temperature
                 )
+                statistics.follow([statistics.take_batch()])
     finally:
         model.train(was_training)
 

@@ -1,8 +1,7 @@
 import pytest
 import torch
-from nvae_core.inference.network import SampleScores
 
-from nvae_core.evaluation.likelihood import StreamingEstimate, score_images
+from nvae_core.evaluation.likelihood import SampleScores, StreamingEstimate, score_images
 from nvae_core.model.nvae import NVAE
 from nvae_core.seeding import draw_noise
 

@@ -2,15 +2,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from nvae_core.inference.network import FoldedDecoder, fold_decoder
 from PIL import Image
 
 from nvae_core.checkpoint import MODEL_NAME, load_model
 from nvae_core.config import ModelConfig, OptimizationConfig, SampleConfig
+from nvae_core.model.decoder import Decoder
+from nvae_core.model.fuse import fuse
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import (
     ArtifactLine,
@@ -41,7 +43,7 @@ FORMS = [("grid", "png"), ("images", "npz")]
 def draw(model: NVAE, *, seed: int = 0, temperature: float = 1.0, shared: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return draw_images(
-        fold_decoder(model),
+        fuse(model.decoder),
         3,
         temperature=temperature,
         generator=generator,
@@ -59,7 +61,7 @@ def test_samples_depend_on_the_seed_and_the_temperature_alone(model: NVAE) -> No
 
 
 def test_more_images_than_one_batch_can_be_drawn(model: NVAE) -> None:
-    decoder = fold_decoder(model.eval())
+    decoder = fuse(model.eval().decoder)
     images = draw_images(decoder, 70, temperature=1.0, generator=torch.Generator())
     assert images.shape == (70, 1, 12, 12)
 
@@ -71,13 +73,13 @@ def test_how_many_images_a_pass_takes_changes_no_latent(
     model.eval()
     expected = draw(model, shared=shared)
     passes: list[int] = []
-    generate = FoldedDecoder.generate
+    generate = Decoder.generate
 
-    def generate_and_count(self: FoldedDecoder, noise: Sequence[torch.Tensor], t: float):
+    def generate_and_count(self: Decoder, noise: Sequence[torch.Tensor], **options: Any):
         passes.append(len(noise[0]))
-        return generate(self, noise, t)
+        return generate(self, noise, **options)
 
-    monkeypatch.setattr(FoldedDecoder, "generate", generate_and_count)
+    monkeypatch.setattr(Decoder, "generate", generate_and_count)
     monkeypatch.setitem(MAX_PIXELS, "cpu", 2 * 16 * 16)
     torch.testing.assert_close(draw(model, shared=shared), expected)
     monkeypatch.setitem(MAX_PIXELS, "cpu", 1)
