@@ -129,8 +129,8 @@ def assert_same(ours: PublishedCheckpoint, theirs: PublishedCheckpoint) -> None:
         ours.state.model.state_dict(), theirs.state.model.state_dict(), rtol=0, atol=0
     )
     torch.testing.assert_close(
-        ours.state.optimizer.state_dict()["state"],
-        theirs.state.optimizer.state_dict()["state"],
+        ours.state.training_tensors(),
+        theirs.state.training_tensors(),
         rtol=0,
         atol=0,
     )

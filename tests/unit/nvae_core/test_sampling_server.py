@@ -145,11 +145,11 @@ def test_run_with_a_broken_device_is_left_to_another_process(
         request = json.dumps({"run_directory": str(run.path)}).encode()
         while True:
             try:
-                connection, _ = ask(tmp_path / "socket", request + b"\n")
+                connection, first = ask(tmp_path / "socket", request + b"\n")
             except (FileNotFoundError, ConnectionRefusedError):  # it does not listen yet
                 continue
             with connection, connection.makefile("rb") as stream:
-                answers.extend(stream)
+                answers.append(first + stream.read())
             return
 
     thread = threading.Thread(target=client)
@@ -157,5 +157,5 @@ def test_run_with_a_broken_device_is_left_to_another_process(
     status = serve(tmp_path / "socket", budget_bytes=10**9, idle_seconds=60.0, device=CPU)
     thread.join()
     assert status == 1
-    assert answers == [b"begun\n"]
+    assert answers == [b"queued\nbegun\n"]
     assert run.read_result() is None
