@@ -1,7 +1,7 @@
 """Residual cells (Fig. 3 of the paper): their branches, gates and skip connections."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from nvae_core.architecture import Cell, InvertedResidual, TwoConvolutions
 from nvae_core.model.activation_checkpointing import CheckpointedSequential
 from nvae_core.model.batch_norm import Activation, BatchNorm, activate
-from nvae_core.model.convolutions import Conv2d, DataInitializedConv2d, WeightNormConv2d
+from nvae_core.model.convolutions import (
+    Conv2d,
+    DataInitializedConv2d,
+    WeightNormConv2d,
+    channels_last,
+)
 
 RESIDUAL_SCALE = 0.1
 
@@ -103,9 +108,16 @@ class DownSkip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Cin, H, W) to (B, Cout, H / 2, W / 2)."""
-        x = F.silu(x)
-        offsets = zip(self.convs, self.OFFSETS, strict=True)
-        return torch.cat([conv(x[:, :, row:, column:]) for conv, (row, column) in offsets], dim=1)
+        pixels = channels_last(F.silu(x)).permute(0, 2, 3, 1)
+        # Those that a convolution sees, side by side: (2, 2, B, H / 2, W / 2, Cin).
+        batch_size, height, width, channels = pixels.shape
+        blocks = pixels.view(batch_size, height // 2, 2, width // 2, 2, channels)
+        by_offset = blocks.permute(2, 4, 0, 1, 3, 5).contiguous()
+        parts = [
+            F.linear(by_offset[offset], conv.effective_weight().flatten(1), conv.bias)
+            for conv, offset in zip(cast(Sequence[Conv2d], self.convs), self.OFFSETS, strict=True)
+        ]
+        return torch.cat(parts, dim=3).permute(0, 3, 1, 2)
 
 
 class UpSkip(nn.Module):

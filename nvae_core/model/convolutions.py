@@ -49,7 +49,7 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Cin, H, W) to (B, Cout, H / stride, W / stride)."""
-        if self.in_float32:
+        if self.in_float32 and _is_autocast(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
                 return self._convolve(x.to(self.weight.dtype))
         return self._convolve(x)
@@ -67,7 +67,11 @@ class Conv2d(nn.Conv2d):
 
 
 def _is_eager() -> bool:
-    return not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
+    return not (torch.compiler.is_compiling() or _is_autocast("cpu"))
+
+
+def _is_autocast(device_type: str) -> bool:
+    return device_type != "meta" and torch.is_autocast_enabled(device_type)
 
 
 class WeightNormConv2d(Conv2d):

@@ -104,7 +104,7 @@ class Decoder(nn.Module):
 
     def initial_state(self, batch_size: int) -> Tensor:
         """Return the learned state above the first group, (B, C, H, W)."""
-        return self.top_state.expand(batch_size, -1, -1, -1)
+        return channels_last(self.top_state.expand(batch_size, -1, -1, -1))
 
     def noise_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
         """Return the shape of each group's noise, top first: (B, Z, H, W)."""

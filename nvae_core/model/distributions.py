@@ -98,6 +98,8 @@ class BernoulliImage:
 
 def crop(x: Tensor, padding: int) -> Tensor:
     """Remove the padding from the last two dimensions."""
+    if padding == 0:
+        return x
     return x[..., padding : x.shape[-2] - padding, padding : x.shape[-1] - padding]
 
 
@@ -126,10 +128,14 @@ class LogisticMixtureImage:
         First the M logits; then for each colour M means, M log scales and M coefficients.
         """
         num_mixtures, num_colors = config.num_mixtures, config.num_colors
-        logits, rest = parameters[:, :num_mixtures], parameters[:, num_mixtures:]
-        parts = rest.reshape(len(rest), num_colors, -1, num_mixtures, *rest.shape[2:]).unbind(2)
+        # With the channels last, so that the gradient is put together as they lie in memory.
+        pixels = parameters.permute(0, 2, 3, 1)
+        sizes = [num_mixtures, pixels.shape[3] - num_mixtures]
+        logits, rest = torch.split(pixels, sizes, dim=3)
+        by_color = rest.reshape(*rest.shape[:3], num_colors, -1, num_mixtures)
+        parts = [part.permute(0, 3, 4, 1, 2) for part in by_color.unbind(4)]
         return cls(
-            logits=logits,
+            logits=logits.permute(0, 3, 1, 2),
             components=Logistics(
                 means=parts[0],
                 log_scales=parts[1].clamp_min(MIN_LOG_SCALE),

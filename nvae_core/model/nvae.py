@@ -99,16 +99,23 @@ class NVAEOutput:
 
 
 def _stack(groups: Sequence[LatentGroupOutput]) -> LatentGroupOutput:
-    sample = torch.stack([group.sample for group in groups])
+    sample = _stack_channels_last([group.sample for group in groups])
+    z = _stack_channels_last([group.z for group in groups]) if groups[0].has_flow else sample
     return LatentGroupOutput(
-        raw_prior=torch.stack([group.raw_prior for group in groups]),
+        raw_prior=_stack_channels_last([group.raw_prior for group in groups]),
         posterior=Normal(
-            torch.stack([group.posterior.mean for group in groups]),
-            torch.stack([group.posterior.sigma for group in groups]),
+            _stack_channels_last([group.posterior.mean for group in groups]),
+            _stack_channels_last([group.posterior.sigma for group in groups]),
         ),
         sample=sample,
-        z=torch.stack([group.z for group in groups]) if groups[0].has_flow else sample,
+        z=z,
     )
+
+
+def _stack_channels_last(tensors: Sequence[Tensor]) -> Tensor:
+    """Stack (B, C, H, W) as they lie in memory, and so are their gradients."""
+    stacked = torch.stack([tensor.permute(0, 2, 3, 1) for tensor in tensors])
+    return stacked.permute(0, 1, 4, 2, 3)
 
 
 class NVAE(nn.Module):

@@ -27,7 +27,7 @@ class Adamax:
         """
         self.count += is_taken
         step_size = rate * is_taken / (1 - MEAN_DECAY ** self.count.clamp_min(1))
-        if self.parameters.device.type == "cuda":
+        if waits_for_nothing(self.parameters.device):
             self._update_if(is_taken, gradients, step_size)
         elif is_taken:
             self._update_in_parts(gradients, step_size.item())
@@ -54,3 +54,8 @@ class Adamax:
         torch.maximum(self.norm, gradients.abs_().add_(EPSILON * is_taken), out=self.norm)
         change = torch.div(self.mean, self.norm.clamp_min(EPSILON / 2), out=gradients)
         self.parameters.sub_(change.mul_(step_size))
+
+
+def waits_for_nothing(device: torch.device) -> bool:
+    """Whether the device works on while Python goes ahead, so that to ask it costs time."""
+    return device.type != "cpu"
