@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from analyses import artifacts, save_untrained
-from nvae_core.inference.network import FoldedDecoder
 
 from nvae_core.analysis.experiments.interpolation import interpolate
 from nvae_core.analysis.experiments.reconstruction import reconstruct
@@ -18,6 +17,7 @@ from nvae_core.checkpoint import TrainedOn
 from nvae_core.config import TrainConfig
 from nvae_core.data.pixels import to_repeatable_input
 from nvae_core.data.prepared import PreparedSplit, open_prepared, read_manifest
+from nvae_core.model.decoder import Decoder
 from nvae_core.sampling.drawing import draw_images
 from nvae_core.sampling.grids import arrange_grid, as_bytes
 from nvae_core.sampling.sampler import Sampler
@@ -61,7 +61,7 @@ def held_out(train_config: TrainConfig) -> PreparedSplit:
     return open_prepared(Path(train_config.dataset), "test")
 
 
-def drawn_by(decoder: FoldedDecoder, count: int, *, temperature: float, **fields: Any):
+def drawn_by(decoder: Decoder, count: int, *, temperature: float, **fields: Any):
     generator = seeded_generator(CPU, Stream.LATENTS, 3)
     return draw_images(decoder, count, temperature=temperature, generator=generator, **fields)
 
@@ -94,7 +94,7 @@ def test_table_has_running_statistics_left_and_a_row_for_each_temperature(shown,
         re_estimation_draws=2,
     )
 
-    def grid(decoder: FoldedDecoder, temperature: float) -> np.ndarray:
+    def grid(decoder: Decoder, temperature: float) -> np.ndarray:
         images = drawn_by(decoder, 4, temperature=temperature)
         for axis in (2, 3):
             images = images.repeat_interleave(MAGNIFICATION, axis)

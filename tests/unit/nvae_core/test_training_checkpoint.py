@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from nvae_core.training.checkpoint import restore_training
 
 from nvae_core.checkpoint import CheckpointCorrupt, load_model
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.training.checkpointer import save_checkpoint
+from nvae_core.training.resume import restore_training
 from nvae_core.training.state import TrainingState, start_training
 
 CPU = torch.device("cpu")
@@ -16,9 +16,8 @@ OPTIMIZATION = OptimizationConfig(epochs=1, batch_size=4, warmup_epochs=0)
 
 def trained_state(model_config: ModelConfig, seed: int = 0) -> TrainingState:
     state = start_training(model_config, OPTIMIZATION, seed=seed, device=CPU)
-    for parameter in state.model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    state.optimizer.step()
+    gradients = torch.ones_like(state.bank.flat)
+    state.optimizer.update(gradients, torch.tensor(0.01), is_taken=torch.ones(()))
     state.step = 7
     return state
 
