@@ -143,10 +143,9 @@ def gather_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> T
     """Return the tensors of all ranks, (world size, ...); the same bits on each of them."""
     if world_size(scope) == 1:
         return values[None].clone()
-    # In one dimension: gloo takes no other.
-    gathered = values.new_empty(world_size(scope) * values.numel())
-    dist.all_gather_into_tensor(gathered, values.reshape(-1), group=_group_of(scope))
-    return gathered.view(world_size(scope), *values.shape)
+    gathered = [torch.empty_like(values) for _ in range(world_size(scope))]
+    dist.all_gather(gathered, values, group=_group_of(scope))
+    return torch.stack(gathered)
 
 
 def take_from_first_rank(value: T) -> T:
