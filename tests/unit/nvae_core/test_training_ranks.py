@@ -142,11 +142,27 @@ def train_by_buckets(ranks: Ranks) -> dict[int, Trained]:
     return trained
 
 
+def take_own_statistics(ranks: Ranks) -> dict[str, torch.Tensor]:
+    """Return running statistics around a step, and those of this rank's batch in it."""
+    state = start({"batch_norm_statistics": "local"})
+    running, batches = state.running_statistics, []
+    before, take_batch = running.values.clone(), running.take_batch
+
+    def note() -> torch.Tensor:
+        batches.append(take_batch())
+        return batches[-1].clone()
+
+    running.take_batch = note  # type: ignore[method-assign]
+    step_once(state, own_part(ranks))
+    return {"before": before, "batch": batches[0], "after": running.values}
+
+
 def work(ranks: Ranks) -> dict[str, Any]:
     distributed.BUCKET_BYTES = BUCKETS[0]
     return {
         "trained": train_all(ranks),
         "by buckets": train_by_buckets(ranks),
+        "own statistics": take_own_statistics(ranks),
         "overflow": overflow_on_one(ranks),
         "normalized": normalize_in_nodes(ranks),
     }
@@ -211,6 +227,15 @@ def test_request_of_one_rank_stops_all_at_the_same_step(results: list[Any], name
     for result in results:
         agreed = [outcome.stop_agreed for outcome in result["trained"][name].outcomes]
         assert agreed == [False] * (NUM_STEPS - 1) + [True]
+
+
+@pytest.mark.processes
+def test_local_statistics_are_averaged(results: list[Any]) -> None:
+    parts = [result["own statistics"] for result in results]
+    before, after = parts[0]["before"], parts[0]["after"]
+    mean = torch.stack([part["batch"] for part in parts]).mean(dim=0)
+    assert not torch.equal(parts[0]["batch"], parts[1]["batch"])
+    torch.testing.assert_close(after, before + 0.05 * (mean - before), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.processes

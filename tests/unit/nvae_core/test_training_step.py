@@ -115,3 +115,31 @@ def test_without_spectral_weight_the_loss_has_no_penalties(
     outcome = step_once(state, padded_images, SCHEDULE._replace(spectral_weight=0, kl_weight=1))
     assert outcome.values["loss"] == pytest.approx(outcome.values["negative_elbo"])
     assert outcome.values["spectral_norm_sum"] == 0
+
+
+def test_skipped_step_leaves_running_statistics_alone_and_a_taken_one_moves_them(
+    state: TrainingState, padded_images: torch.Tensor
+) -> None:
+    before = state.running_statistics.values.clone()
+    assert not step_once(state, torch.full_like(padded_images, torch.nan)).was_taken
+    assert torch.equal(state.running_statistics.values, before)
+    assert step_once(state, padded_images).was_taken
+    changed = state.running_statistics.values != before
+    assert changed.float().mean() > 0.9
+
+
+def test_step_measures_the_divergence_of_each_channel(
+    state: TrainingState, padded_images: torch.Tensor
+) -> None:
+    metrics = step_once(state, padded_images)
+    assert metrics.kl_per_channel.shape == (3, 3)  # groups, latent channels
+    assert metrics.kl_per_channel.sum().item() == pytest.approx(metrics.values["kl"], rel=1e-5)
+    assert not metrics.kl_per_channel.requires_grad
+
+
+def test_gradients_do_not_outlive_the_step(
+    state: TrainingState, padded_images: torch.Tensor
+) -> None:
+    step_once(state, padded_images)
+    assert state.bank.flat.grad is None
+    assert all(parameter.grad is None for parameter in state.model.parameters())
