@@ -201,9 +201,9 @@ def gather_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> T
     """Return the tensors of all ranks, (world size, ...); the same bits on each of them."""
     if world_size(scope) == 1:
         return values[None].clone()
-    gathered = values.new_empty((world_size(scope), *values.shape))
-    dist.all_gather_into_tensor(gathered, values, group=_group_of(scope))
-    return gathered
+    gathered = [torch.empty_like(values) for _ in range(world_size(scope))]
+    dist.all_gather(gathered, values, group=_group_of(scope))
+    return torch.stack(gathered)
 
 
 def take_from_first_rank(value: T) -> T:

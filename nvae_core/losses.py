@@ -121,11 +121,12 @@ class SpectralRegularizer(nn.Module):
         by_shape: dict[tuple[int, int], list[Matrices]] = defaultdict(list)
         for part in weights:
             by_shape[part.values.shape[1], part.values.shape[2]].append(part)
-        terms = [
-            self._sum_of_norms(self._names[shape], parts, num_iterations)
-            for shape, parts in by_shape.items()
-        ]
-        return torch.stack(terms).sum()
+        with torch.autocast(weights[0].values.device.type, enabled=False):
+            terms = [
+                self._sum_of_norms(self._names[shape], parts, num_iterations)
+                for shape, parts in by_shape.items()
+            ]
+            return torch.stack(terms).sum()
 
     def get_extra_state(self) -> Tensor:
         """Return what belongs to the training state and is no buffer."""

@@ -55,8 +55,11 @@ class BatchNorm(nn.Module):
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=EPSILON
             )
             return activate(z, self.activation)
+        moments = None
+        if world_size(self.scope) > 1:
+            moments = measured_once(lambda: _moments_over_ranks(x.detach(), self.scope))
         y, mean, inverse_std = _Normalize.apply(  # type: ignore[no-untyped-call]
-            x, self.weight, self.bias, self.activation, self.scope
+            x, self.weight, self.bias, moments, self.activation, self.scope
         )
         count = world_size(self.scope) * copies * x.numel() // x.shape[1]
         self.batch_statistics = BatchStatistics(mean, inverse_std, count)
@@ -124,7 +127,7 @@ def activate(z: Tensor, activation: Activation) -> Tensor:
 
 
 class _Normalize(torch.autograd.Function):
-    """Normalize by the statistics of the batch, and activate.
+    """Normalize by the statistics of the batch, or by the moments (2, C) of all; and activate.
 
     It keeps its input only: what the activation saw is computed again in the backward pass.
     """
@@ -135,16 +138,17 @@ class _Normalize(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
+        moments: Tensor | None,
         activation: Activation,
         scope: StatisticsScope,
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)  # of the statistics
-        if world_size(scope) == 1:
+        if moments is None:
             z, mean, inverse_std = torch.native_batch_norm(
                 x, weight, bias, None, None, True, 0.0, EPSILON
             )
         else:
-            mean, variance = measured_once(lambda: _moments_over_ranks(x, scope)).unbind(0)
+            mean, variance = moments.unbind(0)
             z = F.batch_norm(x, mean, variance, weight, bias, eps=EPSILON)
             inverse_std = torch.rsqrt(variance + EPSILON)
         ctx.save_for_backward(x, weight, bias, mean, inverse_std)
@@ -153,7 +157,7 @@ class _Normalize(torch.autograd.Function):
         return activate(z, activation), mean, inverse_std
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         x, weight, bias, mean, inverse_std = ctx.saved_tensors
         gradient, is_alone = gradients[0], world_size(ctx.scope) == 1
         is_identity = ctx.activation == "identity"
@@ -181,7 +185,7 @@ class _Normalize(torch.autograd.Function):
             slope = scale * inverse_std * mean_grad_x_hat
             offset = slope * mean - scale * mean_grad
             grad_x = grad_x + torch.addcmul(offset[:, None, None], x, -slope[:, None, None])
-        return grad_x.to(x.dtype), grad_weight, grad_bias, None, None
+        return grad_x.to(x.dtype), grad_weight, grad_bias, None, None, None
 
 
 def _activation_backward(gradient: Tensor, z: Tensor, activation: Activation) -> Tensor:

@@ -35,7 +35,9 @@ def compile_modules(model: nn.Module, *, backend: str = "inductor") -> None:
     except (RuntimeError, OSError) as error:
         raise CannotCompile(f"torch.compile does not work here: {error}") from error
     parts = [module for module in model.modules() if isinstance(module, COMPILED)]
-    # All share the code of nn.Module, so each counts as one more version of it.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, len(parts))
+    # All share the code of nn.Module, so each counts as one more version of it; as two where it
+    # is computed again by what it measured over the ranks.
+    num_versions = 2 * len(parts)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, num_versions)
     for part in parts:
         part.compile(backend=backend, dynamic=False)

@@ -71,15 +71,16 @@ def _start(task: Task, rank: int, port: int) -> int:
 
 
 def _train(task: Task, rank: int) -> int:
+    from nvae_core import checkpoint  # noqa: PLC0415
     from nvae_core.cli import train  # noqa: PLC0415
-    from nvae_core.training import loop, snapshot  # noqa: PLC0415
+    from nvae_core.training import train as loop  # noqa: PLC0415
 
     if rank == task.crash_rank:
         saves = iter(range(1, 10**6))
         loop.take_step = _before(loop.take_step, lambda state: state.step == task.crash_step, _die)
         loop.take_step = _before(loop.take_step, lambda state: state.step == task.hang_step, _hang)
-        snapshot.save_file = _before(
-            snapshot.save_file,
+        checkpoint.save_file = _before(
+            checkpoint.save_file,
             lambda _, path: path.name == task.crash_file and next(saves) == task.crash_save,
             _die,
         )

@@ -1,6 +1,6 @@
 """Work that several ranks do together in a test, each in a process of its own.
 
-`python joined_ranks.py FOLDER WORLD_SIZE NUM_NODES NUM_LOCAL` does what is pickled in the folder.
+`python joined_ranks.py FOLDER WORLD_SIZE NUM_NODES` does what is pickled in the folder.
 """
 
 import os
@@ -18,27 +18,19 @@ import torch.multiprocessing as mp
 from nvae_core.config import RankPolicy
 from nvae_core.distributed import Ranks, join_ranks, limit_threads
 
-UNSET = 0
-
 
 def together(
-    work: Callable[[Ranks], Any],
-    folder: Path,
-    *,
-    world_size: int,
-    num_nodes: int = 1,
-    num_local: int = UNSET,
+    work: Callable[[Ranks], Any], folder: Path, *, world_size: int, num_nodes: int = 1
 ) -> list[Any]:
-    """Return what the work returned on each rank; `num_local` is torchrun's LOCAL_WORLD_SIZE."""
+    """Return what the work returned on each rank."""
     (folder / "work.pickle").write_bytes(pickle.dumps(work))
-    numbers = (world_size, num_nodes, num_local)
-    done = forked_programs.run("joined_ranks", folder, *numbers)
+    done = forked_programs.run("joined_ranks", folder, world_size, num_nodes)
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
 
 
 def main() -> None:
-    folder, (world_size, num_nodes, num_local) = Path(sys.argv[1]), map(int, sys.argv[2:])
+    folder, (world_size, num_nodes) = Path(sys.argv[1]), map(int, sys.argv[2:])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,8 +40,6 @@ def main() -> None:
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
-    if num_local != UNSET:
-        os.environ["LOCAL_WORLD_SIZE"] = str(num_local)
     work = pickle.loads((folder / "work.pickle").read_bytes())
     mp.start_processes(_join, (work, folder), nprocs=world_size, start_method="fork")
 

@@ -151,3 +151,33 @@ def test_strided_pointwise_convolution_is_a_convolution(channels: int) -> None:
             rtol=1e-5,
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5, 11])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_a_depthwise_convolution_are_torchs(
+    kernel_size: int, layout: torch.memory_format
+) -> None:
+    convolution = Conv2d(6, 6, kernel_size, groups=6, bias=False)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 6, 7, 9, generator=generator).contiguous(memory_format=layout)
+    x.requires_grad_()
+    expected = nn.functional.conv2d(x, convolution.weight, padding=kernel_size // 2, groups=6)
+    y = convolution(x)
+    torch.testing.assert_close(y, expected)
+    target = torch.randn(y.shape, generator=generator)
+    inputs = [x, convolution.weight]
+    torch.testing.assert_close(
+        torch.autograd.grad((y * target).sum(), inputs),
+        torch.autograd.grad((expected * target).sum(), inputs),
+        rtol=1e-5,
+        atol=1e-4,
+    )
+
+
+def test_depthwise_convolution_of_a_constant_has_a_gradient_of_its_input_only() -> None:
+    convolution = Conv2d(4, 4, 5, groups=4, bias=False).requires_grad_(False)
+    x = torch.ones(1, 4, 5, 5, requires_grad=True)
+    convolution(x).sum().backward()
+    assert x.grad is not None
+    assert convolution.weight.grad is None

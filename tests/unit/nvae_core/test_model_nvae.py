@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nvae_core.config import ModelConfig
-from nvae_core.model.distributions import RawNormal
+from nvae_core.model.distributions import Normal
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.seeding import draw_noise
 
@@ -65,6 +65,16 @@ def test_residual_posterior_adds_the_prior(model: NVAE, padded_images: torch.Ten
     torch.testing.assert_close(kl, torch.zeros(4, 3, 3), rtol=0, atol=1e-5)
 
 
+def test_residual_is_added_before_the_clamp(model: NVAE, padded_images: torch.Tensor) -> None:
+    said: list[torch.Tensor] = []
+    model.posteriors[1].register_forward_hook(lambda _module, _inputs, raw: said.append(raw))
+    noise = draw_noise(model.noise_shapes(4), torch.Generator().manual_seed(0))
+    group = model.eval()(padded_images, noise).groups[1]
+    expected = Normal.from_raw(group.raw_prior + said[0])
+    torch.testing.assert_close(group.posterior.mean, expected.mean)
+    torch.testing.assert_close(group.posterior.sigma, expected.sigma)
+
+
 def test_absolute_posterior_ignores_the_prior(
     model_config: ModelConfig, padded_images: torch.Tensor
 ) -> None:
@@ -75,7 +85,7 @@ def test_absolute_posterior_ignores_the_prior(
             head.sampler.log_weight_norm.fill_(-100)
             head.sampler.bias.zero_()
     noise = draw_noise(model.noise_shapes(4), torch.Generator().manual_seed(0))
-    standard = RawNormal(torch.zeros(1), torch.zeros(1)).clamp()
+    standard = Normal.from_raw(torch.zeros(2, 1, 1))
     for group in model(padded_images, noise).groups:
         torch.testing.assert_close(group.posterior.sigma, standard.sigma.expand_as(group.z))
 

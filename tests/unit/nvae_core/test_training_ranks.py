@@ -1,5 +1,6 @@
 """Several ranks train one model: equal bits on each, and the gradient of all their images."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,22 +8,23 @@ from typing import Any
 import pytest
 import torch
 from joined_ranks import together
-from nvae_core.training.gradient_averaging import GradientAverager, in_order_of_readiness
-from nvae_core.training.outcome import StepMetrics
 
+from nvae_core import distributed
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
 from nvae_core.distributed import Ranks
 from nvae_core.losses import balance_kl
 from nvae_core.model.batch_norm import BatchNorm, normalize_over
 from nvae_core.seeding import draw_noise
+from nvae_core.training.metrics import StepMetrics
 from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import take_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-WEIGHTS = Schedule(learning_rate=0.01, kl_weight=1.0, spectral_weight=0.01)
+SCHEDULE = Schedule(learning_rate=0.01, kl_weight=1.0, spectral_weight=0.01)
 NUM_IMAGES = 8  # on all ranks
 NUM_STEPS = 3
+BUCKETS = (20_000, 4_444, 2**24)  # bytes: many, many that are not full, and one
 MODEL = ModelConfig(
     image_size=12,
     image_padding=2,
@@ -52,7 +54,6 @@ class Trained:
     states: list[dict[str, torch.Tensor]] = field(default_factory=list)
     outcomes: list[StepMetrics] = field(default_factory=list)
     gradients: dict[str, torch.Tensor] = field(default_factory=dict)
-    num_buckets: int = 1
 
 
 def start(compute: dict[str, object], *, model: ModelConfig = MODEL) -> TrainingState:
@@ -64,7 +65,6 @@ def start(compute: dict[str, object], *, model: ModelConfig = MODEL) -> Training
         device=torch.device("cpu"),
         compute=ComputeConfig.model_validate(compute),
     )
-    state.averager = GradientAverager(state.model, bucket_bytes=20_000)
     state.model.train()
     return state
 
@@ -77,7 +77,7 @@ def step_once(state: TrainingState, part: slice, *, stop_requested: bool = False
         state,
         x[part].contiguous(memory_format=torch.channels_last),
         [group[part] for group in noise],
-        weights=WEIGHTS,
+        schedule=SCHEDULE,
         balancing=balance_kl("off", state.model.hierarchy.groups),
         penalize_batch_norm=True,
         stop_requested=stop_requested,
@@ -90,13 +90,19 @@ def own_part(ranks: Ranks) -> slice:
 
 
 def train(state: TrainingState, part: slice, *, asks_to_stop: bool = False) -> Trained:
-    trained = Trained(num_buckets=len(state.averager._buckets))
+    trained = Trained()
+    update = state.optimizer.update
+
+    def note(gradients: torch.Tensor, *args: torch.Tensor) -> None:
+        trained.gradients = state.bank.views(gradients.clone())
+        update(gradients, *args)
+
+    state.optimizer.update = note  # type: ignore[method-assign]
     for step in range(NUM_STEPS):
         stop_requested = asks_to_stop and step == NUM_STEPS - 1
         trained.outcomes.append(step_once(state, part, stop_requested=stop_requested))
         tensors = state.model.state_dict() | state.training_tensors()
         trained.states.append({name: value.clone() for name, value in tensors.items()})
-    trained.gradients = {name: parameter.grad for name, parameter in state.model.named_parameters()}
     return trained
 
 
@@ -110,7 +116,7 @@ def train_all(ranks: Ranks) -> dict[str, Trained]:
 def overflow_on_one(ranks: Ranks) -> list[StepMetrics]:
     state = start({"precision": "fp16"})
     if ranks.rank == 1:
-        state.model.decoder.top_state.register_hook(lambda gradient: gradient * torch.inf)
+        state.bank.flat.register_hook(lambda gradient: gradient * torch.inf)
     return [step_once(state, own_part(ranks)) for _ in range(2)]
 
 
@@ -127,9 +133,36 @@ def images() -> torch.Tensor:
     return torch.randn(NUM_IMAGES, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 + 5
 
 
+def train_by_buckets(ranks: Ranks) -> dict[int, Trained]:
+    """Return what is trained with gradients summed so many bytes at a time."""
+    trained = {}
+    for num_bytes in BUCKETS:
+        distributed.BUCKET_BYTES = num_bytes
+        trained[num_bytes] = train(start({}), own_part(ranks))
+    return trained
+
+
+def take_own_statistics(ranks: Ranks) -> dict[str, torch.Tensor]:
+    """Return running statistics around a step, and those of this rank's batch in it."""
+    state = start({"batch_norm_statistics": "local"})
+    running, batches = state.running_statistics, []
+    before, take_batch = running.values.clone(), running.take_batch
+
+    def note() -> torch.Tensor:
+        batches.append(take_batch())
+        return batches[-1].clone()
+
+    running.take_batch = note  # type: ignore[method-assign]
+    step_once(state, own_part(ranks))
+    return {"before": before, "batch": batches[0], "after": running.values}
+
+
 def work(ranks: Ranks) -> dict[str, Any]:
+    distributed.BUCKET_BYTES = BUCKETS[0]
     return {
         "trained": train_all(ranks),
+        "by buckets": train_by_buckets(ranks),
+        "own statistics": take_own_statistics(ranks),
         "overflow": overflow_on_one(ranks),
         "normalized": normalize_in_nodes(ranks),
     }
@@ -146,21 +179,39 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize("name", list(COMPUTE))
 def test_state_is_equal_on_all_ranks_after_every_step(results: list[Any], name: str) -> None:
     first, *others = [result["trained"][name] for result in results]
-    assert first.num_buckets > 3
     for other in others:
-        for ours, theirs in zip(first.states, other.states, strict=True):
-            assert ours.keys() == theirs.keys()
-            assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
-        for ours, theirs in zip(first.outcomes, other.outcomes, strict=True):
-            assert ours.values == theirs.values
+        assert_same_bits(first, other)
     assert first.outcomes[-1].was_taken
 
 
 @pytest.mark.processes
-def test_gradient_is_that_of_all_images_on_one_rank(results: list[Any]) -> None:
+@pytest.mark.parametrize("num_bytes", BUCKETS)
+def test_gradients_have_equal_bits_on_all_ranks_whatever_the_size_of_the_buckets(
+    results: list[Any], num_bytes: int
+) -> None:
+    first, *others = [result["by buckets"][num_bytes] for result in results]
+    num_values = sum(gradient.numel() for gradient in first.gradients.values())
+    num_buckets = math.ceil(4 * num_values / num_bytes)
+    assert num_buckets == 1 if num_bytes == BUCKETS[-1] else num_buckets > 3
+    for other in others:
+        assert_same_bits(first, other)
+        for name, gradient in first.gradients.items():
+            assert torch.equal(gradient, other.gradients[name]), name
+
+
+def assert_same_bits(first: Trained, other: Trained) -> None:
+    for ours, theirs in zip(first.states, other.states, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+    for ours, theirs in zip(first.outcomes, other.outcomes, strict=True):
+        assert ours.values == theirs.values
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("num_bytes", BUCKETS)
+def test_gradient_is_that_of_all_images_on_one_rank(results: list[Any], num_bytes: int) -> None:
     alone = train(start({}), slice(None))
-    assert alone.num_buckets == 0
-    trained = results[0]["trained"]["default"]
+    trained = results[0]["by buckets"][num_bytes]
     norm = alone.outcomes[-1].values["gradient_norm"]
     for name, gradient in trained.gradients.items():
         torch.testing.assert_close(
@@ -176,6 +227,15 @@ def test_request_of_one_rank_stops_all_at_the_same_step(results: list[Any], name
     for result in results:
         agreed = [outcome.stop_agreed for outcome in result["trained"][name].outcomes]
         assert agreed == [False] * (NUM_STEPS - 1) + [True]
+
+
+@pytest.mark.processes
+def test_local_statistics_are_averaged(results: list[Any]) -> None:
+    parts = [result["own statistics"] for result in results]
+    before, after = parts[0]["before"], parts[0]["after"]
+    mean = torch.stack([part["batch"] for part in parts]).mean(dim=0)
+    assert not torch.equal(parts[0]["batch"], parts[1]["batch"])
+    torch.testing.assert_close(after, before + 0.05 * (mean - before), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.processes
@@ -208,12 +268,3 @@ def test_micro_batches_add_up_to_the_gradient_of_the_batch() -> None:
     }
     for name in ("loss", "kl", "spectral_norm_sum", "gradient_norm"):
         assert outcomes[4].values[name] == pytest.approx(outcomes[1].values[name], rel=1e-4)
-
-
-def test_weights_that_are_held_are_ready_last() -> None:
-    state = start({})
-    order = in_order_of_readiness(state.model)
-    names = {parameter: name for name, parameter in state.model.named_parameters()}
-    assert len(order) == len(names)
-    assert names[order[0]] == "decoder.image_head.bias"
-    assert names[order[-1]] == "encoder.stem.weight"

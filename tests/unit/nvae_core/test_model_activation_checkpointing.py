@@ -8,12 +8,11 @@ import torch
 import torch.distributed as dist
 from joined_ranks import together
 
-from nvae_core.config import ModelConfig
+from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
 from nvae_core.distributed import Ranks
-from nvae_core.model.activation_checkpointing import CheckpointedSequential, checkpoint_activations
-from nvae_core.model.convolutions import WeightNormConv2d, hold_weights
-from nvae_core.model.nvae import NVAE, build_model
+from nvae_core.model.activation_checkpointing import CheckpointedSequential
 from nvae_core.seeding import draw_noise
+from nvae_core.training.state import TrainingState, start_training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COLOURS = ModelConfig(
@@ -30,25 +29,35 @@ COLOURS = ModelConfig(
 Pass = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
 
 
-def build(config: ModelConfig, *, recomputed: bool) -> NVAE:
-    model = build_model(config, seed=0).train()
-    if recomputed:
-        checkpoint_activations(model)
-    return model
+def build(config: ModelConfig, *, recomputed: bool) -> TrainingState:
+    state = start_training(
+        config,
+        OptimizationConfig(epochs=1, batch_size=2, warmup_epochs=0),
+        seed=0,
+        device=torch.device("cpu"),
+        compute=ComputeConfig(activation_checkpointing=recomputed),
+    )
+    state.model.train()
+    return state
 
 
-def train_once(model: NVAE, *, precision: torch.dtype = torch.float32, rank: int = 0) -> Pass:
+def train_once(
+    state: TrainingState, *, precision: torch.dtype = torch.float32, rank: int = 0
+) -> Pass:
     """Return the gradients and the buffers after one step's passes."""
+    model, flat = state.model, state.bank.flat
+    flat.grad = None
     generator = torch.Generator().manual_seed(rank)
     x = torch.rand(2, 3, 16, 16, generator=generator).contiguous(memory_format=torch.channels_last)
     noise = draw_noise(model.noise_shapes(2), generator)
-    with hold_weights(model):
+    with state.bank.applied(precision):
         with torch.autocast("cpu", dtype=precision, enabled=precision != torch.float32):
             reconstruction = model(x, noise)
         kl = reconstruction.kl_per_channel().sum(dim=(1, 2)).mean()
         (kl - reconstruction.log_prob(x).mean()).backward()
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    return gradients, dict(model.named_buffers())
+    state.running_statistics.follow([state.running_statistics.take_batch()])
+    assert flat.grad is not None
+    return state.bank.views(flat.grad), dict(model.named_buffers())
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -65,7 +74,7 @@ def test_gradients_and_running_statistics_have_the_same_bits(
         assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
 
 
-def kept_bytes(model: NVAE, x: torch.Tensor) -> int:
+def kept_bytes(state: TrainingState, x: torch.Tensor) -> int:
     """Bytes kept from the forward pass for the backward pass, each tensor once, no weights."""
     kept: dict[int, torch.Tensor] = {}
 
@@ -78,17 +87,17 @@ def kept_bytes(model: NVAE, x: torch.Tensor) -> int:
 
     cells = [
         cell
-        for cells in model.modules()
+        for cells in state.model.modules()
         if isinstance(cells, CheckpointedSequential) and cells.is_checkpointed
         for cell in cells
     ]
     # The inputs of cells that are computed again are kept without hooks.
     hooks = [cell.register_forward_pre_hook(keep_input) for cell in cells]
-    with hold_weights(model):
-        held = [m.held_weight for m in model.modules() if isinstance(m, WeightNormConv2d)]
-        weights = [*model.state_dict().values(), *held]
+    with state.bank.applied() as applied:
+        normalized = [matrices.values for matrices in applied.matrices]
+        weights = [*state.model.state_dict().values(), *normalized]
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            model(x, torch.Generator().manual_seed(0))
+            state.model(x, torch.Generator().manual_seed(0))
     for hook in hooks:
         hook.remove()
     for weight in weights:
@@ -106,7 +115,7 @@ def test_of_the_cells_only_their_inputs_are_kept() -> None:
 
 
 def test_evaluation_and_sampling_are_not_recomputed() -> None:
-    model = build(COLOURS, recomputed=True)
+    model = build(COLOURS, recomputed=True).model
     with torch.no_grad():
         model.generate(torch.Generator().manual_seed(0), batch_size=2)
     assert model.eval().encode(torch.rand(1, 3, 16, 16))[0].grad_fn is not None
