@@ -22,18 +22,18 @@ MIN_SIGMA = 0.01
 
 @dataclass(frozen=True)
 class Normal:
-    """Independent normal distributions; mean and sigma are (..., Z, H, W)."""
+    """Independent normal distributions; mean and sigma have the same shape."""
 
     mean: Tensor
     sigma: Tensor
 
     @classmethod
-    def from_raw(cls, raw: Tensor, temperature: float = 1.0) -> "Normal":
-        """Read what a network says, (..., 2Z, H, W): means, then log sigmas, before the clamp.
+    def from_raw(cls, raw: Tensor, temperature: float = 1.0, channel_dim: int = -3) -> "Normal":
+        """Read what a network says, 2Z channels: means, then log sigmas, before the clamp.
 
         The standard deviation is scaled by the temperature.
         """
-        mean, log_sigma = soft_clamp(raw.float()).chunk(2, dim=-3)
+        mean, log_sigma = soft_clamp(raw.float()).chunk(2, dim=channel_dim)
         sigma = log_sigma.exp() + MIN_SIGMA
         return cls(mean, sigma if temperature == 1.0 else sigma * temperature)
 

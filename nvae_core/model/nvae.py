@@ -23,13 +23,15 @@ _BUILDING = threading.Lock()
 class LatentGroupOutput:
     """One group's posterior and its sample, (B, Z, H, W); of the prior, (B, 2Z, H, W).
 
-    Several groups of one resolution have a dimension before these.
+    Several groups of one resolution together are (G, B, H, W, Z): as they lie in memory, so that
+    gradients do too.
     """
 
     raw_prior: Tensor
     posterior: Normal
     sample: Tensor
     z: Tensor  # the sample after the flow; without a flow it is the sample itself
+    channel_dim: int = -3
 
     @property
     def has_flow(self) -> bool:
@@ -39,7 +41,7 @@ class LatentGroupOutput:
     @property
     def prior(self) -> Normal:
         """The prior given the latents above."""
-        return Normal.from_raw(self.raw_prior)
+        return Normal.from_raw(self.raw_prior, channel_dim=self.channel_dim)
 
     def kl(self) -> Tensor:
         """Return the KL divergence of each latent, in nats; an estimate where there is a flow.
@@ -73,7 +75,7 @@ class NVAEOutput:
 
     def kl_per_channel(self) -> Tensor:
         """Return the KL divergence of each image, group and channel, (B, G, Z) nats."""
-        scales = [scale.kl().sum(dim=(3, 4)) for scale in self._scales()]
+        scales = [scale.kl().sum(dim=(2, 3)) for scale in self._scales()]
         return torch.cat(scales).transpose(0, 1)
 
     def kl_and_log_ratio(self) -> tuple[Tensor, Tensor]:
@@ -91,7 +93,7 @@ class NVAEOutput:
         return self.log_prob(x) + log_ratio.sum(dim=1)
 
     def _scales(self) -> list[LatentGroupOutput]:
-        """Return the groups of each resolution together, (G, B, Z, H, W)."""
+        """Return the groups of each resolution together, (G, B, H, W, Z)."""
         by_resolution: dict[int, list[LatentGroupOutput]] = {}
         for group in self.groups:
             by_resolution.setdefault(group.z.shape[-1], []).append(group)
@@ -109,13 +111,12 @@ def _stack(groups: Sequence[LatentGroupOutput]) -> LatentGroupOutput:
         ),
         sample=sample,
         z=z,
+        channel_dim=-1,
     )
 
 
 def _stack_channels_last(tensors: Sequence[Tensor]) -> Tensor:
-    """Stack (B, C, H, W) as they lie in memory, and so are their gradients."""
-    stacked = torch.stack([tensor.permute(0, 2, 3, 1) for tensor in tensors])
-    return stacked.permute(0, 1, 4, 2, 3)
+    return torch.stack([tensor.permute(0, 2, 3, 1) for tensor in tensors])
 
 
 class NVAE(nn.Module):
