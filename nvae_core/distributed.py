@@ -201,9 +201,12 @@ def gather_over_ranks(values: Tensor, scope: StatisticsScope = "all_ranks") -> T
     """Return the tensors of all ranks, (world size, ...); the same bits on each of them."""
     if world_size(scope) == 1:
         return values[None].clone()
-    gathered = [torch.empty_like(values) for _ in range(world_size(scope))]
-    dist.all_gather(gathered, values, group=_group_of(scope))
-    return torch.stack(gathered)
+    # A sum in which each rank has a row of its own: one collective on every backend.
+    group = _group_of(scope)
+    rows = values.new_zeros((world_size(scope), *values.shape))
+    rows[dist.get_rank(group)] = values
+    dist.all_reduce(rows, group=group)
+    return rows
 
 
 def take_from_first_rank(value: T) -> T:

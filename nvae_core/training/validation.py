@@ -72,18 +72,14 @@ class Validation:
     def _batch(
         self, split: PreparedSplit, model: NVAE, indices: Sequence[int]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        # One generator for each image, on the CPU: its pixels and noise are the same each time,
-        # whatever the batch, the rank and the device.
+        # One generator for each image: its pixels and noise are the same each time, whatever the
+        # batch and the rank.
+        device = self._ranks.device
         images: list[Tensor] = []
         noise: list[tuple[Tensor, ...]] = []
         for index in indices:
-            generator = seeded_generator(
-                torch.device("cpu"), Stream.VALIDATION, self._config.seed, index
-            )
+            generator = seeded_generator(device, Stream.VALIDATION, self._config.seed, index)
             images.append(to_model_input(split.images[[index]], model.config, generator))
             noise.append(draw_noise(model.noise_shapes(1), generator))
-        device = self._ranks.device
         per_group = zip(*noise, strict=True)
-        return torch.cat(images).to(device), tuple(
-            torch.cat(group).to(device) for group in per_group
-        )
+        return torch.cat(images), tuple(torch.cat(group) for group in per_group)
