@@ -19,7 +19,6 @@ COPY README.md ./
 COPY nvae_core nvae_core
 COPY nvae_client nvae_client
 COPY services services
-# Without a compiler, which only training needs, the kernels are left out.
 RUN tools/bin/pip install --no-cache-dir --no-deps --no-build-isolation --target /code .
 
 FROM packages

@@ -6,7 +6,8 @@ ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 # hadolint ignore=DL3006
 FROM ${PYTHON_IMAGE} AS packages
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# For the kernels now, and for torch.compile in jobs that ask for it. Debian keeps no old versions.
+# For Triton, by which jobs that ask for torch.compile get their kernels on GPUs. Debian keeps no
+# old versions.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
