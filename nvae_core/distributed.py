@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from nvae_core.config import ComputeConfig, RankPolicy, StatisticsScope
+from nvae_core.config import RankPolicy, StatisticsScope
 
 T = TypeVar("T")
 
@@ -134,16 +134,16 @@ def choose_device() -> torch.device:
     return device
 
 
-def prepare_device(compute: ComputeConfig) -> None:
+def prepare_device(*, deterministic: bool = True) -> None:
     """Say how GPUs are to compute, before the first of them is used; a CPU does so anyhow.
 
     float32 means float32: TF32 has the range of it, and 10 bits.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = compute.deterministic
-    torch.backends.cudnn.benchmark = not compute.deterministic
-    if compute.deterministic:
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # Sums by the switches of a Hopper node differ from one call to the next.
         os.environ.setdefault("NCCL_ALGO", "^NVLS")

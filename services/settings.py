@@ -119,6 +119,9 @@ class CollectionSettings(BaseSettings):
     keep_logs_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400.0  # since the attempt ended
 
 
+CUDA_VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+
+
 class WorkerSettings(BaseSettings):
     """What one node offers, and where it keeps its files."""
 
@@ -131,6 +134,8 @@ class WorkerSettings(BaseSettings):
     max_source_bytes: Annotated[int, Field(ge=1)] = 500 * 10**9
     max_source_files: Annotated[int, Field(ge=1)] = 1_000_000
     slots: Annotated[int, Field(ge=1)] | None = None  # none: GPUs, or cores where there are none
+    # CUDA's own variable: the GPUs that the operator leaves to this worker; none: all.
+    cuda_visible_devices: Annotated[str | None, Field(validation_alias=CUDA_VISIBLE_DEVICES)] = None
     address: IPvAnyAddress | None = None  # for the other nodes; none: as Postgres sees this one
     labels: Labels = {}  # JSON; jobs can ask for them
     # JSON; in place of torchrun and its program, with the run directory behind it.

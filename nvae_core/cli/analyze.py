@@ -29,7 +29,7 @@ from nvae_core.config import (
 from nvae_core.data.invalid import InvalidDataset
 from nvae_core.data.loader import check_fits
 from nvae_core.data.prepared import open_prepared, read_manifest
-from nvae_core.distributed import choose_device, compute_on_one_thread
+from nvae_core.distributed import choose_device, compute_on_one_thread, prepare_device
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
 from nvae_core.runtime.program import USAGE_STATUS, run_program
 from nvae_core.runtime.stop import StopSignal
@@ -47,6 +47,7 @@ def main() -> int:
 
 def _analyze(config: Analysis, run: RunDirectory) -> Result:
     compute_on_one_thread()
+    prepare_device()
     stop = StopSignal(run).listen()
     run.append(StartedLine(at=time.time(), num_steps=1))
     try:

@@ -3,7 +3,7 @@
 import sys
 
 from nvae_core.config import EvaluateConfig
-from nvae_core.distributed import compute_on_one_thread, join_ranks, own_rank
+from nvae_core.distributed import compute_on_one_thread, join_ranks, own_rank, prepare_device
 from nvae_core.evaluation.run import evaluate_run
 from nvae_core.run_directory import Phase, Result, RunDirectory
 from nvae_core.runtime.program import run_program
@@ -18,6 +18,7 @@ def main() -> int:
 
 def _evaluate(config: EvaluateConfig, run: RunDirectory) -> Result:
     compute_on_one_thread()
+    prepare_device()
     stop = StopSignal(run).listen()
     rank_file = run.open_rank_file(own_rank())
     with join_ranks(config.ranks) as ranks:

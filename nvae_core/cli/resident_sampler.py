@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from nvae_core.distributed import choose_device, compute_on_one_thread
+from nvae_core.distributed import choose_device, compute_on_one_thread, prepare_device
 from nvae_core.runtime.program import keep_freed_memory
 from nvae_core.sampling.server import serve
 
@@ -19,6 +19,7 @@ def main() -> int:
     path, budget_bytes, idle_seconds = sys.argv[1:]
     threading.Thread(target=_end_with_input, daemon=True).start()
     compute_on_one_thread()
+    prepare_device()
     keep_freed_memory()
     return serve(
         Path(path),

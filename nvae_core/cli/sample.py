@@ -3,7 +3,7 @@
 import sys
 
 from nvae_core.config import SampleConfig
-from nvae_core.distributed import choose_device, compute_on_one_thread
+from nvae_core.distributed import choose_device, compute_on_one_thread, prepare_device
 from nvae_core.run_directory import Result, RunDirectory
 from nvae_core.runtime.program import run_program
 from nvae_core.runtime.stop import StopSignal
@@ -18,6 +18,7 @@ def main() -> int:
 
 def _sample(config: SampleConfig, run: RunDirectory) -> Result:
     compute_on_one_thread()
+    prepare_device()
     stop = StopSignal(run).listen()
     sampler = Sampler.load(run.path / config.checkpoint, choose_device())
     return sample_run(config, run, sampler, should_stop=stop.is_set)

@@ -21,7 +21,7 @@ def main() -> int:
 def _train(config: TrainConfig, run: RunDirectory) -> Result:
     stop = StopSignal(run).listen()
     rank_file = run.open_rank_file(own_rank())
-    prepare_device(config.compute)
+    prepare_device(deterministic=config.compute.deterministic)
     with join_ranks(config.ranks) as ranks:
         stall_seconds = config.ranks.stall_timeout_seconds
         watch_for_stall(run, ranks.rank, rank_file, timeout_seconds=stall_seconds)

@@ -21,6 +21,7 @@ from nvae_core.model.cells import (
 from nvae_core.model.convolutions import Conv2d, WeightNormConv2d, channels_last
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+LARGE = 2**20  # values, from which on oneDNN multiplies faster than the library of matrices
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -99,7 +100,8 @@ class FusedConvolution(Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Cin, H, W) to (B, Cout, H / stride, W / stride)."""
-        if x.device.type != "cpu" or x.dtype != torch.float32 or not HAS_ONEDNN:
+        is_small = self.is_pointwise and not self.has_swish and x.numel() < LARGE
+        if x.device.type != "cpu" or x.dtype != torch.float32 or not HAS_ONEDNN or is_small:
             y = super().forward(x)
             return F.silu(y, inplace=True) if self.has_swish else y
         # oneDNN applies the swish to what is in its registers.

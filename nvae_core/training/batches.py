@@ -19,7 +19,7 @@ from nvae_core.run_directory import RunDirectory
 from nvae_core.seeding import Stream, draw_noise, seeded_generator
 
 Indices = npt.NDArray[np.int64]
-MAX_RESIDENT_SHARE = 0.2  # of a GPU's memory, that the bytes of all images may take
+MAX_RESIDENT_SHARE = 0.2  # of a GPU's free memory, that the bytes of all images may take
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class ImageLevels:
         self._next: tuple[int, Future[Tensor]] | None = None
         if device.type != "cuda":
             return
-        total = torch.cuda.get_device_properties(device).total_memory
-        if images.nbytes <= MAX_RESIDENT_SHARE * total:
+        free, _ = torch.cuda.mem_get_info(device)
+        if images.nbytes <= MAX_RESIDENT_SHARE * free:
             self._resident = torch.from_numpy(np.array(images)).to(device)
         else:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")

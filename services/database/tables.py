@@ -46,12 +46,9 @@ class Base(DeclarativeBase):
             "ck": "ck_%(table_name)s_%(constraint_name)s",
         }
     )
-    type_annotation_map = {
-        str: Text(),
-        datetime: DateTime(timezone=True),
-        Json: JSONB(),
-        list[Json]: JSONB(),
-    }
+    type_annotation_map = {str: Text(), datetime: DateTime(timezone=True)} | dict.fromkeys(
+        (Json, list[Json]), JSONB()
+    )
 
 
 class Job(Base):
@@ -68,8 +65,7 @@ class Job(Base):
         ),
         Index("ix_jobs_project", "project", text("id DESC")),
         Index(
-            "ix_jobs_tags",
-            "tags",
+            *("ix_jobs_tags", "tags"),
             postgresql_using="gin",
             postgresql_ops={"tags": "jsonb_path_ops"},
         ),

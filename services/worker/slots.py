@@ -1,7 +1,6 @@
 """What this machine offers: GPUs, or where there are none, shares of its cores."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -34,12 +33,7 @@ class SlotInventory:
     faults: tuple[str, ...] = ()
 
 
-def take_inventory(
-    settings: WorkerSettings,
-    *,
-    nvml: ModuleType = pynvml,
-    environment: Mapping[str, str] = os.environ,
-) -> SlotInventory:
+def take_inventory(settings: WorkerSettings, *, nvml: ModuleType = pynvml) -> SlotInventory:
     """Count the devices of the driver that CUDA_VISIBLE_DEVICES leaves; blocks.
 
     A setting may offer fewer. Cores are offered where there is no driver or no GPU, or where all
@@ -49,7 +43,7 @@ def take_inventory(
         ValueError: the setting offers more slots than there are GPUs, and none of them fails.
     """
     reading = read_gpus(nvml)
-    visible = visible_devices(reading.gpus, environment.get("CUDA_VISIBLE_DEVICES"))
+    visible = visible_devices(reading.gpus, settings.cuda_visible_devices)
     has_gpus = bool(reading.faults) or any(reading.gpus)
     if not has_gpus or visible.hides_all:
         return SlotInventory("cpu", settings.slots or usable_cores(), usable_memory_bytes())

@@ -11,9 +11,10 @@ SLICED = ("GPU-a1", ("MIG-1", None, "MIG-3"))
 
 
 def inventory(nvml, *, slots=None, visible=None, tmp_path="/nowhere"):
-    settings = WorkerSettings(node_name="n", data_folder=tmp_path, slots=slots)
-    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    return take_inventory(settings, nvml=nvml, environment=environment)
+    settings = WorkerSettings(
+        node_name="n", data_folder=tmp_path, slots=slots, CUDA_VISIBLE_DEVICES=visible
+    )
+    return take_inventory(settings, nvml=nvml)
 
 
 @pytest.mark.parametrize(
