@@ -11,9 +11,8 @@ from torch import Tensor
 
 from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest, load_model
 from nvae_core.config import ESTIMATES_NAME, EvaluateConfig
-from nvae_core.data.loader import check_fits
-from nvae_core.data.pixels import to_repeatable_input
-from nvae_core.data.prepared import PreparedSplit, open_prepared
+from nvae_core.data.dataset import PreparedSplit, check_fits, open_prepared
+from nvae_core.data.preprocess import to_repeatable_input
 from nvae_core.distributed import Ranks, take_from_first_rank
 from nvae_core.evaluation.estimates import (
     BatchEstimates,

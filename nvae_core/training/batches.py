@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from nvae_core.config import ModelConfig, TrainConfig
-from nvae_core.data.loader import DataOrder, check_fits, order_for_training
-from nvae_core.data.pixels import to_model_input
-from nvae_core.data.prepared import PreparedSplit, open_prepared
-from nvae_core.data.streams import Images
+from nvae_core.data.dataset import Images, PreparedSplit, check_fits, open_prepared
+from nvae_core.data.order import DataOrder, order_for_training
+from nvae_core.data.preprocess import to_model_input
 from nvae_core.distributed import Ranks
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import RunDirectory

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from nvae_core.config import TrainConfig
-from nvae_core.data.pixels import to_model_input
-from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared
+from nvae_core.data.dataset import PreparedSplit, SplitName, open_prepared
+from nvae_core.data.preprocess import to_model_input
 from nvae_core.distributed import Ranks, sum_over_ranks
 from nvae_core.evaluation.likelihood import score_by
 from nvae_core.model.fuse import fuse

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from nvae_core.config import DatasetSource
+from nvae_core.data.dataset import Images, SplitName
 from nvae_core.data.sources import open_source
-from nvae_core.data.streams import Images, SplitName
 
 
 def read_all(source: DatasetSource, *, seed: int = 0) -> dict[SplitName, Images]:

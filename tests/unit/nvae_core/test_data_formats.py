@@ -30,8 +30,9 @@ from nvae_core.config import (
     MnistSource,
     ZipSource,
 )
-from nvae_core.data.formats.faces import FFHQ_SEED, TEST_SHARE
-from nvae_core.data.streams import Images, split_indices
+from nvae_core.data.dataset import Images
+from nvae_core.data.sources.faces import FFHQ_SEED, TEST_SHARE
+from nvae_core.data.sources.stream import split_indices
 
 
 @pytest.mark.parametrize("zipped", [False, True])

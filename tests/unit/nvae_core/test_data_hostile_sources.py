@@ -34,8 +34,8 @@ from nvae_core.config import (
     PathSource,
     ZipSource,
 )
-from nvae_core.data.files import zip_archive
-from nvae_core.data.invalid import InvalidDataset
+from nvae_core.data import archives
+from nvae_core.data.errors import InvalidDataset
 
 PNG = png_bytes(random_images(8, 8, 3))
 GIB = 2**30
@@ -109,7 +109,7 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
 def test_zip_with_too_many_entries_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zip_archive, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(archives, "MAX_ENTRIES", 2)
     path = write_zip(tmp_path / "a.zip", {f"{number}.png": PNG for number in range(3)})
     assert "more than 2 entries" in refusal(zip_source(path))
 

@@ -3,12 +3,7 @@ import pytest
 import torch
 
 from nvae_core.config import ModelConfig
-from nvae_core.data.pixels import (
-    binarize,
-    flip_at_random,
-    reduce_bit_depth,
-    to_model_input,
-)
+from nvae_core.data.preprocess import binarize, flip_at_random, reduce_bit_depth, to_model_input
 
 ALL_LEVELS = torch.arange(256, dtype=torch.uint8)
 

@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from nvae_core.data.files import FolderFiles, ZipFiles
-from nvae_core.data.formats.batches import BatchFile, stream_batches
-from nvae_core.data.formats.image_files import list_zip
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.streams import ImageStream, SplitName
+from nvae_core.data.archives import FolderFiles, ZipFiles, list_zip
+from nvae_core.data.dataset import SplitName
+from nvae_core.data.errors import InvalidDataset
+from nvae_core.data.sources.cifar10 import BatchFile, stream_batches
+from nvae_core.data.sources.stream import ImageStream
 
 TRAIN = re.compile(r"train_data_batch_(\d{1,2})(\.npz)?")
 TEST = re.compile(r"val_data(\.npz)?")

@@ -1,25 +1,17 @@
 """Images of a folder or zip archive of image files."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from nvae_core.config import FolderSource, ZipSource
+from nvae_core.data.archives import FolderFiles, list_zip
+from nvae_core.data.dataset import SPLITS, Images, SplitName
 from nvae_core.data.decoding.image import SUFFIXES, DecodePlan
 from nvae_core.data.decoding.pool import decode_in_order
-from nvae_core.data.files import FolderFiles, ZipFiles
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.streams import (
-    SPLITS,
-    Images,
-    ImageStream,
-    SplitName,
-    SplitStream,
-    split_indices,
-)
-from nvae_core.data.unreadable import UnreadableFiles
+from nvae_core.data.errors import InvalidDataset, UnreadableFiles
+from nvae_core.data.sources.stream import ImageStream, SplitStream, split_indices
 
 LICENCE = "not known: it is that of the images"
 
@@ -32,12 +24,6 @@ def open_folder(source: FolderSource, path: Path, seed: int) -> ImageStream:
 def open_zip(source: ZipSource, path: Path, seed: int) -> ImageStream:
     """Open a zip archive with the same content."""
     return _open(source, path, list_zip(path), seed)
-
-
-def list_zip(path: Path) -> list[str]:
-    """Return the names of an archive's files, after a check of every entry."""
-    with closing(ZipFiles(path)) as archive:
-        return archive.names()
 
 
 def find_images(names: Sequence[str], path: Path) -> list[str]:

@@ -4,16 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from nvae_core.config import CelebAHQSource, CelebASource, FFHQSource
+from nvae_core.data.archives import FolderFiles, list_zip
+from nvae_core.data.dataset import SplitName
 from nvae_core.data.decoding.image import DecodePlan
-from nvae_core.data.files import FolderFiles
-from nvae_core.data.formats.image_files import (
-    find_images,
-    find_splits,
-    list_zip,
-    stream_image_files,
-)
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.streams import ImageStream, SplitName, split_indices
+from nvae_core.data.errors import InvalidDataset
+from nvae_core.data.sources.image_files import find_images, find_splits, stream_image_files
+from nvae_core.data.sources.stream import ImageStream, split_indices
 
 CELEBA_BOX = (15, 40, 163, 188)  # left, top, right, bottom: the 148x148 of the papers
 CELEBA_LIST = "list_eval_partition.txt"

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from nvae_core.config import BundledSource
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.prepared import open_prepared, read_manifest, write_prepared
-from nvae_core.data.streams import stream_arrays
+from nvae_core.data.dataset import open_prepared, read_manifest
+from nvae_core.data.errors import InvalidDataset
+from nvae_core.data.prepare import write_prepared
+from nvae_core.data.sources.stream import stream_arrays
 
 SOURCE = BundledSource(name="mnist_5k")
 IMAGES = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4, 1)

@@ -1,18 +1,25 @@
-"""CIFAR-10 and ImageNet 32: files of rows, each a red, a green and a blue plane of 32x32."""
+"""CIFAR-10, and the batches of rows in which ImageNet 32 is published too."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvae_core.data.formats.npy import StoredArray, find_array
-from nvae_core.data.formats.pickled_batch import read_pickled_rows
-from nvae_core.data.formats.rows import PLANES, planes_to_images
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.streams import Images, ImageStream, SplitName, SplitStream
+from nvae_core.data.archives import unpack_files
+from nvae_core.data.dataset import Images, SplitName
+from nvae_core.data.errors import InvalidDataset
+from nvae_core.data.sources.arrays import StoredArray, find_array
+from nvae_core.data.sources.pickled_batch import read_pickled_rows
+from nvae_core.data.sources.stream import PLANES, ImageStream, SplitStream, planes_to_images
 
 SIDE = 32
 NUM_COLUMNS = PLANES * SIDE * SIDE
+FOLDER = "cifar-10-batches-py"
+FILES: dict[SplitName, tuple[str, ...]] = {
+    "train": tuple(f"data_batch_{number}" for number in range(1, 6)),
+    "test": ("test_batch",),
+}
+LICENCE = "CIFAR-10: no licence stated; its authors ask to be cited (Krizhevsky, 2009)"
 
 
 @dataclass(frozen=True)
@@ -63,3 +70,21 @@ def stream_batches(splits: Mapping[SplitName, Sequence[BatchFile]], *, licence: 
         splits={split: stream_split(files) for split, files in splits.items()},
         licence=licence,
     )
+
+
+def open_cifar10(path: Path, scratch: Path) -> ImageStream:
+    """Open the batches of both splits, unpacking the archive into `scratch` if it is one."""
+    if path.is_file():
+        unpack_files(path, {name for names in FILES.values() for name in names}, scratch)
+        folder = scratch
+    else:
+        folder = path / FOLDER if (path / FOLDER).is_dir() else path
+    batches = {split: [_find(folder, name) for name in names] for split, names in FILES.items()}
+    return stream_batches(batches, licence=LICENCE)
+
+
+def _find(folder: Path, name: str) -> BatchFile:
+    path = folder / name
+    if not path.is_file():
+        raise InvalidDataset(f"source.path: {name} is missing")
+    return BatchFile(name, lambda: nullcontext(path))

