@@ -66,7 +66,8 @@ def evaluate_run(
         CheckpointCorrupt: the checkpoint cannot be used.
     """
     model, checkpoint = load_model(run.path / config.checkpoint, ranks.device)
-    split = open_prepared(run.path / config.dataset, config.split)
+    folder = run.path / config.dataset
+    split = open_prepared(folder, config.split, verify=ranks.is_first_of_node)
     check_fits(split.manifest, model.config)
     indices = _select_images(config, run, len(split.images))
     report = _Report(config, run, _identity(config, checkpoint, split, indices), ranks.is_first)

@@ -96,12 +96,12 @@ class ImageLevels:
 
 
 def open_batches(config: TrainConfig, run: RunDirectory, ranks: Ranks) -> TrainingBatches:
-    """Open the training split of a run.
+    """Open the training split of a run; of each node one rank checks its hash.
 
     Raises:
         InvalidDataset: it is missing, damaged, too small, or does not fit the model.
     """
-    split = open_prepared(run.path / config.dataset, "train")
+    split = open_prepared(run.path / config.dataset, "train", verify=ranks.is_first_of_node)
     check_fits(split.manifest, config.model)
     order = order_for_training(
         len(split.images),

@@ -32,7 +32,8 @@ class Validation:
         self._clock = clock
         self._split: PreparedSplit | None = None
         if config.validation.every_steps:
-            self._split = open_prepared(run.path / config.dataset, SPLIT)
+            folder = run.path / config.dataset
+            self._split = open_prepared(folder, SPLIT, verify=ranks.is_first_of_node)
 
     def measure_when_due(self, state: TrainingState) -> dict[str, float]:
         """Return the estimates if it is time for them, else nothing; a collective of all ranks."""
