@@ -124,8 +124,8 @@ class ZipFiles:
         return b"".join(self._chunks(name))
 
     @contextmanager
-    def local_path(self, name: str, scratch: Path, *, max_bytes: int) -> Iterator[Path]:
-        """Yield a path at which the file can be read, a copy in the folder `scratch`.
+    def copied(self, name: str, copy: Path, *, max_bytes: int) -> Iterator[None]:
+        """Keep a copy of the file at a path, for as long as this is entered.
 
         Raises:
             InvalidDataset: it is larger, or damaged.
@@ -133,12 +133,11 @@ class ZipFiles:
         size = self.size(name)
         if size > max_bytes:
             raise InvalidDataset(f"source.path: {shown(name)} is larger than {max_bytes} bytes")
-        check_disk(scratch, size)
-        copy = scratch / f".entry{PurePosixPath(name).suffix}"
+        check_disk(copy.parent, size)
         try:
             with refuse_damage(shown(name)), copy.open("wb") as file:
                 file.writelines(self._chunks(name))
-            yield copy
+            yield
         finally:
             copy.unlink(missing_ok=True)
 

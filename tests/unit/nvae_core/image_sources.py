@@ -74,6 +74,12 @@ def to_planes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2).reshape(len(images), -1))
 
 
+def binary_batch(images: npt.NDArray[np.uint8], *, label: int = 9) -> bytes:
+    """Return rows of a label and three planes, as in CIFAR-10's binary version."""
+    rows = to_planes(images)
+    return np.insert(rows, 0, label, axis=1).tobytes()
+
+
 def python3_batch(images: npt.NDArray[np.uint8], protocol: int) -> bytes:
     batch = {
         "data": to_planes(images),
