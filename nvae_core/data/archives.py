@@ -60,9 +60,6 @@ class FolderFiles:
                 raise ValueError(f"its {size} bytes are more than {max_bytes}")
             return file.read(size)
 
-    def close(self) -> None:
-        """Nothing is open."""
-
 
 def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
     status = folder.stat()

@@ -9,12 +9,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from nvae_core.config import BundledSource, DatasetSource, PrepareDatasetConfig
-from nvae_core.data.dataset import MANIFEST_NAME, DatasetManifest, Images, SplitFile, SplitName
+from nvae_core.data.dataset import MANIFEST_NAME, DatasetManifest, SplitFile, SplitName
 from nvae_core.data.errors import InvalidDataset, check_disk
 from nvae_core.data.sources import open_source
 from nvae_core.data.sources.stream import ImageStream, SplitStream
@@ -124,52 +123,6 @@ def write_prepared(
     return manifest
 
 
-class SplitWriter:
-    """An `.npy` file that grows; numpy leaves room in its header for another count."""
-
-    def __init__(self, path: Path, num_images: int, image_shape: tuple[int, int, int]) -> None:
-        self._path = path
-        self._image_shape = image_shape
-        self._num_expected = num_images
-        self.num_images = 0
-        self._hash = hashlib.sha256()
-        self._file: IO[bytes] = path.open("wb")
-        self._write(_header(num_images, image_shape))
-
-    def append(self, images: Images) -> None:
-        """Append images: (N, H, W, C)."""
-        assert images.shape[1:] == self._image_shape
-        self._write(np.ascontiguousarray(images).data)
-        self.num_images += len(images)
-
-    def finish(self) -> str:
-        """Make the file durable and return its SHA-256; fewer images than expected are fine."""
-        with self._file:
-            if self.num_images != self._num_expected:
-                self._file.seek(0)
-                self._file.write(_header(self.num_images, self._image_shape))
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        if self.num_images != self._num_expected:
-            return file_sha256(self._path)
-        return self._hash.hexdigest()
-
-    def close(self) -> None:
-        """Close the file, finished or not."""
-        self._file.close()
-
-    def _write(self, content: bytes | memoryview) -> None:
-        self._hash.update(content)
-        self._file.write(content)
-
-
-def _header(num_images: int, image_shape: tuple[int, int, int]) -> bytes:
-    header = io.BytesIO()
-    description = {"descr": "|u1", "fortran_order": False, "shape": (num_images, *image_shape)}
-    np.lib.format.write_array_header_1_0(header, description)
-    return header.getvalue()
-
-
 def _write_files(
     folder: Path,
     images: ImageStream,
@@ -208,13 +161,32 @@ def _write_split(
     on_progress: Callable[[int], None],
     num_before: int,
 ) -> SplitFile:
+    """Write the array of one split batch by batch; fewer images than announced are fine."""
     shape = (images.height, images.width, images.num_colors)
-    writer = SplitWriter(path, split.num_images, shape)
-    try:
+    header = _header(split.num_images, shape)
+    digest = hashlib.sha256(header)
+    num_images = 0
+    with path.open("wb") as file:
+        file.write(header)
         for batch in split.read():
-            writer.append(batch)
-            on_progress(num_before + writer.num_images)
-        sha256 = writer.finish()
-    finally:
-        writer.close()
-    return SplitFile(num_images=writer.num_images, num_bytes=path.stat().st_size, sha256=sha256)
+            assert batch.shape[1:] == shape
+            content = np.ascontiguousarray(batch).data
+            digest.update(content)
+            file.write(content)
+            num_images += len(batch)
+            on_progress(num_before + num_images)
+        is_complete = num_images == split.num_images
+        if not is_complete:  # numpy leaves room in its header for another count
+            file.seek(0)
+            file.write(_header(num_images, shape))
+        file.flush()
+        os.fsync(file.fileno())
+    sha256 = digest.hexdigest() if is_complete else file_sha256(path)
+    return SplitFile(num_images=num_images, num_bytes=path.stat().st_size, sha256=sha256)
+
+
+def _header(num_images: int, image_shape: tuple[int, int, int]) -> bytes:
+    header = io.BytesIO()
+    description = {"descr": "|u1", "fortran_order": False, "shape": (num_images, *image_shape)}
+    np.lib.format.write_array_header_1_0(header, description)
+    return header.getvalue()

@@ -16,6 +16,7 @@ from nvae_core.data.dataset import SPLITS, Images, SplitName
 from nvae_core.data.errors import InvalidDataset, refuse_damage, shown
 from nvae_core.data.sources.stream import (
     MAX_SIDE,
+    UNKNOWN_LICENCE,
     ImageStream,
     SplitStream,
     split_indices,
@@ -24,7 +25,6 @@ from nvae_core.data.sources.stream import (
 
 COLORS = (1, 3)
 MAX_HEADER_CHARACTERS = 10_000
-LICENCE = "not known: it is that of the images"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def open_arrays(source: ArraySource, path: Path, seed: int) -> ImageStream:
         splits = {"train": _stream(whole, train), "test": _stream(whole, test)}
     height, width, num_colors = shapes.pop()
     return ImageStream(
-        height=height, width=width, num_colors=num_colors, splits=splits, licence=LICENCE
+        height=height, width=width, num_colors=num_colors, splits=splits, licence=UNKNOWN_LICENCE
     )
 
 

@@ -13,15 +13,10 @@ from nvae_core.data.dataset import Images, SplitName
 from nvae_core.data.errors import InvalidDataset, refuse_damage
 from nvae_core.data.sources.arrays import find_array
 from nvae_core.data.sources.pickled_batch import read_pickled_rows
-from nvae_core.data.sources.stream import (
-    PLANES,
-    ImageStream,
-    SplitStream,
-    planes_to_images,
-    stream_rows,
-)
+from nvae_core.data.sources.stream import ImageStream, SplitStream, stream_rows
 
 SIDE = 32
+PLANES = 3  # red, green, blue
 NUM_COLUMNS = PLANES * SIDE * SIDE
 Rows = npt.NDArray[np.uint8]
 
@@ -41,22 +36,23 @@ LICENCE = "CIFAR-10: no licence stated; its authors ask to be cited (Krizhevsky,
 
 @dataclass(frozen=True)
 class BatchFile:
-    """One batch; `at_path` gives a path to read it from, for as long as it is entered."""
+    """One batch; it lies at the path while what `unpacked` returns is entered."""
 
-    at_path: Callable[[], AbstractContextManager[Path]]
+    path: Path
+    unpacked: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def count(self) -> int:
         """Return the number of images."""
-        with self.at_path() as path:
-            num_rows, _ = _open_rows(path)
+        with self.unpacked():
+            num_rows, _ = _open_rows(self.path)
             return num_rows
 
     def read(self) -> Iterator[Images]:
         """Yield the images."""
-        with self.at_path() as path:
-            _, rows = _open_rows(path)
+        with self.unpacked():
+            _, rows = _open_rows(self.path)
             for some in rows:
-                yield planes_to_images(some, SIDE)
+                yield some.reshape(-1, PLANES, SIDE, SIDE).transpose(0, 2, 3, 1)
 
 
 def _open_rows(path: Path) -> tuple[int, Iterator[Rows]]:
@@ -132,4 +128,4 @@ def _find(folder: Path, name: str) -> BatchFile:
     path = folder / name
     if not path.is_file():
         raise InvalidDataset(f"source.path: {name} is missing")
-    return BatchFile(lambda: nullcontext(path))
+    return BatchFile(path)

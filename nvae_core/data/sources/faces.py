@@ -34,7 +34,7 @@ def open_celeba(source: CelebASource, path: Path) -> ImageStream:
         images = path / f"{CELEBA_IMAGES}.zip"
         listed = list_zip(images)
         root = f"{CELEBA_IMAGES}/" if listed and "/" in listed[0] else ""
-    files = _locate(splits, root)
+    files = {split: [f"{root}{name}" for name in part] for split, part in splits.items() if part}
     missing = {name for part in files.values() for name in part} - set(listed)
     stream = stream_image_files(
         {split: [name for name in part if name not in missing] for split, part in files.items()},
@@ -117,7 +117,3 @@ def _read_partition(path: Path, names: Sequence[str]) -> dict[SplitName, list[st
             raise InvalidDataset(f"source.path: {message}")
         splits[CELEBA_PARTS[words[1]]].append(words[0])
     return splits
-
-
-def _locate(splits: dict[SplitName, list[str]], root: str) -> dict[SplitName, list[str]]:
-    return {split: [f"{root}{name}" for name in part] for split, part in splits.items() if part}

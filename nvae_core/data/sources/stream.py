@@ -15,7 +15,7 @@ from nvae_core.seeding import Stream, derive_seed
 
 BATCH_BYTES = 4 * 2**20  # of images, read at a time
 MAX_SIDE = 1024  # of an image: a row is never large
-PLANES = 3
+UNKNOWN_LICENCE = "not known: it is that of the images"
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,3 @@ def stream_rows(
         if len(content) < count * num_row_bytes:
             raise EOFError(f"it ends in row {start + len(content) // num_row_bytes} of {num_rows}")
         yield np.frombuffer(content, np.uint8).reshape(count, *row_shape)
-
-
-def planes_to_images(rows: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Turn rows of a red, a green and a blue plane (N, 3·H·W) into images (N, H, W, 3)."""
-    return rows.reshape(-1, PLANES, side, side).transpose(0, 2, 3, 1)
