@@ -23,11 +23,11 @@ import torch
 from PIL import Image
 
 from nvae_core.config import FolderSource, ModelConfig, PrepareDatasetConfig
-from nvae_core.data.loader import order_for_training
-from nvae_core.data.pixels import to_model_input
-from nvae_core.data.prepared import open_prepared, write_prepared
-from nvae_core.data.preparing import prepare_dataset
-from nvae_core.data.streams import ImageStream, SplitStream
+from nvae_core.data.dataset import open_prepared
+from nvae_core.data.order import order_for_training
+from nvae_core.data.prepare import prepare_dataset, write_prepared
+from nvae_core.data.preprocess import to_model_input
+from nvae_core.data.sources.stream import ImageStream, SplitStream
 from nvae_core.run_directory import RunDirectory
 
 SIDE = 64

@@ -27,7 +27,7 @@ from nvae_core.config import (
     OptimizationConfig,
     PrepareDatasetConfig,
 )
-from nvae_core.data.preparing import prepare_dataset
+from nvae_core.data.prepare import prepare_dataset
 from nvae_core.distributed import Ranks, compute_on_one_thread
 from nvae_core.evaluation.run import evaluate_run
 from nvae_core.run_directory import RunDirectory

@@ -30,8 +30,8 @@ from nvae_core.config import (
     RankPolicy,
     TrainConfig,
 )
-from nvae_core.data.prepared import write_prepared
-from nvae_core.data.streams import stream_arrays
+from nvae_core.data.prepare import write_prepared
+from nvae_core.data.sources.stream import stream_arrays
 from nvae_core.distributed import Ranks, join_ranks, limit_threads
 from nvae_core.losses import balance_kl
 from nvae_core.presets import find_preset

@@ -27,11 +27,17 @@ class Ranks:
     rank: int
     world_size: int
     device: torch.device
+    local_rank: int = 0  # among those of its node
 
     @property
     def is_first(self) -> bool:
         """Whether this rank is the one that writes files."""
         return self.rank == 0
+
+    @property
+    def is_first_of_node(self) -> bool:
+        """Whether this rank is the one that checks files for all ranks of its node."""
+        return self.local_rank == 0
 
 
 class RanksMissing(RuntimeError):
@@ -50,14 +56,14 @@ def join_ranks(policy: RankPolicy) -> Iterator[Ranks]:
         RanksMissing: a rank did not join in time.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = own_rank()
     device = choose_device()
+    ranks = Ranks(own_rank(), world_size, device, _local_rank())
     if world_size == 1:
-        yield Ranks(rank=rank, world_size=1, device=device)
+        yield ranks
         return
     _join(device, policy)
     try:
-        yield Ranks(rank=rank, world_size=world_size, device=device)
+        yield ranks
     except BaseException:
         # No barrier: the others would fail too, and might be the first to say why. NCCL would
         # wait for them at the end of this process, for collectives that never come.
@@ -114,6 +120,10 @@ def own_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def choose_device() -> torch.device:
     """Return this rank's GPU where there is one, else the CPU; NVAE_DEVICE says which of them.
 
@@ -126,7 +136,7 @@ def choose_device() -> torch.device:
         raise ValueError(f"NVAE_DEVICE: is {promised!r}, and not 'cuda' or 'cpu'")
     if promised == "cpu" or (promised is None and not torch.cuda.is_available()):
         return torch.device("cpu")
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    local_rank = _local_rank()
     if not torch.cuda.is_available() or local_rank >= torch.cuda.device_count():
         raise NoGPU(_describe_cuda(local_rank))
     device = torch.device("cuda", local_rank)

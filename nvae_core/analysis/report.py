@@ -8,7 +8,7 @@ from torch import Tensor
 from nvae_core.analysis.image_grid import Pixels
 from nvae_core.checkpoint import CheckpointCorrupt, CheckpointManifest
 from nvae_core.config import Analysis, OfCheckpoint
-from nvae_core.data.prepared import DatasetManifest
+from nvae_core.data.dataset import DatasetManifest
 from nvae_core.run_directory import RunDirectory
 from nvae_core.sampling.grids import (
     as_bytes,

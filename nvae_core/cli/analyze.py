@@ -26,9 +26,8 @@ from nvae_core.config import (
     TemperatureTableConfig,
     TrainingCurves,
 )
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.loader import check_fits
-from nvae_core.data.prepared import open_prepared, read_manifest
+from nvae_core.data.dataset import check_fits, open_prepared, read_manifest
+from nvae_core.data.errors import InvalidDataset
 from nvae_core.distributed import choose_device, compute_on_one_thread, prepare_device
 from nvae_core.run_directory import ExitReason, Result, RunDirectory, StartedLine
 from nvae_core.runtime.program import USAGE_STATUS, run_program

@@ -3,8 +3,8 @@
 import sys
 
 from nvae_core.config import PrepareDatasetConfig
-from nvae_core.data.preparing import prepare_dataset
-from nvae_core.data.unreadable import MAX_REPORTED_FILES
+from nvae_core.data.errors import MAX_REPORTED_FILES
+from nvae_core.data.prepare import prepare_dataset
 from nvae_core.run_directory import Result, RunDirectory
 from nvae_core.runtime.program import run_program
 

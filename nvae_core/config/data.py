@@ -84,7 +84,7 @@ class MnistSource(PathSource):
 
 
 class Cifar10Source(PathSource):
-    """CIFAR-10's python version: the `.tar.gz`, or the folder with its batches."""
+    """CIFAR-10's python or binary version: the `.tar.gz`, or the folder with its batches."""
 
     kind: Literal["cifar10"] = "cifar10"
 

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from nvae_core.checkpoint import MODEL_NAME, CheckpointManifest, load_model
 from nvae_core.config import ESTIMATES_NAME, EvaluateConfig
-from nvae_core.data.loader import check_fits
-from nvae_core.data.pixels import to_repeatable_input
-from nvae_core.data.prepared import PreparedSplit, open_prepared
+from nvae_core.data.dataset import PreparedSplit, check_fits, open_prepared
+from nvae_core.data.preprocess import to_repeatable_input
 from nvae_core.distributed import Ranks, take_from_first_rank
 from nvae_core.evaluation.estimates import (
     BatchEstimates,
@@ -67,7 +66,8 @@ def evaluate_run(
         CheckpointCorrupt: the checkpoint cannot be used.
     """
     model, checkpoint = load_model(run.path / config.checkpoint, ranks.device)
-    split = open_prepared(run.path / config.dataset, config.split)
+    folder = run.path / config.dataset
+    split = open_prepared(folder, config.split, verify=ranks.is_first_of_node)
     check_fits(split.manifest, model.config)
     indices = _select_images(config, run, len(split.images))
     report = _Report(config, run, _identity(config, checkpoint, split, indices), ranks.is_first)

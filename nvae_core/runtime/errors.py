@@ -13,7 +13,7 @@ import torch
 
 from nvae_core.checkpoint import CheckpointCorrupt
 from nvae_core.config import TrainConfig
-from nvae_core.data.invalid import InvalidDataset
+from nvae_core.data.errors import InvalidDataset
 from nvae_core.distributed import NoGPU, RanksMissing
 from nvae_core.estimate import estimate
 from nvae_core.run_directory import ExitReason, InvalidRunDirectory, is_disk_full

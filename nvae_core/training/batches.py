@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from nvae_core.config import ModelConfig, TrainConfig
-from nvae_core.data.loader import DataOrder, check_fits, order_for_training
-from nvae_core.data.pixels import to_model_input
-from nvae_core.data.prepared import PreparedSplit, open_prepared
-from nvae_core.data.streams import Images
+from nvae_core.data.dataset import Images, PreparedSplit, check_fits, open_prepared
+from nvae_core.data.order import DataOrder, order_for_training
+from nvae_core.data.preprocess import to_model_input
 from nvae_core.distributed import Ranks
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import RunDirectory
@@ -97,12 +96,12 @@ class ImageLevels:
 
 
 def open_batches(config: TrainConfig, run: RunDirectory, ranks: Ranks) -> TrainingBatches:
-    """Open the training split of a run.
+    """Open the training split of a run; of each node one rank checks its hash.
 
     Raises:
         InvalidDataset: it is missing, damaged, too small, or does not fit the model.
     """
-    split = open_prepared(run.path / config.dataset, "train")
+    split = open_prepared(run.path / config.dataset, "train", verify=ranks.is_first_of_node)
     check_fits(split.manifest, config.model)
     order = order_for_training(
         len(split.images),

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from nvae_core.config import TrainConfig
-from nvae_core.data.pixels import to_model_input
-from nvae_core.data.prepared import PreparedSplit, SplitName, open_prepared
+from nvae_core.data.dataset import PreparedSplit, SplitName, open_prepared
+from nvae_core.data.preprocess import to_model_input
 from nvae_core.distributed import Ranks, sum_over_ranks
 from nvae_core.evaluation.likelihood import score_by
 from nvae_core.model.fuse import fuse
@@ -32,7 +32,8 @@ class Validation:
         self._clock = clock
         self._split: PreparedSplit | None = None
         if config.validation.every_steps:
-            self._split = open_prepared(run.path / config.dataset, SPLIT)
+            folder = run.path / config.dataset
+            self._split = open_prepared(folder, SPLIT, verify=ranks.is_first_of_node)
 
     def measure_when_due(self, state: TrainingState) -> dict[str, float]:
         """Return the estimates if it is time for them, else nothing; a collective of all ranks."""

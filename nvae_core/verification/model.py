@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nvae_core.data.pixels import reduce_bit_depth
+from nvae_core.data.preprocess import reduce_bit_depth
 from nvae_core.evaluation.estimates import ACTIVE_CHANNEL_KL
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.importing.names import (

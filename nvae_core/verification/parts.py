@@ -19,7 +19,7 @@ from nvae_core.architecture import (
     build_hierarchy,
 )
 from nvae_core.config import ModelConfig
-from nvae_core.data.pixels import reduce_bit_depth
+from nvae_core.data.preprocess import reduce_bit_depth
 from nvae_core.importing.arguments import groups_per_scale
 from nvae_core.importing.names import paired_tensors_of_cell
 from nvae_core.losses import balance_kl

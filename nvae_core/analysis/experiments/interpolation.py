@@ -17,7 +17,7 @@ from nvae_core.analysis.experiments.reconstruction import (
 from nvae_core.analysis.image_grid import draw_rows
 from nvae_core.analysis.report import Picture, to_pixels
 from nvae_core.config import Interpolation
-from nvae_core.data.prepared import PreparedSplit
+from nvae_core.data.dataset import PreparedSplit
 from nvae_core.model.distributions import Normal
 from nvae_core.model.encoder import PosteriorHead
 from nvae_core.model.nvae import NVAE

@@ -11,8 +11,8 @@ from nvae_core.analysis.experiments.scales import draw_samples
 from nvae_core.analysis.image_grid import Pixels, draw_rows
 from nvae_core.analysis.report import Picture, was_trained_on
 from nvae_core.config import NearestImages
-from nvae_core.data.pixels import seen_levels
-from nvae_core.data.prepared import PreparedSplit
+from nvae_core.data.dataset import PreparedSplit
+from nvae_core.data.preprocess import seen_levels
 from nvae_core.sampling.draw import check_stop
 from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler

@@ -11,8 +11,8 @@ from torch import Tensor
 from nvae_core.analysis.image_grid import Pixels, draw_rows
 from nvae_core.analysis.report import Picture, check_finite, to_pixels
 from nvae_core.config import Interpolation, Reconstructions
-from nvae_core.data.pixels import to_repeatable_input
-from nvae_core.data.prepared import PreparedSplit
+from nvae_core.data.dataset import PreparedSplit
+from nvae_core.data.preprocess import to_repeatable_input
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import InvalidRunDirectory
 from nvae_core.sampling.draw import check_stop

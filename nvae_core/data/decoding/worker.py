@@ -11,9 +11,9 @@ import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from nvae_core.data.archives import FolderFiles, ZipFiles, open_files
 from nvae_core.data.decoding.image import DecodePlan, decode_image
-from nvae_core.data.files import FolderFiles, ZipFiles, open_files
-from nvae_core.data.invalid import shown
+from nvae_core.data.errors import shown
 
 READY = b"ready"
 MAX_FILE_BYTES = 256 * 2**20

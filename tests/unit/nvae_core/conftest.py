@@ -18,8 +18,8 @@ from nvae_core.config import (
     OptimizationConfig,
     TrainConfig,
 )
-from nvae_core.data.prepared import write_prepared
-from nvae_core.data.streams import stream_arrays
+from nvae_core.data.prepare import write_prepared
+from nvae_core.data.sources.stream import stream_arrays
 from nvae_core.model.nvae import NVAE, build_model
 from nvae_core.run_directory import Result, RunDirectory
 

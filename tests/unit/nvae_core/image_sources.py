@@ -15,8 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from nvae_core.config import DatasetSource
+from nvae_core.data.dataset import Images, SplitName
 from nvae_core.data.sources import open_source
-from nvae_core.data.streams import Images, SplitName
 
 
 def read_all(source: DatasetSource, *, seed: int = 0) -> dict[SplitName, Images]:
@@ -72,6 +72,12 @@ def write_mnist(
 def to_planes(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Turn (N, 32, 32, 3) into the rows of CIFAR-10 and ImageNet 32."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2).reshape(len(images), -1))
+
+
+def binary_batch(images: npt.NDArray[np.uint8], *, label: int = 9) -> bytes:
+    """Return rows of a label and three planes, as in CIFAR-10's binary version."""
+    rows = to_planes(images)
+    return np.insert(rows, 0, label, axis=1).tobytes()
 
 
 def python3_batch(images: npt.NDArray[np.uint8], protocol: int) -> bytes:

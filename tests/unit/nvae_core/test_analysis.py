@@ -19,8 +19,8 @@ from nvae_core.analysis.experiments.reconstruction import MAX_BATCH_SIZE, batch_
 from nvae_core.analysis.experiments.scales import pixel_spread
 from nvae_core.cli import analyze
 from nvae_core.config import RUN_CONFIG, BundledSource, TrainConfig
-from nvae_core.data.prepared import write_prepared
-from nvae_core.data.streams import stream_arrays
+from nvae_core.data.prepare import write_prepared
+from nvae_core.data.sources.stream import stream_arrays
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import RunDirectory
 from nvae_core.sampling.draw import SamplingStopped

@@ -15,7 +15,7 @@ from nvae_core.analysis.experiments.neighbours import (
     find_nearest,
 )
 from nvae_core.config import ModelConfig
-from nvae_core.data.pixels import seen_levels
+from nvae_core.data.preprocess import seen_levels
 from nvae_core.sampling.draw import SamplingStopped
 
 

@@ -15,8 +15,8 @@ from nvae_core.analysis.experiments.reconstruction import reconstruct
 from nvae_core.analysis.image_grid import draw_rows
 from nvae_core.checkpoint import TrainedOn
 from nvae_core.config import TrainConfig
-from nvae_core.data.pixels import to_repeatable_input
-from nvae_core.data.prepared import PreparedSplit, open_prepared, read_manifest
+from nvae_core.data.dataset import PreparedSplit, open_prepared, read_manifest
+from nvae_core.data.preprocess import to_repeatable_input
 from nvae_core.model.decoder import Decoder
 from nvae_core.sampling.draw import draw_images
 from nvae_core.sampling.grids import arrange_grid, as_bytes

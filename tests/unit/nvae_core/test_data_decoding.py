@@ -10,10 +10,9 @@ import pytest
 from fragile_decoder import DEADLY, ENDLESS
 from image_sources import png_bytes
 
-from nvae_core.data.decoding import decoder as decoder_module
-from nvae_core.data.decoding.decoder import Decoder, DecoderDoesNotStart
+from nvae_core.data.decoding import pool
 from nvae_core.data.decoding.image import DecodePlan, decode_image
-from nvae_core.data.decoding.pool import decode_in_order
+from nvae_core.data.decoding.pool import Decoder, DecoderDoesNotStart, decode_in_order
 
 PLAN = DecodePlan(image_size=8, num_colors=1)
 
@@ -45,8 +44,8 @@ def test_order_does_not_depend_on_the_number_of_processes(
 
 @pytest.fixture
 def _fragile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder_module, "PROGRAM", "fragile_decoder")
-    monkeypatch.setattr(decoder_module, "TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr(pool, "PROGRAM", "fragile_decoder")
+    monkeypatch.setattr(pool, "TIMEOUT_SECONDS", 2.0)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
@@ -78,7 +77,7 @@ def test_killed_decoder_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
 def test_decoder_that_cannot_start_is_not_blamed_on_the_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoder_module, "PROGRAM", "no.such.module")
+    monkeypatch.setattr(pool, "PROGRAM", "no.such.module")
     names = write_images(tmp_path, [1])
     with pytest.raises(DecoderDoesNotStart):
         decode_all(tmp_path, names, 1)

@@ -1,11 +1,13 @@
 """Every published format gives the pixels that were put in, in the published splits."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from image_sources import (
+    binary_batch,
     npz_bytes,
     png_bytes,
     python2_batch,
@@ -30,8 +32,9 @@ from nvae_core.config import (
     MnistSource,
     ZipSource,
 )
-from nvae_core.data.formats.faces import FFHQ_SEED, TEST_SHARE
-from nvae_core.data.streams import Images, split_indices
+from nvae_core.data.dataset import Images
+from nvae_core.data.sources.faces import FFHQ_SEED, TEST_SHARE
+from nvae_core.data.sources.stream import split_indices
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -54,30 +57,48 @@ def cifar10_batches() -> tuple[Images, dict[str, bytes]]:
     return images, {f"cifar-10-batches-py/{name}": batches[name] for name in sorted(batches)}
 
 
+def binary_cifar10_batches() -> tuple[Images, dict[str, bytes]]:
+    images = random_images(8, 32, 32, 3)  # three in the first batch
+    parts = [images[:3], *(images[i : i + 1] for i in range(3, 8))]
+    names = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
+    files = {
+        f"cifar-10-batches-bin/{name}": binary_batch(part, label=label)
+        for label, (name, part) in enumerate(zip(names, parts, strict=True))
+    }
+    return images, files | {"cifar-10-batches-bin/batches.meta.txt": b"airplane\n"}
+
+
 @pytest.mark.parametrize("packed", [False, True])
-def test_cifar10_is_read_from_its_archive_and_from_its_folder(tmp_path: Path, packed: bool) -> None:
-    images, files = cifar10_batches()
+@pytest.mark.parametrize("make_batches", [cifar10_batches, binary_cifar10_batches])
+def test_cifar10_is_read_from_its_archive_and_from_its_folder(
+    tmp_path: Path, make_batches: Callable[[], tuple[Images, dict[str, bytes]]], packed: bool
+) -> None:
+    images, files = make_batches()
     if packed:
-        path = write_tar_gz(tmp_path / "cifar-10-python.tar.gz", dict(reversed(files.items())))
+        path = write_tar_gz(tmp_path / "cifar-10.tar.gz", dict(reversed(files.items())))
     else:
         path = tmp_path
-        (tmp_path / "cifar-10-batches-py").mkdir()
+        (tmp_path / next(iter(files))).parent.mkdir()
         for name, content in files.items():
             (tmp_path / name).write_bytes(content)
     splits = read_all(Cifar10Source(path=str(path)))
-    assert np.array_equal(splits["train"], images[:5])
-    assert np.array_equal(splits["test"], images[5:])
+    assert np.array_equal(splits["train"], images[:-1])
+    assert np.array_equal(splits["test"], images[-1:])
+    if not packed:  # the inner folder is one too
+        inner = read_all(Cifar10Source(path=str((tmp_path / next(iter(files))).parent)))
+        assert np.array_equal(inner["train"], images[:-1])
 
 
-@pytest.mark.parametrize("form", ["pickled", "npz", "zips"])
+@pytest.mark.parametrize("form", ["pickled", "npz", "zips", "pickled and npz"])
 def test_imagenet32_is_read_from_batches_and_from_their_zips(tmp_path: Path, form: str) -> None:
     images = random_images(11, 32, 32, 3)
     names = [*(f"train_data_batch_{number}" for number in range(1, 11)), "val_data"]
-    if form == "pickled":
+    files: dict[str, bytes] = {}
+    if form.startswith("pickled"):
         files = {name: python3_batch(images[i : i + 1], 3) for i, name in enumerate(names)}
-    else:
+    if form != "pickled":
         labels, mean = np.zeros(1, np.int64), np.zeros(3072)
-        files = {
+        files |= {
             f"{name}.npz": npz_bytes(data=to_planes(images[i : i + 1]), labels=labels, mean=mean)
             for i, name in enumerate(names)
         }

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_sources import (
+    binary_batch,
     idx_bytes,
     npz_bytes,
     png_bytes,
@@ -34,8 +35,8 @@ from nvae_core.config import (
     PathSource,
     ZipSource,
 )
-from nvae_core.data.files import zip_archive
-from nvae_core.data.invalid import InvalidDataset
+from nvae_core.data import archives
+from nvae_core.data.errors import InvalidDataset
 
 PNG = png_bytes(random_images(8, 8, 3))
 GIB = 2**30
@@ -109,7 +110,7 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
 def test_zip_with_too_many_entries_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zip_archive, "MAX_ENTRIES", 2)
+    monkeypatch.setattr(archives, "MAX_ENTRIES", 2)
     path = write_zip(tmp_path / "a.zip", {f"{number}.png": PNG for number in range(3)})
     assert "more than 2 entries" in refusal(zip_source(path))
 
@@ -207,6 +208,27 @@ def test_bad_pickled_batch_is_refused(tmp_path: Path, case: str) -> None:
     assert "test_batch is damaged" in refusal(Cifar10Source(path=str(tmp_path)))
 
 
+ROWS = binary_batch(random_images(2, 32, 32, 3))
+BAD_BINARIES = {
+    "cut off": (ROWS[:-1], "has 6145 bytes, which are not rows of a label and 3072 bytes"),
+    "empty": (b"", "has 0 bytes, which are not rows"),
+    "another label": (ROWS[:3073] + b"\x0a" + ROWS[3074:], "has a label of 10, not 0 to 9"),
+    "missing": (None, "is missing"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BINARIES)
+def test_bad_binary_batch_is_named(tmp_path: Path, case: str) -> None:
+    for name in ("test_batch", *(f"data_batch_{number}" for number in range(1, 6))):
+        (tmp_path / f"{name}.bin").write_bytes(ROWS)
+    content, problem = BAD_BINARIES[case]
+    if content is None:
+        (tmp_path / "data_batch_4.bin").unlink()
+    else:
+        (tmp_path / "data_batch_4.bin").write_bytes(content)
+    assert f"data_batch_4.bin {problem}" in refusal(Cifar10Source(path=str(tmp_path)))
+
+
 def test_names_in_a_tar_do_not_decide_where_files_go(tmp_path: Path) -> None:
     files = {f"../../{name}": BATCH for name in ("data_batch_1", "evil")}
     path = write_tar_gz(tmp_path / "a.tar.gz", files)
@@ -297,7 +319,24 @@ def test_npz_with_other_rows_than_imagenet32_is_refused(tmp_path: Path) -> None:
     for number in range(1, 11):
         (tmp_path / f"train_data_batch_{number}.npz").write_bytes(npz_bytes(data=rows))
     (tmp_path / "val_data.npz").write_bytes(npz_bytes(data=rows[:, :100]))
-    assert "not of 3072 bytes" in refusal(ImageNet32Source(path=str(tmp_path)))
+    message = refusal(ImageNet32Source(path=str(tmp_path)))
+    assert "val_data.npz has rows of (100,), not of 3072 bytes" in message
+
+
+@pytest.mark.parametrize("name", ["val_data", "val_data.npz"])
+def test_bad_batch_of_imagenet32_in_a_zip_is_named(tmp_path: Path, name: str) -> None:
+    rows = to_planes(random_images(1, 32, 32, 3))
+    for number in range(1, 11):
+        (tmp_path / f"train_data_batch_{number}.npz").write_bytes(npz_bytes(data=rows))
+    write_zip(tmp_path / "val.zip", {f"folder/{name}": b"PK no batch"})
+    message = refusal(ImageNet32Source(path=str(tmp_path)))
+    assert message.startswith(f"source.path: {name} is damaged")
+
+
+def test_batch_of_imagenet32_that_is_missing_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "train_data_batch_1.npz").write_bytes(b"")
+    message = refusal(ImageNet32Source(path=str(tmp_path)))
+    assert "1 batches train_data_batch_<1 to 10> and 0 val_data found, not 10 and 1" in message
 
 
 def test_list_of_celeba_cannot_name_files_outside_of_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from image_sources import read_all
 from PIL import Image
 
 from nvae_core.config import BundledSource, FolderSource
-from nvae_core.data.invalid import InvalidDataset
+from nvae_core.data.errors import InvalidDataset
 
 
 def save_image(path: Path, *, color: int, size: tuple[int, int] = (8, 8)) -> None:

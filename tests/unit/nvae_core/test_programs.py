@@ -25,7 +25,7 @@ from nvae_core.config import (
     SampleConfig,
     TrainConfig,
 )
-from nvae_core.data.prepared import read_manifest
+from nvae_core.data.dataset import read_manifest
 from nvae_core.run_directory import (
     ExitReason,
     MetricsLine,

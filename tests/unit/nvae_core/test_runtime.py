@@ -7,7 +7,7 @@ import torch
 
 from nvae_core.checkpoint import CheckpointCorrupt
 from nvae_core.config import EvaluateConfig, TrainConfig
-from nvae_core.data.invalid import InvalidDataset
+from nvae_core.data.errors import InvalidDataset
 from nvae_core.distributed import NoGPU, RanksMissing, choose_device
 from nvae_core.estimate import estimate
 from nvae_core.run_directory import ExitReason, InvalidRunDirectory, Result, RunDirectory

@@ -15,8 +15,8 @@ from nvae_core.config import (
     TrainConfig,
     ValidationPolicy,
 )
-from nvae_core.data.prepared import write_prepared
-from nvae_core.data.streams import stream_arrays
+from nvae_core.data.prepare import write_prepared
+from nvae_core.data.sources.stream import stream_arrays
 from nvae_core.distributed import Ranks
 from nvae_core.run_directory import (
     ArtifactLine,

@@ -5,20 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from nvae_core.config import BundledSource, DatasetSource
-from nvae_core.data.formats.arrays import open_arrays
-from nvae_core.data.formats.bundled import open_mnist_5k
-from nvae_core.data.formats.cifar10 import open_cifar10
-from nvae_core.data.formats.faces import open_celeba, open_celeba_hq, open_ffhq
-from nvae_core.data.formats.idx import open_mnist
-from nvae_core.data.formats.image_files import open_folder, open_zip
-from nvae_core.data.formats.imagenet32 import open_imagenet32
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.streams import ImageStream
+from nvae_core.data.errors import InvalidDataset
+from nvae_core.data.sources.arrays import open_arrays
+from nvae_core.data.sources.cifar10 import open_cifar10
+from nvae_core.data.sources.faces import open_celeba, open_celeba_hq, open_ffhq
+from nvae_core.data.sources.image_files import open_image_files
+from nvae_core.data.sources.imagenet32 import open_imagenet32
+from nvae_core.data.sources.mnist import open_mnist, open_mnist_5k
+from nvae_core.data.sources.stream import ImageStream
 
 # By kind; each takes the source, its path, the seed of the split, and the scratch folder.
 OPENERS: Mapping[str, Callable[[Any, Path, int, Path], ImageStream]] = {
-    "folder": lambda source, path, seed, _: open_folder(source, path, seed),
-    "zip": lambda source, path, seed, _: open_zip(source, path, seed),
+    "folder": lambda source, path, seed, _: open_image_files(source, path, seed),
+    "zip": lambda source, path, seed, _: open_image_files(source, path, seed),
     "array": lambda source, path, seed, _: open_arrays(source, path, seed),
     "mnist": lambda _source, path, _seed, _: open_mnist(path),
     "cifar10": lambda _source, path, _seed, scratch: open_cifar10(path, scratch),

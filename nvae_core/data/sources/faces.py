@@ -4,16 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from nvae_core.config import CelebAHQSource, CelebASource, FFHQSource
+from nvae_core.data.archives import FolderFiles, list_zip
+from nvae_core.data.dataset import SplitName
 from nvae_core.data.decoding.image import DecodePlan
-from nvae_core.data.files import FolderFiles
-from nvae_core.data.formats.image_files import (
-    find_images,
-    find_splits,
-    list_zip,
-    stream_image_files,
-)
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.streams import ImageStream, SplitName, split_indices
+from nvae_core.data.errors import InvalidDataset
+from nvae_core.data.sources.image_files import find_images, find_splits, stream_image_files
+from nvae_core.data.sources.stream import ImageStream, split_indices
 
 CELEBA_BOX = (15, 40, 163, 188)  # left, top, right, bottom: the 148x148 of the papers
 CELEBA_LIST = "list_eval_partition.txt"
@@ -38,7 +34,7 @@ def open_celeba(source: CelebASource, path: Path) -> ImageStream:
         images = path / f"{CELEBA_IMAGES}.zip"
         listed = list_zip(images)
         root = f"{CELEBA_IMAGES}/" if listed and "/" in listed[0] else ""
-    files = _locate(splits, root)
+    files = {split: [f"{root}{name}" for name in part] for split, part in splits.items() if part}
     missing = {name for part in files.values() for name in part} - set(listed)
     stream = stream_image_files(
         {split: [name for name in part if name not in missing] for split, part in files.items()},
@@ -121,7 +117,3 @@ def _read_partition(path: Path, names: Sequence[str]) -> dict[SplitName, list[st
             raise InvalidDataset(f"source.path: {message}")
         splits[CELEBA_PARTS[words[1]]].append(words[0])
     return splits
-
-
-def _locate(splits: dict[SplitName, list[str]], root: str) -> dict[SplitName, list[str]]:
-    return {split: [f"{root}{name}" for name in part] for split, part in splits.items() if part}

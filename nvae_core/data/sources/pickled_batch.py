@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from nvae_core.data.invalid import refuse_damage
+from nvae_core.data.errors import refuse_damage
 
 MAX_BYTES = 2**29  # a batch of ImageNet 32 has 394 MB
 MAX_READS = 1_000_000  # an operation takes one or two; ImageNet 32 has 128 117 labels in a batch

@@ -1,31 +1,35 @@
 """ImageNet at 32x32: ten training batches and one for validation, which is the test."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from nvae_core.data.files import FolderFiles, ZipFiles
-from nvae_core.data.formats.batches import BatchFile, stream_batches
-from nvae_core.data.formats.image_files import list_zip
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.streams import ImageStream, SplitName
+from nvae_core.data.archives import FolderFiles, ZipFiles, list_zip
+from nvae_core.data.dataset import SplitName
+from nvae_core.data.errors import InvalidDataset
+from nvae_core.data.sources.cifar10 import BatchFile, stream_batches
+from nvae_core.data.sources.stream import ImageStream
 
-TRAIN = re.compile(r"train_data_batch_(\d{1,2})(\.npz)?")
-TEST = re.compile(r"val_data(\.npz)?")
+BATCH = re.compile(r"(train_data_batch_\d{1,2}|val_data)(\.npz)?")
+TRAIN = re.compile(r"train_data_batch_(\d{1,2})")
+TEST = "val_data"
 NUM_TRAIN_BATCHES = 10
 MAX_BATCH_BYTES = 2**30
 LICENCE = "ImageNet: non-commercial research and education only (image-net.org, terms of access)"
 
 
 def open_imagenet32(path: Path, scratch: Path) -> ImageStream:
-    """Open the batches that lie below a folder, or in zips that do."""
-    batches = dict(_find_batches(path, scratch))
+    """Open the batches that lie below a folder, or in zips that do.
+
+    One that is there both pickled and as an npz counts once.
+    """
+    batches = {name.removesuffix(".npz"): batch for name, batch in _find_batches(path, scratch)}
     train = {
         int(match[1]): batch for name, batch in batches.items() if (match := TRAIN.fullmatch(name))
     }
-    test = [batch for name, batch in batches.items() if TEST.fullmatch(name)]
+    test = [batches[TEST]] if TEST in batches else []
     if sorted(train) != list(range(1, NUM_TRAIN_BATCHES + 1)) or len(test) != 1:
         message = f"{len(train)} batches train_data_batch_<1 to 10> and {len(test)} val_data found"
         raise InvalidDataset(f"source.path: {message}, not 10 and 1")
@@ -39,23 +43,20 @@ def open_imagenet32(path: Path, scratch: Path) -> ImageStream:
 def _find_batches(path: Path, scratch: Path) -> Iterator[tuple[str, BatchFile]]:
     for name in FolderFiles(path).names():
         last = PurePosixPath(name).name
-        if TRAIN.fullmatch(last) or TEST.fullmatch(last):
-            yield last, BatchFile(last, _lying_at(path / name))
+        if BATCH.fullmatch(last):
+            yield last, BatchFile(path / name)
         elif last.endswith(".zip"):
             for entry in list_zip(path / name):
                 inner = PurePosixPath(entry).name
-                if TRAIN.fullmatch(inner) or TEST.fullmatch(inner):
-                    yield inner, BatchFile(inner, partial(_unzipped, path / name, entry, scratch))
-
-
-def _lying_at(path: Path) -> Callable[[], AbstractContextManager[Path]]:
-    return lambda: nullcontext(path)
+                if BATCH.fullmatch(inner):
+                    copy = scratch / inner
+                    yield inner, BatchFile(copy, partial(_unzipped, path / name, entry, copy))
 
 
 @contextmanager
-def _unzipped(archive: Path, entry: str, scratch: Path) -> Iterator[Path]:
+def _unzipped(archive: Path, entry: str, copy: Path) -> Iterator[None]:
     with (
         closing(ZipFiles(archive)) as files,
-        files.local_path(entry, scratch, max_bytes=MAX_BATCH_BYTES) as path,
+        files.copied(entry, copy, max_bytes=MAX_BATCH_BYTES),
     ):
-        yield path
+        yield

@@ -6,9 +6,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from nvae_core.config import ModelConfig
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.prepared import DatasetManifest
+from nvae_core.data.errors import InvalidDataset
 from nvae_core.seeding import Stream, derive_seed
 
 
@@ -62,21 +60,3 @@ def order_for_training(
             f"ranks, {global_batch_size} together, but the train split has {num_images}"
         )
     return DataOrder(num_images, global_batch_size, seed)
-
-
-def check_fits(manifest: DatasetManifest, model: ModelConfig) -> None:
-    """Check that the images are of the size and the colours of the model.
-
-    Raises:
-        InvalidDataset: they are not.
-    """
-    if manifest.height != model.image_size or manifest.width != model.image_size:
-        raise InvalidDataset(
-            f"the images of the data set are {manifest.height}x{manifest.width} pixels, "
-            f"but model.image_size is {model.image_size}"
-        )
-    if manifest.num_colors != model.num_colors:
-        raise InvalidDataset(
-            f"the images of the data set have {manifest.num_colors} colour channels, "
-            f"but model.num_colors is {model.num_colors}"
-        )

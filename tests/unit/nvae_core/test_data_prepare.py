@@ -9,12 +9,12 @@ import pytest
 from image_sources import png_bytes, random_images, write_zip
 
 from nvae_core.config import ArraySource, DatasetSource, FolderSource, PrepareDatasetConfig
-from nvae_core.data import preparing
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.loader import DataOrder
-from nvae_core.data.prepared import DatasetManifest, open_prepared, read_manifest, write_prepared
-from nvae_core.data.preparing import prepare_dataset
-from nvae_core.data.streams import stream_arrays
+from nvae_core.data import prepare as prepare_module
+from nvae_core.data.dataset import DatasetManifest, open_prepared, read_manifest
+from nvae_core.data.errors import InvalidDataset
+from nvae_core.data.order import DataOrder
+from nvae_core.data.prepare import prepare_dataset, write_prepared
+from nvae_core.data.sources.stream import stream_arrays
 from nvae_core.run_directory import MetricsLine, NoticeLine, RunDirectory, StartedLine
 
 MIB = 2**20
@@ -79,7 +79,7 @@ def test_progress_counts_the_images_of_all_splits(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(preparing, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(prepare_module, "REPORT_SECONDS", 0.0)
     np.save(tmp_path / "a.npy", random_images(3000, 64, 64))
     prepare(run, ArraySource(path=str(tmp_path / "a.npy")))
     started, *rest = [line for _, line in run.read_progress()]

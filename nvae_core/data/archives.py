@@ -1,15 +1,21 @@
-"""Files of a zip archive that may come from anyone: read one by one, never extracted by name."""
+"""Files of a source: below a folder, in a zip archive, or in a `.tar.gz`.
 
+Archives may come from anyone: their files are read one by one, never extracted by name.
+"""
+
+import gzip
 import io
+import os
+import shutil
 import stat
+import tarfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from nvae_core.data.invalid import InvalidDataset, refuse_damage, shown
-from nvae_core.data.limits import check_disk, check_inflation
+from nvae_core.data.errors import InvalidDataset, check_disk, check_inflation, refuse_damage, shown
 
 MAX_ENTRIES = 1_000_000  # each takes half a kilobyte of memory, in every process that decodes
 MAX_DIRECTORY_BYTES = 256 * 2**20
@@ -18,6 +24,56 @@ ENTRY_MARK = b"PK\x01\x02"  # each entry of the directory begins with it
 CHUNK_BYTES = 2**16  # an entry that lies about its size inflates by no more than this
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 ENCRYPTED = 0x1
+MAX_TAR_FILE_BYTES = 2**26
+MAX_UNPACKED_BYTES = 2**28  # all of a tar: what is not wanted has to be read over too
+MAX_MEMBERS = 1000  # of a tar: tarfile keeps them all in memory
+
+
+class FolderFiles:
+    """All files below a folder; names are relative to it, hidden ones are left out."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def names(self) -> list[str]:
+        """Return the sorted names.
+
+        Raises:
+            InvalidDataset: it is not a folder, or it cannot be listed.
+        """
+        if not self._root.is_dir():
+            raise InvalidDataset(f"source.path: {self._root} is not a folder")
+        try:
+            return sorted(_walk(self._root, "", frozenset()))
+        except OSError as error:
+            raise InvalidDataset(f"source.path: {error}") from error
+
+    def read(self, name: str, *, max_bytes: int) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            ValueError: it is larger.
+        """
+        with (self._root / name).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > max_bytes:
+                raise ValueError(f"its {size} bytes are more than {max_bytes}")
+            return file.read(size)
+
+
+def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return  # a link that leads back up
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue  # such as macOS leaves
+            if entry.is_dir():
+                yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", above | {identity})
+            elif entry.is_file():
+                yield f"{prefix}{entry.name}"
 
 
 class ZipFiles:
@@ -65,8 +121,8 @@ class ZipFiles:
         return b"".join(self._chunks(name))
 
     @contextmanager
-    def local_path(self, name: str, scratch: Path, *, max_bytes: int) -> Iterator[Path]:
-        """Yield a path at which the file can be read, a copy in the folder `scratch`.
+    def copied(self, name: str, copy: Path, *, max_bytes: int) -> Iterator[None]:
+        """Keep a copy of the file at a path, for as long as this is entered.
 
         Raises:
             InvalidDataset: it is larger, or damaged.
@@ -74,12 +130,11 @@ class ZipFiles:
         size = self.size(name)
         if size > max_bytes:
             raise InvalidDataset(f"source.path: {shown(name)} is larger than {max_bytes} bytes")
-        check_disk(scratch, size)
-        copy = scratch / f".entry{PurePosixPath(name).suffix}"
+        check_disk(copy.parent, size)
         try:
             with refuse_damage(shown(name)), copy.open("wb") as file:
                 file.writelines(self._chunks(name))
-            yield copy
+            yield
         finally:
             copy.unlink(missing_ok=True)
 
@@ -143,3 +198,58 @@ def _find_problem(entry: zipfile.ZipInfo) -> str | None:
 def _is_hidden(name: str) -> bool:
     parts = name.split("/")
     return parts[0] == "__MACOSX" or any(p.startswith(".") and p != "." for p in parts)
+
+
+def list_zip(path: Path) -> list[str]:
+    """Return the names of an archive's files, after a check of every entry."""
+    with closing(ZipFiles(path)) as archive:
+        return archive.names()
+
+
+def open_files(path: Path) -> FolderFiles | ZipFiles:
+    """Open a folder, or a zip archive.
+
+    Raises:
+        InvalidDataset: it is neither, or the archive is damaged or hostile.
+    """
+    return FolderFiles(path) if path.is_dir() else ZipFiles(path)
+
+
+def unpack_files(path: Path, wanted: Collection[str], into: Path) -> None:
+    """Write those files whose last name is wanted into a folder, under that name alone.
+
+    Raises:
+        InvalidDataset: it is damaged, or unpacks to more than CIFAR-10 ever could.
+    """
+    with (
+        refuse_damage(path.name),
+        _BoundedGzip(path) as content,
+        tarfile.open(fileobj=content, mode="r|") as archive,
+    ):
+        for number, member in enumerate(archive):
+            if number == MAX_MEMBERS:
+                raise ValueError(f"it has more than {MAX_MEMBERS} members")
+            name = PurePosixPath(member.name).name
+            if name not in wanted or not member.isreg():
+                continue
+            if member.size > MAX_TAR_FILE_BYTES:  # a sparse one is short in the archive
+                raise ValueError(f"{name} claims {member.size} bytes")
+            source = archive.extractfile(member)
+            assert source is not None  # it is a regular file
+            with (into / name).open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+
+
+class _BoundedGzip(gzip.GzipFile):
+    """A compressed file that refuses to go on where an honest archive has long ended."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._num_bytes_left = MAX_UNPACKED_BYTES
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._num_bytes_left -= size or 0
+        if self._num_bytes_left < 0:
+            message = f"source.path: the archive unpacks to more than {MAX_UNPACKED_BYTES} bytes"
+            raise InvalidDataset(message)
+        return super().read(size)

@@ -1,14 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nvae_core.config import ModelConfig
-from nvae_core.data.pixels import (
-    binarize,
-    flip_at_random,
-    reduce_bit_depth,
-    to_model_input,
-)
+from nvae_core.data.preprocess import binarize, flip_at_random, reduce_bit_depth, to_model_input
 
 ALL_LEVELS = torch.arange(256, dtype=torch.uint8)
 
@@ -50,6 +48,50 @@ def test_input_repeats_for_a_seed() -> None:
     first, second, other = (to_model_input(images, config, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+class WatchTransfers(TorchDispatchMode):
+    """Notes operations that make a tensor on the host, read from a tensor, or move one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transfers: list[str] = []
+
+    def __torch_dispatch__(
+        self,
+        operation: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = operation.overloadpacket.__name__
+        moves = name == "_to_copy" and kwargs.get("device") is not None
+        if moves or name in {"_local_scalar_dense", "lift_fresh", "copy_", "nonzero"}:
+            self.transfers.append(name)
+        return operation(*args, **kwargs)
+
+
+@pytest.mark.parametrize("distribution", ["bernoulli", "logistic_mixture"])
+def test_images_on_the_device_stay_there_and_are_not_waited_for(distribution: str) -> None:
+    num_colors = 1 if distribution == "bernoulli" else 3
+    config = ModelConfig.model_validate(
+        {
+            "image_size": 8,
+            "image_padding": 4,
+            "num_colors": num_colors,
+            "image_distribution": distribution,
+            "num_groups_per_scale": (1,),
+        }
+    )
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, num_colors), np.uint8)
+    resident = torch.from_numpy(images.copy())
+    generators = generator(3), generator(3)
+    with WatchTransfers() as watch:
+        x = to_model_input(resident, config, generators[0], flip=True)
+    assert watch.transfers == []
+    images.flags.writeable = False  # as those of a mapped file
+    assert torch.equal(x, to_model_input(images, config, generators[1], flip=True))
 
 
 def test_colour_images_are_not_binarized() -> None:

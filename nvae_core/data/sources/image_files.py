@@ -1,43 +1,34 @@
 """Images of a folder or zip archive of image files."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from nvae_core.config import FolderSource, ZipSource
+from nvae_core.data.archives import FolderFiles, list_zip
+from nvae_core.data.dataset import SPLITS, Images, SplitName
 from nvae_core.data.decoding.image import SUFFIXES, DecodePlan
 from nvae_core.data.decoding.pool import decode_in_order
-from nvae_core.data.files import FolderFiles, ZipFiles
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.streams import (
-    SPLITS,
-    Images,
-    ImageStream,
-    SplitName,
-    SplitStream,
-    split_indices,
-)
-from nvae_core.data.unreadable import UnreadableFiles
-
-LICENCE = "not known: it is that of the images"
+from nvae_core.data.errors import InvalidDataset, UnreadableFiles
+from nvae_core.data.sources.stream import UNKNOWN_LICENCE, ImageStream, SplitStream, split_indices
 
 
-def open_folder(source: FolderSource, path: Path, seed: int) -> ImageStream:
-    """Open a folder with subfolders `train` and `test`, or split its images by the seed."""
-    return _open(source, path, FolderFiles(path).names(), seed)
-
-
-def open_zip(source: ZipSource, path: Path, seed: int) -> ImageStream:
-    """Open a zip archive with the same content."""
-    return _open(source, path, list_zip(path), seed)
-
-
-def list_zip(path: Path) -> list[str]:
-    """Return the names of an archive's files, after a check of every entry."""
-    with closing(ZipFiles(path)) as archive:
-        return archive.names()
+def open_image_files(source: FolderSource | ZipSource, path: Path, seed: int) -> ImageStream:
+    """Open what has subfolders `train` and `test`, or split its images by the seed."""
+    names = FolderFiles(path).names() if source.kind == "folder" else list_zip(path)
+    images = find_images(names, path)
+    splits = find_splits(images)
+    if not {"train", "test"} <= set(splits):
+        train, test = split_indices(len(images), source.test_fraction, seed)
+        splits = {"train": [images[i] for i in train], "test": [images[i] for i in test]}
+    return stream_image_files(
+        splits,
+        path,
+        DecodePlan(source.image_size, source.num_colors),
+        max_unreadable_fraction=source.max_unreadable_fraction,
+        licence=UNKNOWN_LICENCE,
+    )
 
 
 def find_images(names: Sequence[str], path: Path) -> list[str]:
@@ -89,23 +80,6 @@ def stream_image_files(
         splits={split: stream_split(names) for split, names in splits.items()},
         licence=licence,
         unreadable=unreadable,
-    )
-
-
-def _open(
-    source: FolderSource | ZipSource, path: Path, names: Sequence[str], seed: int
-) -> ImageStream:
-    images = find_images(names, path)
-    splits = find_splits(images)
-    if not {"train", "test"} <= set(splits):
-        train, test = split_indices(len(images), source.test_fraction, seed)
-        splits = {"train": [images[i] for i in train], "test": [images[i] for i in test]}
-    return stream_image_files(
-        splits,
-        path,
-        DecodePlan(source.image_size, source.num_colors),
-        max_unreadable_fraction=source.max_unreadable_fraction,
-        licence=LICENCE,
     )
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from nvae_core.config import ModelConfig
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.loader import check_fits, order_for_training
-from nvae_core.data.prepared import read_manifest
+from nvae_core.data.dataset import check_fits, read_manifest
+from nvae_core.data.errors import InvalidDataset
+from nvae_core.data.order import order_for_training
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])

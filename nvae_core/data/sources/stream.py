@@ -1,21 +1,21 @@
 """Images of a source, batch by batch, so that no part of it has to be in memory as a whole."""
 
+import io
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from nvae_core.data.invalid import InvalidDataset
-from nvae_core.data.unreadable import UnreadableFiles
+from nvae_core.data.dataset import SPLITS, Images, SplitName
+from nvae_core.data.errors import InvalidDataset, UnreadableFiles
 from nvae_core.seeding import Stream, derive_seed
 
-Images = npt.NDArray[np.uint8]  # (N, H, W, C)
-SplitName = Literal["train", "validation", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-
-BATCH_BYTES = 4 * 2**20
+BATCH_BYTES = 4 * 2**20  # of images, read at a time
+MAX_SIDE = 1024  # of an image: a row is never large
+UNKNOWN_LICENCE = "not known: it is that of the images"
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,6 @@ class ImageStream:
         return self.num_images * self.height * self.width * self.num_colors
 
 
-def rows_per_batch(num_row_bytes: int) -> int:
-    """Return how many images of this size are read at once."""
-    return max(1, BATCH_BYTES // num_row_bytes)
-
-
 def split_indices(
     num_images: int, test_fraction: float, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -82,3 +77,22 @@ def stream_arrays(*, licence: str = "", **splits: Images) -> ImageStream:
         splits={split: stream_split(splits[split]) for split in SPLITS if split in splits},
         licence=licence,
     )
+
+
+def stream_rows(
+    file: IO[bytes] | io.BufferedIOBase, shape: tuple[int, ...]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the rows of an array of bytes that starts where the file is.
+
+    Raises:
+        EOFError: the file ends before the array does.
+    """
+    num_rows, *row_shape = shape
+    num_row_bytes = math.prod(row_shape)
+    step = max(1, BATCH_BYTES // num_row_bytes)
+    for start in range(0, num_rows, step):
+        count = min(step, num_rows - start)
+        content = file.read(count * num_row_bytes)
+        if len(content) < count * num_row_bytes:
+            raise EOFError(f"it ends in row {start + len(content) // num_row_bytes} of {num_rows}")
+        yield np.frombuffer(content, np.uint8).reshape(count, *row_shape)

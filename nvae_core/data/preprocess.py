@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nvae_core.config import ModelConfig
-from nvae_core.data.streams import Images
+from nvae_core.data.dataset import Images
 from nvae_core.seeding import Stream, seeded_generator
 
 
@@ -19,8 +18,9 @@ def to_model_input(
 
     Pixels are binarized for Bernoulli pixels, else reduced to the model's bit depth; then zeros
     are added around them: (B, C, R, R) in [0, 1]. `flip` mirrors every other image, at random.
+    Images that are on the device already stay there, and nothing waits for it.
     """
-    levels = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    levels = images if isinstance(images, Tensor) else _to_tensor(images)
     levels = levels.to(generator.device).permute(0, 3, 1, 2)
     if flip:
         levels = flip_at_random(levels, generator)
@@ -30,6 +30,11 @@ def to_model_input(
         pixels = reduce_bit_depth(levels, model.bit_depth)
     padded = F.pad(pixels, (model.image_padding,) * 4)
     return padded.contiguous(memory_format=torch.channels_last)
+
+
+def _to_tensor(images: Images) -> Tensor:
+    """Return images as a tensor that shares their memory, unless they are mapped from a file."""
+    return torch.from_numpy(images if images.flags.writeable else images.copy())
 
 
 def to_repeatable_input(
