@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import compute_step, step_inputs, take_step
 
+NAME_CHARACTERS = 120  # of a kernel
 SCHEDULE = Schedule(learning_rate=1e-3, kl_weight=0.5, spectral_weight=0.01)
 # All kinds of parts: two scales, flows, both towers' cells, a mixture of logistics.
 TINY = Preset(
@@ -81,13 +82,8 @@ class Training:
     def __init__(
         self, preset: Preset, device: torch.device, *, batch_size: int | None = None, **compute: Any
     ) -> None:
-        if batch_size:
-            changes = {"batch_size": batch_size}
-            optimization = preset.optimization.model_copy(update=changes)
-            preset = replace(preset, optimization=optimization)
         self.preset = preset
         self.device = device
-        self.batch_size = preset.optimization.batch_size
         self.compute = ComputeConfig.model_validate({"precision": "bf16", **compute})
         prepare_device(self.compute)
         self.state: TrainingState = start_training(
@@ -98,7 +94,12 @@ class Training:
             "balancing": balance_kl("divide", self.state.model.hierarchy.groups, device),
             "penalize_batch_norm": True,
         }
-        self.x = random_images(preset.model, self.batch_size).to(device)
+        self.use_batch(batch_size or preset.optimization.batch_size)
+
+    def use_batch(self, batch_size: int) -> None:
+        """Take steps on so many images from now on."""
+        self.batch_size = batch_size
+        self.x = random_images(self.preset.model, batch_size).to(self.device)
 
     def noise(self, step: int = 0, *, drawn_on: torch.device | None = None) -> tuple[Tensor, ...]:
         """Return the noise of a step."""
@@ -185,7 +186,7 @@ def wall_ms(
     while num_calls == 0 or (time.perf_counter() - began_at < seconds and num_calls < 1000):
         work()
         num_calls += 1
-        if num_calls % 8 == 0 or num_calls == 1:
+        if num_calls % 32 == 0 or num_calls == 1:
             synchronize(device)  # the host is not to run ahead by more
     synchronize(device)
     return digits(1000 * (time.perf_counter() - began_at) / num_calls)
@@ -204,14 +205,15 @@ def kernel_times(
 ) -> dict[str, float]:
     """Return milliseconds in each kernel, or operation of a CPU, per call; longest first."""
     events = [event for event in _profile(work, device, num_calls) if not is_launch(event.key)]
-    times = {}
+    times: dict[str, float] = {}
     for event in events:
         if device.type == "cuda":
             microseconds = event.self_device_time_total
         else:
             microseconds = event.self_cpu_time_total
         if microseconds > 0:
-            times[event.key] = digits(microseconds / 1000 / num_calls)
+            name = event.key[:NAME_CHARACTERS]
+            times[name] = times.get(name, 0.0) + microseconds / 1000 / num_calls
     return dict(sorted(times.items(), key=lambda item: -item[1]))
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 SESSION_SECONDS = 540.0
-CPU_PATIENCE = 10.0  # limits are those of a GPU, times this
+CPU_FACTOR = 10.0  # limits of a CPU in those of a GPU
 LOG_CHARACTERS = 2000  # of an error's traceback, or of the log of a process that died
 
 
@@ -182,7 +182,7 @@ def _run_all(sections: list[Section], options: argparse.Namespace) -> Iterator[d
         if options.device == "cuda":
             limit = min(limit, ends_at - time.monotonic())
         elif section not in FAILING:
-            limit *= CPU_PATIENCE
+            limit *= CPU_FACTOR
         if limit > 0:
             yield run_section(section, options, limit)
         else:

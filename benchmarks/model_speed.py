@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 import torch
-from nvae_core.inference.network import fold_decoder
 
 from benchmarks.memory import resident_mebibytes
 from benchmarks.yardstick import measure, measure_yardstick
 from nvae_core.config import ModelConfig, OptimizationConfig
 from nvae_core.evaluation.likelihood import score_images
 from nvae_core.losses import balance_kl
+from nvae_core.model.fuse import fuse
 from nvae_core.model.nvae import count_parameters
 from nvae_core.presets import find_preset
 from nvae_core.runtime.program import keep_freed_memory, undisturbed_by_collection
@@ -121,19 +121,20 @@ def works(state: TrainingState, x: torch.Tensor) -> dict[str, Callable[[], objec
 
     def training_step() -> None:
         model.train()
-        take_step(
+        metrics = take_step(
             state,
             x,
             generator,
-            weights=Schedule(1e-3, kl_weight=0.5, spectral_weight=0.01),
+            schedule=Schedule(1e-3, kl_weight=0.5, spectral_weight=0.01),
             balancing=balancing,
             penalize_batch_norm=True,
             stop_requested=False,
         )
+        assert metrics.values
 
     def samples() -> None:
         model.eval()
-        draw_images(fold_decoder(model), NUM_SAMPLES, temperature=0.7, generator=generator)
+        draw_images(fuse(model.decoder), NUM_SAMPLES, temperature=0.7, generator=generator)
 
     def likelihood() -> None:
         model.eval()
