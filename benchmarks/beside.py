@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="of the other checkout")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=5, help="calls in a process")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     options.other = options.other.resolve()
     if not (options.other / "nvae_core").is_dir():
         parser.error(f"OTHER: {options.other} has no nvae_core")
