@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from nvae_core.config import ComputeConfig, ModelConfig, OptimizationConfig
@@ -19,6 +20,7 @@ from nvae_core.training.schedules import Schedule
 from nvae_core.training.state import TrainingState, start_training
 from nvae_core.training.step import compute_step, step_inputs, take_step
 
+LAUNCHES = ("cudaLaunch", "cuLaunch", "cudaGraphLaunch")  # calls of CUDA begin so
 NAME_CHARACTERS = 120  # of a kernel
 SCHEDULE = Schedule(learning_rate=1e-3, kl_weight=0.5, spectral_weight=0.01)
 # All kinds of parts: two scales, flows, both towers' cells, a mixture of logistics.
@@ -50,6 +52,7 @@ class Setting:
 
     device: torch.device
     size: Literal["full", "tiny"]
+    main_preset: str
 
     @property
     def is_gpu(self) -> bool:
@@ -61,19 +64,19 @@ class Setting:
         """Whether it is a rehearsal."""
         return self.size == "tiny"
 
-    def preset(self, name: str) -> Preset:
-        """Return a preset, or the tiny one in place of all of them."""
-        return TINY if self.is_tiny else find_preset(name)
+    def preset(self, name: str | None = None) -> Preset:
+        """Return a preset, the main one by default; or the tiny one in place of all of them."""
+        return TINY if self.is_tiny else find_preset(name or self.main_preset)
 
 
-def open_setting(device: str, size: Literal["full", "tiny"]) -> Setting:
+def open_setting(device: str, size: Literal["full", "tiny"], preset: str) -> Setting:
     """Return the setting, and prepare the device as training does."""
     prepare_device(ComputeConfig())
     if device == "cpu":
         torch.set_num_threads(1)
-        return Setting(torch.device("cpu"), size)
+        return Setting(torch.device("cpu"), size, preset)
     torch.cuda.set_device(0)
-    return Setting(torch.device("cuda", 0), size)
+    return Setting(torch.device("cuda", 0), size, preset)
 
 
 class Training:
@@ -197,37 +200,39 @@ def device_ms(work: Callable[[], object], device: torch.device, *, num_calls: in
     if device.type != "cuda":
         return wall_ms(work, device, seconds=0.01, warmup=1)
     work()
-    return sum(kernel_times(work, device, num_calls=num_calls).values())
+    return digits(sum(kernel_times(work, device, num_calls=num_calls).values()))
 
 
 def kernel_times(
     work: Callable[[], object], device: torch.device, *, num_calls: int
 ) -> dict[str, float]:
     """Return milliseconds in each kernel, or operation of a CPU, per call; longest first."""
-    events = [event for event in _profile(work, device, num_calls) if not is_launch(event.key)]
     times: dict[str, float] = {}
-    for event in events:
-        if device.type == "cuda":
-            microseconds = event.self_device_time_total
-        else:
+    for event in _profile(work, device, num_calls):
+        name = event.key[:NAME_CHARACTERS]
+        if device.type == "cpu":
             microseconds = event.self_cpu_time_total
+        else:
+            microseconds = event.self_device_time_total if _is_on_device(event) else 0
         if microseconds > 0:
-            name = event.key[:NAME_CHARACTERS]
             times[name] = times.get(name, 0.0) + microseconds / 1000 / num_calls
     return dict(sorted(times.items(), key=lambda item: -item[1]))
 
 
-def count_launches(work: Callable[[], object], device: torch.device) -> int:
-    """Return how many kernels one call launches; of a CPU, how many operations it does."""
+def count_launches(work: Callable[[], object], device: torch.device) -> dict[str, int]:
+    """Return how often one call launches, and how many kernels run; of a CPU, its operations."""
     events = _profile(work, device, 1)
-    if device.type != "cuda":
-        return sum(event.count for event in events)
-    return sum(event.count for event in events if is_launch(event.key))
+    if device.type == "cpu":
+        return {"launches": sum(event.count for event in events)}
+    launches = [event for event in events if event.key.startswith(LAUNCHES)]
+    return {
+        "launches": sum(event.count for event in launches),
+        "kernels_run": sum(event.count for event in events if _is_on_device(event)),
+    }
 
 
-def is_launch(name: str) -> bool:
-    """Whether this is a call of CUDA that launches a kernel or a graph."""
-    return name.startswith(("cudaLaunch", "cuLaunch", "cudaGraphLaunch"))
+def _is_on_device(event: Any) -> bool:
+    return bool(event.device_type == DeviceType.CUDA)
 
 
 def _profile(work: Callable[[], object], device: torch.device, num_calls: int) -> list[Any]:

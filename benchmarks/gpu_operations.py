@@ -112,7 +112,7 @@ def _time_batch_norm(x: Tensor) -> dict[str, float]:
 
 def weights(setting: Setting) -> Figures:
     """Milliseconds of what a step does with weights alone, as a whole and in kernels."""
-    training = Training(setting.preset("cifar10-released"), setting.device)
+    training = Training(setting.preset(), setting.device)
     training.step()
     state, bank = training.state, training.state.bank
     zero = torch.zeros((), device=setting.device)

@@ -78,7 +78,7 @@ def _run_together(**programs: _Program) -> dict[str, object]:
     return {name: program.outcome() for name, program in programs.items()}
 
 
-def programs(_setting: Setting) -> Figures:
+def programs(setting: Setting) -> Figures:
     """Train, stop and resume: bits; validation, pictures, samples and an evaluation."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -100,7 +100,12 @@ def programs(_setting: Setting) -> Figures:
         whole = _Program("train", config, folder / "whole")
         stopped = _Program("train", config, folder / "stopped")
         stopped.run.stop_path.touch()  # it leaves after its first step
-        yield _run_together(trained=whole, stopped=stopped)
+        runs = {"trained": whole, "stopped": stopped}
+        if setting.is_gpu:
+            compute = config.compute.model_copy(update={"cuda_graph": True})
+            graph_config = config.model_copy(update={"compute": compute})
+            runs["trained_by_graph"] = _Program("train", graph_config, folder / "graph")
+        yield _run_together(**runs)
         yield {
             "pictures": len(list(whole.run.samples.glob("*.png"))),
             "validated": b"validation/negative_elbo" in whole.run.progress_path.read_bytes(),
@@ -120,11 +125,15 @@ def programs(_setting: Setting) -> Figures:
         )
         names = differing(whole.tensors(NUM_STEPS), resumed.tensors(NUM_STEPS))
         yield {"resumed_is_equal": not names, "differing": [len(names), *names[:5]]}
+        if setting.is_gpu:
+            by_graph = runs["trained_by_graph"].tensors(NUM_STEPS)
+            names = differing(whole.tensors(NUM_STEPS), by_graph)
+            yield {"graph_is_equal": not names}
 
 
 def checkpoint(setting: Setting) -> Figures:
     """How long a checkpoint holds training up, and how long it takes to write."""
-    training = Training(setting.preset("cifar10-released"), setting.device)
+    training = Training(setting.preset(), setting.device)
     training.step()
     optimization = training.preset.optimization
     pauses, seconds = [], []
@@ -149,7 +158,7 @@ def checkpoint(setting: Setting) -> Figures:
 
 def sampling(setting: Setting) -> Figures:
     """Images per second of sampling and of likelihoods, in float32."""
-    training = Training(setting.preset("cifar10-released"), setting.device)
+    training = Training(setting.preset(), setting.device)
     training.step()
     model, device = training.state.model.eval(), setting.device
     generator = torch.Generator(device).manual_seed(0)

@@ -1,7 +1,7 @@
 """A quarter of an hour on a GPU: is it right, how fast is it, and what would make it faster.
 
-`python -m benchmarks.gpu_session [--device cuda|cpu] [--size full|tiny] [--out FILE] [SECTION …]`.
-Each section is a process with a time limit of its own and gives one JSON line at once: what it
+`python -m benchmarks.gpu_session [--device cuda|cpu] [--size full|tiny] [--preset NAME] [--out FILE]
+[SECTION …]`. Each section is a process with a time limit of its own and gives one JSON line at once: what it
 measured, also if it then failed (`error`) or was ended (`timeout`). The most telling come first.
 `--device cpu --size tiny` is a rehearsal.
 """
@@ -85,7 +85,8 @@ def run_section(
     began_at = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         figures, log = Path(folder, "figures.jsonl"), Path(folder, "log")
-        arguments = ["--device", options.device, "--size", options.size, "--inside", str(figures)]
+        arguments = ["--device", options.device, "--size", options.size]
+        arguments += ["--preset", options.preset, "--inside", str(figures)]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.gpu_session", *arguments, section.name],
@@ -137,7 +138,7 @@ def run_inside(section: Section, options: argparse.Namespace) -> int:
             setting: object = None
             if section not in FAILING:
                 cases = import_module("benchmarks.gpu_cases")
-                setting = cases.open_setting(options.device, options.size)
+                setting = cases.open_setting(options.device, options.size, options.preset)
             module = import_module(f"benchmarks.{section.module}")
             for figures in getattr(module, section.name)(setting):
                 write(figures)
@@ -154,10 +155,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(BY_NAME))
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--size", choices=["full", "tiny"], default="full")
+    parser.add_argument("--preset", default="cifar10-released", help="of all sections but `large`")
     parser.add_argument("--out", type=Path, help="a file that gets the lines too")
     parser.add_argument("--seconds", type=float, default=SESSION_SECONDS, help="of all on a GPU")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     unknown = sorted(set(options.sections) - BY_NAME.keys())
     if unknown:
         parser.error(f"SECTION: {', '.join(unknown)} are not among {', '.join(BY_NAME)}")

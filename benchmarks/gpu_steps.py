@@ -105,7 +105,7 @@ class WaitsForDevice(TorchDispatchMode):
 
 def synchronisations(setting: Setting) -> Figures:
     """Where a step waits for the device: nowhere, but for AdaMax on a CPU."""
-    training = Training(setting.preset("cifar10-released"), setting.device)
+    training = Training(setting.preset(), setting.device)
     for _ in range(2):
         training.step()
     noise = training.noise(2)
@@ -133,13 +133,14 @@ def synchronisations(setting: Setting) -> Figures:
 
 def eager(setting: Setting) -> Figures:
     """Speed, launches, kernels and memory of a step that is not compiled."""
-    training = Training(setting.preset("cifar10-released"), setting.device)
+    training = Training(setting.preset(), setting.device)
     yield from _speed(training, setting)
     device = setting.device
-    yield {"launches": count_launches(training.step, device)}
+    yield {**count_launches(training.step, device)}
     times = kernel_times(training.step, device, num_calls=2)
     busy = sum(times.values())
-    yield {"kernel_ms": digits(busy), "kernels": dict(list(times.items())[:NUM_KERNELS])}
+    longest = {name: digits(times[name]) for name in list(times)[:NUM_KERNELS]}
+    yield {"kernel_ms": digits(busy), "kernels": longest}
     step_ms = wall_ms(training.step, device, seconds=_seconds(setting), warmup=1)
     yield {"idle_share": digits(1 - busy / step_ms)}
 
@@ -176,9 +177,7 @@ def _memory(training: Training) -> dict[str, object]:
 def bits(setting: Setting) -> Figures:
     """Whether the same two steps give the same bits three times, and what that costs."""
     for is_deterministic in (True, False):
-        training = Training(
-            setting.preset("cifar10-released"), setting.device, deterministic=is_deterministic
-        )
+        training = Training(setting.preset(), setting.device, deterministic=is_deterministic)
         training.step()
         start = training.copy_tensors()
         ends = []
@@ -204,13 +203,13 @@ def compiled(setting: Setting) -> Figures:
     training.step()
     yield {"compile_seconds": digits(time.perf_counter() - began_at)}
     yield from _speed(training, setting)
-    yield {"launches": count_launches(training.step, setting.device)}
+    yield {**count_launches(training.step, setting.device)}
     counters = torch._dynamo.utils.counters
     yield {"graphs": counters["stats"]["unique_graphs"], "breaks": len(counters["graph_break"])}
 
 
 def _compiled_training(setting: Setting) -> Training:
-    preset = setting.preset("cifar10-released")
+    preset = setting.preset()
     if setting.is_gpu:
         return Training(preset, setting.device, compile=True)
     training = Training(preset, setting.device)  # in a rehearsal only what it would compile
@@ -223,7 +222,7 @@ def graph(setting: Setting) -> Figures:
     """A step as one CUDA graph: of the step as it is, and of the compiled one."""
     if not setting.is_gpu:
         yield {"stand_in": "a CPU has no CUDA graphs: plain steps in their place"}
-    plain = Training(setting.preset("cifar10-released"), setting.device)
+    plain = Training(setting.preset(), setting.device)
     yield {"eager": _measure_graph(plain, setting)}
     del plain
     if setting.is_gpu:
