@@ -1,9 +1,9 @@
 """A quarter of an hour on a GPU: is it right, how fast is it, and what would make it faster.
 
-`python -m benchmarks.gpu_session [--device cuda|cpu] [--size full|tiny] [--preset NAME] [--out FILE]
-[SECTION …]`. Each section is a process with a time limit of its own and gives one JSON line at once: what it
-measured, also if it then failed (`error`) or was ended (`timeout`). The most telling come first.
-`--device cpu --size tiny` is a rehearsal.
+`python -m benchmarks.gpu_session [--device cuda|cpu] [--size full|tiny] [--preset NAME]
+[--out FILE] [SECTION …]`. Each section is a process with a time limit of its own and gives one JSON
+line at once: what it measured, also if it then failed (`error`) or was ended (`timeout`). The most
+telling come first. `--device cpu --size tiny` is a rehearsal.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from nvae_core.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 SESSION_SECONDS = 540.0
@@ -155,7 +157,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(BY_NAME))
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--size", choices=["full", "tiny"], default="full")
-    parser.add_argument("--preset", default="cifar10-released", help="of all sections but `large`")
+    parser.add_argument(
+        "--preset", default="cifar10-released", choices=PRESETS, help="of all but `large`"
+    )
     parser.add_argument("--out", type=Path, help="a file that gets the lines too")
     parser.add_argument("--seconds", type=float, default=SESSION_SECONDS, help="of all on a GPU")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)

@@ -3,7 +3,7 @@
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -222,15 +222,26 @@ def graph(setting: Setting) -> Figures:
     """A step as one CUDA graph: of the step as it is, and of the compiled one."""
     if not setting.is_gpu:
         yield {"stand_in": "a CPU has no CUDA graphs: plain steps in their place"}
-    plain = Training(setting.preset(), setting.device)
-    yield {"eager": _measure_graph(plain, setting)}
-    del plain
+    builds: dict[str, Callable[[], Training]] = {
+        "eager": lambda: Training(setting.preset(), setting.device)
+    }
     if setting.is_gpu:
-        torch.cuda.empty_cache()
-        yield {"compiled": _measure_graph(_compiled_training(setting), setting)}
+        builds["compiled"] = lambda: _compiled_training(setting)
+    errors = []
+    for name, build in builds.items():
+        figures: dict[str, object] = {}
+        try:
+            for part in _measure_graph(build(), setting):
+                figures |= part
+                yield {name: figures}
+        except RuntimeError as error:  # the other one may work
+            yield {name: figures | {"failed": str(error)[:1000]}}
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
-def _measure_graph(training: Training, setting: Setting) -> dict[str, object]:
+def _measure_graph(training: Training, setting: Setting) -> Figures:
     state = training.state
     step_of_graph = partial(take_step, state, **training.terms)
     if setting.is_gpu:
@@ -254,16 +265,19 @@ def _measure_graph(training: Training, setting: Setting) -> dict[str, object]:
         step()
         seconds.append(time.perf_counter() - began_at)
     names = differing(expected, training.tensors())
-    step_ms = wall_ms(step, setting.device, seconds=_seconds(setting))
-    return {
+    yield {
         "capture_seconds": digits(seconds[WARM_UP_STEPS]),
         "equal": not names,
         "differing": [len(names), *names[:5]],
+    }
+    step_ms = wall_ms(step, setting.device, seconds=_seconds(setting))
+    yield {
         "step_ms": step_ms,
         "images_per_second": digits(1000 * training.batch_size / step_ms),
-        "kernel_ms": digits(sum(kernel_times(step, setting.device, num_calls=2).values())),
         **_memory(training),
     }
+    kernels = kernel_times(step, setting.device, num_calls=2)
+    yield {"kernel_ms": digits(sum(kernels.values()))}
 
 
 def large(setting: Setting) -> Figures:
