@@ -40,7 +40,8 @@ def time_once(checkout: Path, python: str, case: Case, kind: str, repeats: int) 
 
 def compare(name: str, kind: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of one configuration and kind of work."""
-    ours, theirs = [], []
+    ours: list[dict[str, float]] = []
+    theirs: list[dict[str, float]] = []
     for number in range(options.rounds):
         sides = [(ROOT, sys.executable, ours), (options.other, options.python, theirs)]
         for checkout, python, figures in sides if number % 2 == 0 else reversed(sides):

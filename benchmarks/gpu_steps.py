@@ -27,6 +27,7 @@ from nvae_core.estimate import estimate
 from nvae_core.model.activation_checkpointing import checkpoint_activations
 from nvae_core.model.compilation import compile_modules, compile_objective
 from nvae_core.runtime.errors import measure_memory, reason_for
+from nvae_core.training.metrics import StepMetrics
 from nvae_core.training.reporter import peak_memory_bytes
 from nvae_core.training.step import take_step
 from nvae_core.training.step_graph import WARM_UP_STEPS, StepGraph
@@ -243,7 +244,7 @@ def graph(setting: Setting) -> Figures:
 
 def _measure_graph(training: Training, setting: Setting) -> Figures:
     state = training.state
-    step_of_graph = partial(take_step, state, **training.terms)
+    step_of_graph: Callable[..., StepMetrics] = partial(take_step, state, **training.terms)
     if setting.is_gpu:
         step_of_graph = StepGraph(state, max_gradient_norm=None, **training.terms).take_step
     num_steps = WARM_UP_STEPS + 3
