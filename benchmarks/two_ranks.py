@@ -1,12 +1,14 @@
 """Two ranks on two cores beside one rank on one: images per second, and waiting for data.
 
-`python -m benchmarks.two_ranks [NAME …] [--rounds N] [--steps N]`; float32, gloo, one thread each.
-Both take turns in the same processes, so that what else the machine does touches both. Two ranks
-that wait for each other suffer more from it than one: on a machine that is not idle, the speedup by
-processor time says what it would be without waiting.
+`python -m benchmarks.two_ranks [NAME …] [--rounds N] [--steps N]`; float32, gloo, one thread each;
+statistics of batch norms over all ranks, and over each on its own. One rank and both take turns, so
+that what else the machine does touches both. Two ranks that wait for each other suffer more from it
+than one: on a machine that is not idle, the speedup by processor time says what it would be without
+waiting.
 """
 
 import argparse
+import itertools
 import json
 import os
 import socket
@@ -14,7 +16,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +32,7 @@ from nvae_core.config import (
     ComputeConfig,
     OptimizationConfig,
     RankPolicy,
+    StatisticsScope,
     TrainConfig,
 )
 from nvae_core.data.prepare import write_prepared
@@ -46,6 +51,7 @@ NUM_RANKS = 2
 NUM_IMAGES = 2048
 WARMUP_STEPS = 3
 NAMES = ("mnist-cpu", "cifar-small")
+SCOPES: tuple[StatisticsScope, ...] = ("all_ranks", "local")  # of the statistics of batch norms
 
 
 @dataclass(frozen=True)
@@ -87,18 +93,32 @@ def prepare(config: TrainConfig, ranks: Ranks, compute: ComputeConfig) -> Callab
             asked_at = time.perf_counter()
             x, noise = inputs.images(state.step), inputs.noise(state.step, state.model)
             data += time.perf_counter() - asked_at
-            take_step(
+            metrics = take_step(
                 state,
                 x,
                 noise,
-                weights=Schedule(1e-3, kl_weight=0.5, spectral_weight=0.01),
+                schedule=Schedule(1e-3, kl_weight=0.5, spectral_weight=0.01),
                 balancing=balancing,
                 penalize_batch_norm=True,
                 stop_requested=False,
             )
+            assert metrics.values
         return Speed(time.perf_counter() - began_at, data, time.process_time() - processor_at)
 
     return train
+
+
+@cache
+def prepare_alone(config: TrainConfig) -> Callable[[int], Speed]:
+    """Return the same for a process that is the only rank."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    return prepare(config, Ranks(0, 1, torch.device("cpu")), ComputeConfig())
+
+
+def train_alone(config: TrainConfig, num_steps: int) -> Speed:
+    """Take some steps as the only rank."""
+    return prepare_alone(config)(num_steps)
 
 
 def measure(rank: int, port: int, folder: str, arguments: argparse.Namespace) -> None:
@@ -113,19 +133,21 @@ def measure(rank: int, port: int, folder: str, arguments: argparse.Namespace) ->
     limit_threads()
     keep_freed_memory()
     configs = {name: configure(name, Path(folder, str(rank))) for name in arguments.names}
-    alone = Ranks(rank=0, world_size=1, device=torch.device("cpu"))
-    local = ComputeConfig(batch_norm_statistics="local")
-    # Before the ranks join: a state that is made later averages over them.
-    by_one = {name: prepare(config, alone, local) for name, config in configs.items()}
-    scope = arguments.batch_norm_statistics
-    with join_ranks(RankPolicy()) as ranks:
-        for name, config in configs.items():
+    # A process that has joined averages over the ranks: one that works alone is another.
+    elsewhere = ProcessPoolExecutor(1, mp_context=mp.get_context("spawn"))
+    with elsewhere as alone, join_ranks(RankPolicy()) as ranks:
+        for (name, config), scope in itertools.product(configs.items(), SCOPES):
             by_all = prepare(config, ranks, ComputeConfig(batch_norm_statistics=scope))
-            one, both = measure_in_turn(by_one[name], by_all, ranks, arguments)
+
+            def by_one(num_steps: int, config: TrainConfig = config) -> Speed:
+                return alone.submit(train_alone, config, num_steps).result()
+
+            one, both = measure_in_turn(by_one, by_all, ranks, arguments)
             if ranks.is_first:
                 images = config.optimization.batch_size * arguments.steps
                 figures = describe(images, one, both)
-                print(json.dumps({"name": name, "batch_norm_statistics": scope} | figures))
+                line = {"name": name, "batch_norm_statistics": scope} | figures
+                print(json.dumps(line), flush=True)
 
 
 def measure_in_turn(
@@ -173,9 +195,6 @@ def main() -> None:
     """Start the ranks."""
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", default=list(NAMES), metavar="NAME")
-    parser.add_argument(
-        "--batch-norm-statistics", choices=["all_ranks", "local"], default="all_ranks"
-    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
