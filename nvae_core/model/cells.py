@@ -109,13 +109,15 @@ class DownSkip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Cin, H, W) to (B, Cout, H / 2, W / 2)."""
         pixels = channels_last(F.silu(x)).permute(0, 2, 3, 1)
-        # Those that a convolution sees, side by side: (2, 2, B, H / 2, W / 2, Cin).
+        # Those that a convolution sees, side by side: four of (B, H / 2, W / 2, Cin).
         batch_size, height, width, channels = pixels.shape
         blocks = pixels.view(batch_size, height // 2, 2, width // 2, 2, channels)
-        by_offset = blocks.permute(2, 4, 0, 1, 3, 5).contiguous()
+        corners = blocks.permute(2, 4, 0, 1, 3, 5).flatten(0, 1).contiguous().unbind(0)
         parts = [
-            F.linear(by_offset[offset], conv.effective_weight().flatten(1), conv.bias)
-            for conv, offset in zip(cast(Sequence[Conv2d], self.convs), self.OFFSETS, strict=True)
+            F.linear(corners[2 * row + column], conv.effective_weight().flatten(1), conv.bias)
+            for conv, (row, column) in zip(
+                cast(Sequence[Conv2d], self.convs), self.OFFSETS, strict=True
+            )
         ]
         return torch.cat(parts, dim=3).permute(0, 3, 1, 2)
 

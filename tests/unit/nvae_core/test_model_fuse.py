@@ -82,7 +82,11 @@ def draws_for(model: NVAE, batch_size: int) -> list[tuple[Tensor, ...]]:
 def scores(output: NVAEOutput, x: Tensor) -> dict[str, Tensor]:
     log_prob = output.log_prob(x)
     kl = output.kl_per_channel().sum(dim=2)
-    return {"log_prob": log_prob, "log_ratio": output.log_ratio(), "kl_per_group": kl}
+    return {
+        "log_prob": log_prob,
+        "log_ratio": output.kl_and_log_ratio()[1].sum(dim=1),
+        "kl_per_group": kl,
+    }
 
 
 @torch.no_grad()
