@@ -135,7 +135,7 @@ def setting_fields():
     """The field of every variable that the services read."""
     kinds = [kind for kind in vars(settings).values() if isinstance(kind, type)]
     return {
-        f"{kind.model_config['env_prefix']}{name}".upper(): field
+        str(field.validation_alias or f"{kind.model_config['env_prefix']}{name}".upper()): field
         for kind in kinds
         if issubclass(kind, BaseSettings) and kind is not BaseSettings
         for name, field in kind.model_fields.items()

@@ -23,8 +23,9 @@ from nvae_core.config import EvaluateConfig, TrainConfig
 from nvae_core.distributed import Ranks
 from nvae_core.evaluation import run as evaluation_run
 from nvae_core.evaluation.estimates import BatchEstimates, Estimates
-from nvae_core.evaluation.likelihood import score_images
+from nvae_core.evaluation.likelihood import score_by
 from nvae_core.evaluation.run import evaluate_run
+from nvae_core.model.fuse import fuse
 from nvae_core.run_directory import ArtifactLine, InvalidRunDirectory, Result, RunDirectory
 from nvae_core.sampling.draw import MAX_PIXELS
 from nvae_core.seeding import Stream, seeded_generator
@@ -176,10 +177,10 @@ def test_more_samples_give_a_tighter_bound(evaluate) -> None:
 
 def test_one_sample_agrees_with_the_elbo_within_its_error(evaluate, config: EvaluateConfig) -> None:
     # -log w of single samples is an unbiased estimate of the negative ELBO.
-    model, _ = load_model(Path(config.checkpoint), CPU)
+    model = fuse(load_model(Path(config.checkpoint), CPU)[0])
     x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)).round()
     generator = seeded_generator(CPU, Stream.LATENTS, 0)
-    scores = [score_images(model, x, [generator]) for _ in range(300)]
+    scores = [score_by(model, x, [generator]) for _ in range(300)]
     differences = torch.stack([s.importance_weighted_nll - s.negative_elbo for s in scores])
     # The negative ELBO of one draw has noise of its own reconstruction, which both share.
     error = differences.std(dim=0) / math.sqrt(len(scores))

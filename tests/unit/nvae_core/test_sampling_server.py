@@ -106,9 +106,13 @@ def test_another_checkpoint_at_the_same_path_is_another_model(
 def ask(path: Path, request: bytes) -> tuple[socket.socket, bytes]:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(60)
-    connection.connect(str(path))
-    connection.sendall(request)
-    return connection, connection.recv(100)
+    try:
+        connection.connect(str(path))
+        connection.sendall(request)
+        return connection, connection.recv(100)
+    except OSError:
+        connection.close()
+        raise
 
 
 @pytest.mark.parametrize(

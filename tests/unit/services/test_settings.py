@@ -26,7 +26,7 @@ def test_prefix_that_is_not_a_whole_folder_is_refused(monkeypatch, prefix):
 
 def test_page_about_the_configuration_has_every_variable_and_its_default(setting_fields):
     page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
-    listed = dict(re.findall(r"^\| `(NVAE_\w+)` \| `?([^|`]*)`? ", page, flags=re.M))
+    listed = dict(re.findall(r"^\| `((?:NVAE|CUDA)_\w+)` \| `?([^|`]*)`? ", page, flags=re.M))
     assert set(listed) == set(setting_fields)
     for name, field in setting_fields.items():
         told = listed[name].strip()

@@ -17,7 +17,7 @@ def test_machine_with_one_gpu_and_more_cores_offers_the_gpu(tmp_path, monkeypatc
     options = ServiceOptions(api_port=8000, num_slots=chosen, datasets=None)
     for name, value in service_environment(tmp_path, options).items():
         monkeypatch.setenv(name, value)
-    inventory = take_inventory(WorkerSettings(), nvml=make_nvml(gpu_uuid(0)), environment={})
+    inventory = take_inventory(WorkerSettings(), nvml=make_nvml(gpu_uuid(0)))
     assert (inventory.kind, inventory.num_slots) == ("gpu", offered)
 
 
