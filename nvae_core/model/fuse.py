@@ -20,6 +20,7 @@ from nvae_core.model.cells import (
 )
 from nvae_core.model.convolutions import Conv2d, WeightNormConv2d, channels_last
 
+FROZEN = ("config", "hierarchy")  # attributes that a copy shares
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 LARGE = 2**20  # values, from which on oneDNN multiplies faster than the library of matrices
 Module = TypeVar("Module", bound=nn.Module)
@@ -38,7 +39,9 @@ def fuse(module: Module) -> Module:
 
     It has the statistics and weights of this moment, and cannot be trained.
     """
-    fused = copy.deepcopy(module).eval().requires_grad_(False)
+    frozen = [value for part in module.modules() for value in map(vars(part).get, FROZEN) if value]
+    fused = copy.deepcopy(module, {id(value): value for value in frozen})
+    fused.eval().requires_grad_(False)
     for part in list(fused.modules()):
         for name, child in part.named_children():
             if isinstance(child, WeightNormConv2d):
@@ -98,6 +101,9 @@ class FusedConvolution(Conv2d):
 
     has_swish = False
 
+    def reset_parameters(self) -> None:
+        """Leave them: they are replaced."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Cin, H, W) to (B, Cout, H / stride, W / stride)."""
         is_small = self.is_pointwise and not self.has_swish and x.numel() < LARGE
@@ -115,16 +121,15 @@ class FusedConvolution(Conv2d):
 
 def _plain(like: Conv2d, weight: Tensor, bias: Tensor | None) -> "FusedConvolution":
     """Return a convolution of the same geometry."""
-    with torch.device("meta"):
-        plain = FusedConvolution(
-            like.in_channels,
-            like.out_channels,
-            like.kernel_size[0],
-            stride=like.stride[0],
-            dilation=like.dilation[0],
-            groups=like.groups,
-            bias=bias is not None,
-        )
+    plain = FusedConvolution(
+        like.in_channels,
+        like.out_channels,
+        like.kernel_size[0],
+        stride=like.stride[0],
+        dilation=like.dilation[0],
+        groups=like.groups,
+        bias=bias is not None,
+    )
     plain.in_float32 = like.in_float32
     weight = weight.contiguous(memory_format=torch.channels_last)
     plain.weight = nn.Parameter(weight, requires_grad=False)

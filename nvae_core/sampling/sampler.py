@@ -25,11 +25,11 @@ MAX_RE_ESTIMATED = 16  # sets of statistics that stay, the last used ones
 
 class _ReEstimated(NamedTuple):
     statistics: dict[str, Tensor]
-    decoder: Decoder  # that they are folded into
+    decoder: Decoder  # that they are fused into
 
 
 class Sampler:
-    """A model and its folded decoders; no call changes what a later one returns."""
+    """A model and its fused decoders; no call changes what a later one returns."""
 
     def __init__(self, model: NVAE, manifest: CheckpointManifest, device: torch.device) -> None:
         self.model = model
@@ -56,8 +56,8 @@ class Sampler:
     @property
     def num_bytes(self) -> int:
         """Size of everything it holds."""
-        num_folded = len(self._re_estimated) + (self._running is not None)
-        return _num_bytes(self.model) + num_folded * _num_bytes(self.model.decoder)
+        num_fused = len(self._re_estimated) + (self._running is not None)
+        return _num_bytes(self.model) + num_fused * _num_bytes(self.model.decoder)
 
     def key(self, temperature: float, num_draws: int) -> StatisticsKey:
         """Return what the statistics at this temperature are known by."""
@@ -88,7 +88,7 @@ class Sampler:
         Raises:
             SamplingStopped: `should_stop` said so.
         """
-        entry = self._re_estimated.pop(key, None) or self._fold_with(key, statistics, should_stop)
+        entry = self._re_estimated.pop(key, None) or self._fuse_with(key, statistics, should_stop)
         self._re_estimated[key] = entry
         if len(self._re_estimated) > MAX_RE_ESTIMATED:
             self.drop_statistics()
@@ -103,7 +103,7 @@ class Sampler:
             return True
         return False
 
-    def _fold_with(
+    def _fuse_with(
         self,
         key: StatisticsKey,
         statistics: Mapping[str, Tensor] | None,
