@@ -71,7 +71,7 @@ class Setting:
 
 def open_setting(device: str, size: Literal["full", "tiny"], preset: str) -> Setting:
     """Return the setting, and prepare the device as training does."""
-    prepare_device(ComputeConfig())
+    prepare_device()
     if device == "cpu":
         torch.set_num_threads(1)
         return Setting(torch.device("cpu"), size, preset)
@@ -88,7 +88,7 @@ class Training:
         self.preset = preset
         self.device = device
         self.compute = ComputeConfig.model_validate({"precision": "bf16", **compute})
-        prepare_device(self.compute)
+        prepare_device(deterministic=self.compute.deterministic)
         self.state: TrainingState = start_training(
             preset.model, preset.optimization, seed=0, device=device, compute=self.compute
         )
