@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nvae_core.data.prepared import write_prepared
-from nvae_core.data.streams import stream_arrays
 from safetensors.torch import load_file
 
 from benchmarks.gpu_cases import TINY, Setting, Training, differing, digits, synchronize, wall_ms
@@ -26,6 +24,8 @@ from nvae_core.config import (
     TrainConfig,
     ValidationPolicy,
 )
+from nvae_core.data.prepare import write_prepared
+from nvae_core.data.sources.stream import stream_arrays
 from nvae_core.evaluation.likelihood import score_by
 from nvae_core.model.fuse import fuse
 from nvae_core.run_directory import RunDirectory
