@@ -10,6 +10,7 @@ from typing import Literal
 from nvae_core.config import CellArchitecture, ModelConfig
 
 Direction = Literal["same", "down", "up"]
+FLOW_EXPANSION = 6  # hidden channels of a flow's transform, per latent
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Literal
 
 from nvae_core.architecture import (
+    FLOW_EXPANSION,
     Cell,
     Hierarchy,
     InvertedResidual,
@@ -26,7 +27,6 @@ FLOAT_BYTES = 4  # of a float32
 VALUE_BYTES: dict[Precision, int] = {"float32": 4, "bf16": 2, "fp16": 2}
 NUM_MOMENTS = 2  # of AdaMax, per parameter
 ALLOWANCE_BYTES = 2**29  # torch and its CUDA context, before the first tensor
-FLOW_EXPANSION = 6
 # Tensors of the weight's shape beside the parameter: the normalized weight, which is held; for a
 # masked one also the mask, and the masked weight, which the gradient of the norm reads.
 NUM_DERIVED = {"plain": 0, "normalized": 1, "masked": 3}

@@ -20,7 +20,6 @@ from nvae_core.training.state import TrainingState, start_training
 
 # Twins of other entries, and counters that nothing reads.
 IGNORED = ("weight_normalized", "num_batches_tracked")
-MOMENTS = ("exp_avg", "exp_inf")
 # Tied weights repeat a storage a few times; a file could repeat it a million times.
 MAX_USES_OF_STORAGE = 16
 

@@ -5,10 +5,10 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nvae_core.architecture import FLOW_EXPANSION
 from nvae_core.model.activation_checkpointing import CheckpointedSequential
 from nvae_core.model.convolutions import MaskedConv2d
 
-EXPANSION = 6
 INITIAL_SCALE = 0.1  # b starts small
 
 
@@ -17,7 +17,7 @@ class AutoregressiveTransform(nn.Module):
 
     def __init__(self, num_latents: int, *, mirrored: bool) -> None:
         super().__init__()
-        hidden = EXPANSION * num_latents
+        hidden = FLOW_EXPANSION * num_latents
         self.expand = MaskedConv2d(
             num_latents, hidden, 3, strict=True, mirrored=mirrored, bias=False
         )

@@ -12,7 +12,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from nvae_core.checkpoint import CheckpointManifest, Snapshot, TrainedOn, write_checkpoint
+from nvae_core.checkpoint import (
+    CheckpointManifest,
+    Snapshot,
+    TrainedOn,
+    checkpoint_name,
+    write_checkpoint,
+)
 from nvae_core.config import CheckpointPolicy, ComputeConfig, OptimizationConfig, TrainConfig
 from nvae_core.run_directory import (
     CheckpointLine,
@@ -285,5 +291,5 @@ def expendable_steps(steps: Sequence[int], policy: CheckpointPolicy) -> list[int
 
 def drop_checkpoint(folder: Path, step: int) -> None:
     """Delete one checkpoint; a reader sees it whole or not at all."""
-    path = folder / f"step_{step:08d}"
+    path = folder / checkpoint_name(step)
     shutil.rmtree(path.rename(path.with_name(f".dropped_{path.name}")))

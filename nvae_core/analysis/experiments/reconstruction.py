@@ -15,13 +15,12 @@ from nvae_core.data.dataset import PreparedSplit
 from nvae_core.data.preprocess import to_repeatable_input
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import InvalidRunDirectory
-from nvae_core.sampling.draw import check_stop
+from nvae_core.sampling.draw import check_stop, images_per_pass
 from nvae_core.sampling.grids import as_bytes
 from nvae_core.sampling.sampler import Sampler
 from nvae_core.seeding import Stream, draw_noise, seeded_generator
 
 MAX_BATCH_SIZE = 8  # between two batches one may stop
-MAX_BATCH_PIXELS = {"cuda": 2**20, "cpu": 2**16}  # batch x height x width, by type of device
 MAX_COLUMNS = 12  # of images beside each other; more go on below
 
 
@@ -97,8 +96,7 @@ def reconstruct(
 
 def batch_size(x: Tensor) -> int:
     """Return how many images like those of x (B, C, R, R) one pass may encode or decode."""
-    height, width = x.shape[2:]
-    return max(1, min(MAX_BATCH_SIZE, MAX_BATCH_PIXELS[x.device.type] // (height * width)))
+    return min(MAX_BATCH_SIZE, images_per_pass(x.device, x.shape[-1]))
 
 
 def read_inputs(

@@ -23,7 +23,7 @@ from nvae_core.data.prepare import write_prepared
 from nvae_core.data.sources.stream import stream_arrays
 from nvae_core.model.nvae import NVAE
 from nvae_core.run_directory import RunDirectory
-from nvae_core.sampling.draw import SamplingStopped
+from nvae_core.sampling.draw import MAX_PIXELS, SamplingStopped
 
 OF_CHECKPOINT = [
     {"analysis": "nearest_images", "num_samples": 2},
@@ -81,14 +81,14 @@ def test_no_pass_has_more_pixels_than_the_device_takes(
     model.eval()
     noise = [torch.randn(shape) for shape in model.noise_shapes(4)]
     whole = reconstruct(model, padded_images, noise).images
-    monkeypatch.setitem(reconstruction.MAX_BATCH_PIXELS, "cpu", 3 * 16 * 16)
+    monkeypatch.setitem(MAX_PIXELS, "cpu", 3 * 16 * 16)
     sizes: list[int] = []
     for part in (model.encoder, model.decoder.image_head):
         part.register_forward_hook(lambda _part, inputs, _output: sizes.append(len(inputs[0])))
     torch.testing.assert_close(reconstruct(model, padded_images, noise).images, whole)
     assert sizes == [3, 3, 1, 1]
     sizes.clear()
-    monkeypatch.setitem(reconstruction.MAX_BATCH_PIXELS, "cpu", 16 * 16)
+    monkeypatch.setitem(MAX_PIXELS, "cpu", 16 * 16)
     interpolate(model, padded_images[:2], torch.linspace(0, 1, 3))
     assert sizes == [1] * 5
 
